@@ -1,0 +1,327 @@
+//! Exchanges: the trait that each implements as data and pure functions, and the one list of them.
+//!
+//! Connection handling, back-off, budgets and the book state machine exist once, elsewhere; what
+//! differs between exchanges is expressed here. Adding an exchange is a folder beside this file,
+//! a simulator, and one entry in [`EXCHANGES`].
+
+pub mod binance;
+
+use std::sync::Arc;
+
+use crate::error::CryptoError;
+use crate::event::{BookSnapshot, EventSink, Kline, Trade};
+use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
+use crate::time::{Level, TsNanos};
+
+/// All exchanges, in the order in which they are shown.
+pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance];
+
+/// Index of a provider in [`EXCHANGES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderId(u8);
+
+impl ProviderId {
+    /// `binance`.
+    pub const BINANCE: Self = Self(0);
+
+    /// The provider of a public name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let index = EXCHANGES
+            .iter()
+            .position(|exchange| exchange.name() == name)?;
+        u8::try_from(index).ok().map(Self)
+    }
+
+    /// All providers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..EXCHANGES.len()).filter_map(|index| u8::try_from(index).ok().map(Self))
+    }
+
+    /// What the provider does.
+    #[must_use]
+    pub fn exchange(self) -> &'static dyn Exchange {
+        EXCHANGES[usize::from(self.0)]
+    }
+
+    /// The public name: `binance`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.exchange().name()
+    }
+}
+
+/// A kind of live data of one instrument that an exchange can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feed {
+    /// Changes of the book.
+    Book,
+    /// Matches.
+    Trades,
+    /// Bars of a level.
+    Klines(Level),
+    /// Best bid and ask.
+    Ticker,
+    /// Mark price and funding.
+    Funding,
+}
+
+/// The exchange's name of a stream and the kind of connection it lives on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NativeStream {
+    /// Index into [`Exchange::routes`] of the market.
+    pub route: usize,
+    /// The exchange's stream name: `btcusdt@depth@100ms`.
+    pub name: String,
+}
+
+/// A kind of connection of one market: streams of different routes can't share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Name in logs and metrics: `public`, `market`.
+    pub name: &'static str,
+    /// Host name that `--endpoints` and the configuration can map to another address.
+    pub host: &'static str,
+    /// Default base: `wss://fstream.binance.com`.
+    pub base_url: &'static str,
+    /// Path to connect to: `/public/ws`.
+    pub path: &'static str,
+}
+
+/// Limits of an exchange that connection handling obeys. Sources: the exchange's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Streams on one connection.
+    pub streams_per_connection: usize,
+    /// Client messages (requests, pings, pongs) a second on one connection.
+    pub messages_per_second: u32,
+    /// Stream names in one subscribe request.
+    pub streams_per_request: usize,
+    /// Connection attempts allowed in `connect_window_secs`.
+    pub connects_per_window: u32,
+    /// Length of that window, seconds.
+    pub connect_window_secs: u64,
+    /// The exchange cuts a connection after this many seconds; `None`: never.
+    pub lifetime_secs: Option<u64>,
+    /// Without any inbound frame for this long the connection is dead, seconds.
+    pub silence_secs: u64,
+}
+
+/// Rate budget of a REST host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestBudget {
+    /// Weight available in a window.
+    pub weight_per_window: u32,
+    /// Window length, seconds.
+    pub window_secs: u64,
+    /// Response header (lower case) that tells the weight used in the running window.
+    pub used_header: &'static str,
+}
+
+/// A GET request, host and signature aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestRequest {
+    /// Path and query: `/api/v3/depth?symbol=BTCUSDT&limit=1000`.
+    pub path: String,
+    /// What it costs of the [`RestBudget`].
+    pub weight: u32,
+}
+
+/// How a market's book sequence is continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Binance spot: each delta starts where the last one ended, `U == u + 1`.
+    Contiguous,
+    /// Binance USDⓈ-M: each delta names the last one's end, `pu == u`; ids jump.
+    PreviousLink,
+}
+
+/// An answer that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON, or cut off.
+    #[error("not valid JSON at byte {at}")]
+    Json {
+        /// Offset of the first wrong byte, as far as the parser tells.
+        at: usize,
+    },
+    /// JSON, but a field is missing or has the wrong type.
+    #[error("field `{field}` is missing or has the wrong type")]
+    Field {
+        /// The exchange's field name.
+        field: &'static str,
+    },
+    /// A number that the instrument's scale can't hold.
+    #[error("field `{field}`: {error}")]
+    Number {
+        /// The exchange's field name.
+        field: &'static str,
+        /// Why.
+        error: crate::num::NumError,
+    },
+    /// Larger than any frame this exchange sends.
+    #[error("frame of {bytes} bytes is over the limit")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// What an exchange's error answer means for the caller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestFailure {
+    /// The error to show.
+    pub error: CryptoError,
+    /// The exchange asks to wait this long, seconds.
+    pub retry_after_secs: Option<u64>,
+    /// Worth another try (429, 418, 5xx, maintenance) or not (bad request).
+    pub is_retryable: bool,
+}
+
+/// Turns one connection's frames into events. One object per connection; keeps reused buffers.
+pub trait Decoder: Send {
+    /// Decodes a text frame. The frame's bytes may be changed.
+    ///
+    /// Events before an error have been delivered; a frame that fails must not have delivered part
+    /// of a book delta.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the frame is not what the exchange documents.
+    fn decode(&mut self, frame: &mut [u8], sink: &mut dyn EventSink) -> Result<(), DecodeError>;
+
+    /// Uses another instrument table from the next frame on.
+    fn set_table(&mut self, table: Arc<InstrumentTable>);
+}
+
+/// A page of history: which rows to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PageRequest {
+    /// Earliest row, inclusive.
+    pub start: Option<TsNanos>,
+    /// Latest row, inclusive.
+    pub end: Option<TsNanos>,
+    /// First trade id, inclusive; takes the place of the times.
+    pub from_id: Option<u64>,
+    /// Most rows wanted; cut to the exchange's limit.
+    pub limit: u32,
+}
+
+/// A settled funding payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FundingRow {
+    /// Settlement time, on the full second.
+    pub time: TsNanos,
+    /// Rate at scale [`crate::event::Funding::RATE_SCALE`].
+    pub rate: i64,
+    /// Mark price at scale [`crate::event::Funding::PRICE_SCALE`], where sent.
+    pub mark_price: Option<i64>,
+}
+
+/// An exchange, as data and pure functions.
+///
+/// Methods that take a [`Market`] are only called with one of [`Exchange::markets`].
+pub trait Exchange: Sync {
+    /// Public provider name.
+    fn name(&self) -> &'static str;
+    /// Product lines that are implemented.
+    fn markets(&self) -> &'static [Market];
+    /// Host name of the market's REST interface and its default base URL.
+    fn rest_host(&self, market: Market) -> (&'static str, &'static str);
+    /// REST budget of the market.
+    fn rest_budget(&self, market: Market) -> RestBudget;
+    /// Kinds of WebSocket connections of the market.
+    fn routes(&self, market: Market) -> &'static [Route];
+    /// Connection limits of the market.
+    fn limits(&self, market: Market) -> ConnectionLimits;
+    /// Continuity rule of the market's book.
+    fn continuity(&self, market: Market) -> Continuity;
+    /// The stream that carries a feed, `None` when the market has none.
+    fn stream(&self, instrument: &Instrument, feed: Feed) -> Option<NativeStream>;
+    /// Longest time, seconds, that an active instrument's feed may be silent before it is worth
+    /// checking; `None` when silence means nothing (trades of a quiet symbol).
+    fn silence_limit_secs(&self, feed: Feed) -> Option<u64>;
+    /// Request that subscribes to streams.
+    fn subscribe_request(&self, streams: &[&str], id: u64) -> String;
+    /// Request that unsubscribes from streams.
+    fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String;
+    /// A decoder for one connection.
+    fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder>;
+    /// Requests whose answers together describe the market's instruments.
+    fn instrument_requests(&self, market: Market) -> Vec<RestRequest>;
+    /// Instruments out of those answers, in the same order, and how many rows were left out with
+    /// the reason.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when an answer as a whole can't be read.
+    fn parse_instruments(
+        &self,
+        market: Market,
+        bodies: &[Vec<u8>],
+    ) -> Result<(Vec<InstrumentSpec>, Vec<(String, usize)>), DecodeError>;
+    /// Request for a book snapshot of at least `depth` levels a side where the exchange has them.
+    fn snapshot_request(&self, instrument: &Instrument, depth: usize) -> RestRequest;
+    /// The snapshot out of the answer.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it can't be read or a number does not fit.
+    fn parse_snapshot(
+        &self,
+        instrument: &Instrument,
+        body: &mut [u8],
+    ) -> Result<BookSnapshot, DecodeError>;
+    /// Request for bars; `None` when the exchange lacks the level.
+    fn kline_request(
+        &self,
+        instrument: &Instrument,
+        level: Level,
+        page: PageRequest,
+    ) -> Option<RestRequest>;
+    /// Bars out of the answer, ascending. A bar whose close time is not before `now` is open.
+    ///
+    /// # Errors
+    /// [`DecodeError`] as above.
+    fn parse_klines(
+        &self,
+        instrument: &Instrument,
+        level: Level,
+        body: &mut [u8],
+        now: TsNanos,
+    ) -> Result<Vec<Kline>, DecodeError>;
+    /// Request for trades of the same kind (same ids) as the live feed.
+    fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> RestRequest;
+    /// Trades out of the answer, ascending.
+    ///
+    /// # Errors
+    /// [`DecodeError`] as above.
+    fn parse_trades(
+        &self,
+        instrument: &Instrument,
+        body: &mut [u8],
+    ) -> Result<Vec<Trade>, DecodeError>;
+    /// Request for settled funding; `None` for spot.
+    fn funding_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest>;
+    /// Funding out of the answer, ascending.
+    ///
+    /// # Errors
+    /// [`DecodeError`] as above.
+    fn parse_funding(
+        &self,
+        instrument: &Instrument,
+        body: &mut [u8],
+    ) -> Result<Vec<FundingRow>, DecodeError>;
+    /// Request for the exchange's clock.
+    fn time_request(&self, market: Market) -> RestRequest;
+    /// The exchange's clock out of the answer.
+    ///
+    /// # Errors
+    /// [`DecodeError`] as above.
+    fn parse_time(&self, body: &[u8]) -> Result<TsNanos, DecodeError>;
+    /// What an answer with an error status means.
+    fn rest_failure(
+        &self,
+        market: Market,
+        status: u16,
+        retry_after: Option<&str>,
+        body: &[u8],
+    ) -> RestFailure;
+}
