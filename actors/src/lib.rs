@@ -1,1 +1,4 @@
-//! Being built.
+//! bookwire's actors: who owns what, on which thread.
+
+pub mod ring;
+pub mod topic;
