@@ -1,0 +1,379 @@
+//! One client's session: what it subscribed, its flow control, and whether it is still there.
+//!
+//! [`SubscriptionSession`] is a plain actor on the worker thread that owns the client's socket. It
+//! is apart from the socket's pump because a pump is polled only while the client reads; the
+//! session's timers run for a frozen client, too. Market data does not pass through it: the
+//! dispatcher puts them into the [`outbox`] and the pump takes them out.
+
+pub mod cell;
+pub mod encode;
+pub mod flow;
+pub mod outbox;
+pub mod request;
+pub mod resolve;
+mod subscriptions;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
+};
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::time::TsNanos;
+use bookwire_engine::wire::Numbers;
+
+use self::cell::OutboxCell;
+use self::flow::{Close, OutboxLimits};
+use self::request::{BadRequest, ClientRequest, FlowRequest, FlowView, Outcome, Reply, Request};
+use self::subscriptions::{Subscriptions, Wanted};
+use crate::dispatcher::{Claim, WorkerHub};
+
+/// Requests that may wait for a session; the pump answers further ones itself.
+pub const MAILBOX: usize = 256;
+
+/// Seconds that a client has to take the close frame before its socket is shut down.
+const CLOSE_GRACE_SECS: u32 = 5;
+
+/// Seconds after which a book that still waits for its snapshot is asked for again.
+const SNAPSHOT_RETRY_SECS: u64 = 3;
+
+/// Smallest and largest queue that a client may ask for, messages.
+const BUFFER_SIZES: std::ops::RangeInclusive<u32> = 16..=16_384;
+
+/// Limits of a session; defaults are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Subscriptions on a connection.
+    pub subscriptions: usize,
+    /// Requests a second; twice as many in a burst.
+    pub requests_per_second: u32,
+    /// The outbox.
+    pub outbox: OutboxLimits,
+    /// Seconds between the server's pings.
+    pub ping_secs: u32,
+    /// Seconds without anything from the client after which it is disconnected.
+    pub idle_secs: u32,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            subscriptions: 200,
+            requests_per_second: 50,
+            outbox: OutboxLimits::default(),
+            ping_secs: 20,
+            idle_secs: 60,
+        }
+    }
+}
+
+/// Prints an answer; the clock's time goes into errors.
+pub type Encode = Box<dyn Fn(&Reply, TsNanos) -> Vec<u8>>;
+
+/// What a session is started with.
+pub struct SessionOptions {
+    /// The worker's hub.
+    pub hub: Rc<WorkerHub>,
+    /// Limits.
+    pub limits: SessionLimits,
+    /// How prices are printed on this connection.
+    pub numbers: Numbers,
+    /// Prints answers.
+    pub encode: Encode,
+    /// Cuts the socket without asking the client.
+    pub cut: Box<dyn Fn()>,
+}
+
+/// The actor. See the module's text.
+pub struct SubscriptionSession {
+    options: SessionOptions,
+    cell: Rc<OutboxCell>,
+    subscriptions: Subscriptions,
+    silent_secs: u32,
+    closing_secs: u32,
+    ticks: u64,
+    tenths: u64,
+    has_pacer: bool,
+}
+
+/// A running session as the pump knows it.
+#[derive(Clone)]
+pub struct SessionHandle {
+    /// Takes requests.
+    pub addr: Addr<SubscriptionSession>,
+    /// What leaves for the client.
+    pub cell: Rc<OutboxCell>,
+}
+
+/// A frame of the client, understood or not: answered in the order of arrival.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Inbound(pub Result<ClientRequest, BadRequest>);
+
+/// Asks for the session's state.
+#[derive(Debug, Message)]
+#[rtype(result = "SessionState")]
+pub struct Observe;
+
+/// A session's state, for tests and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, actix::MessageResponse)]
+pub struct SessionState {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Market messages that wait.
+    pub waiting: usize,
+    /// Market messages handed to the socket.
+    pub sent: u64,
+    /// Market messages dropped or replaced.
+    pub dropped: u64,
+}
+
+impl SubscriptionSession {
+    /// Starts a session on this thread.
+    #[must_use]
+    pub fn launch(options: SessionOptions) -> SessionHandle {
+        let limits = options.limits;
+        let tokens = limits.requests_per_second.saturating_mul(2);
+        let cell = options.hub.open(limits.outbox, tokens);
+        let session = Self {
+            subscriptions: Subscriptions::new(limits.subscriptions),
+            options,
+            cell: cell.clone(),
+            silent_secs: 0,
+            closing_secs: 0,
+            ticks: 0,
+            tenths: 0,
+            has_pacer: false,
+        };
+        SessionHandle {
+            addr: session.start(),
+            cell,
+        }
+    }
+
+    fn reply(&self, reply: &Reply) {
+        let now = self.options.hub.source().now();
+        self.cell.answer((self.options.encode)(reply, now));
+    }
+
+    /// Once a second: liveness, budgets, and the end of a connection that does not close.
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let limits = self.options.limits;
+        if self.cell.with(|outbox| outbox.closing().is_some()) {
+            self.closing_secs += 1;
+            if self.closing_secs >= CLOSE_GRACE_SECS {
+                (self.options.cut)();
+            }
+            return;
+        }
+        let rate = limits.requests_per_second;
+        self.cell.refill(rate, rate.saturating_mul(2));
+        if self.cell.was_heard() {
+            self.silent_secs = 0;
+        } else {
+            self.silent_secs += 1;
+        }
+        if self.silent_secs >= limits.idle_secs {
+            let silent = self.silent_secs;
+            self.cell.close(Close::policy(format!(
+                "idle: nothing received for {silent} s"
+            )));
+            return;
+        }
+        if self
+            .ticks
+            .is_multiple_of(u64::from(limits.ping_secs.max(1)))
+        {
+            self.cell.with(outbox::Outbox::ping);
+            self.cell.flush();
+        }
+        if self.ticks.is_multiple_of(SNAPSHOT_RETRY_SECS) {
+            let waiting: Vec<_> = self.cell.with(|outbox| outbox.waiting().collect());
+            for slot in waiting {
+                self.options.hub.refresh(slot);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, ctx: &mut Context<Self>, request: ClientRequest) {
+        let ClientRequest { id, body } = request;
+        let Request::Subscribe { channel, streams } = body else {
+            return;
+        };
+        let table = self.options.hub.source().instruments();
+        let numbers = self.options.numbers;
+        let plan = self
+            .subscriptions
+            .plan(&table, channel.as_deref(), streams, numbers);
+        let hub = self.options.hub.clone();
+        let joins = plan.missing().map(|topic| hub.clone().join_owned(topic));
+        let joined = futures_util::future::join_all(joins.collect::<Vec<_>>());
+        // Requests of one client are worked on in their order: the next waits for this one, which
+        // the shard's time-out bounds.
+        ctx.wait(joined.into_actor(self).map(move |claims, act, _| {
+            let (outcome, fresh) = act.subscriptions.finish(plan, claims, &act.cell);
+            // The answer is put first, so that no message of a subscription precedes it.
+            act.reply(&Reply {
+                id,
+                method: Some(request::Method::Subscribe),
+                outcome,
+            });
+            act.subscriptions.activate(&fresh, &act.cell);
+        }));
+    }
+
+    fn configure(&mut self, ctx: &mut Context<Self>, wanted: FlowRequest) -> Outcome {
+        let accepted = format!("{} to {}", BUFFER_SIZES.start(), BUFFER_SIZES.end());
+        if let Some(size) = wanted.buffer_size {
+            if !BUFFER_SIZES.contains(&size) {
+                let size = size.to_string();
+                let error = CryptoError::invalid_parameter("buffer_size", &size, accepted);
+                return failed(error);
+            }
+        }
+        if wanted.channel.is_some() {
+            let given = [
+                ("max_messages_per_second", wanted.max_messages_per_second),
+                ("buffer_size", wanted.buffer_size),
+            ];
+            if let Some((name, Some(value))) = given.iter().find(|(_, value)| value.is_some()) {
+                let accepted = "no value together with `channel`: it holds for the connection";
+                return failed(CryptoError::invalid_parameter(
+                    name,
+                    &value.to_string(),
+                    accepted,
+                ));
+            }
+        }
+        let subscriptions = &mut self.subscriptions;
+        let policy = match subscriptions.set_policy(
+            wanted.channel.as_deref(),
+            wanted.drop_policy,
+            &self.cell,
+        ) {
+            Ok(policy) => policy,
+            Err(error) => return failed(error),
+        };
+        if let Some(rate) = wanted.max_messages_per_second {
+            self.cell.with(|outbox| outbox.set_rate(rate));
+            self.pace(ctx);
+        }
+        if let Some(size) = wanted.buffer_size {
+            self.cell.with(|outbox| {
+                let bytes = outbox.limits().bytes;
+                outbox.set_limits(OutboxLimits {
+                    messages: size as usize,
+                    bytes,
+                });
+            });
+        }
+        let (rate, limits) = self.cell.with(|outbox| (outbox.rate(), outbox.limits()));
+        Outcome::Configured(FlowView {
+            channel: wanted.channel,
+            max_messages_per_second: rate,
+            buffer_size: limits.messages,
+            drop_policy: policy,
+        })
+    }
+
+    /// Renews the allowance of a limited rate ten times a second.
+    fn pace(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.has_pacer, true) {
+            return;
+        }
+        ctx.run_interval(Duration::from_millis(100), |act, _| {
+            act.tenths += 1;
+            let tenth = act.tenths;
+            act.cell.with(|outbox| outbox.refill(tenth));
+            act.cell.flush();
+        });
+    }
+}
+
+const fn failed(error: CryptoError) -> Outcome {
+    Outcome::Failed {
+        error,
+        rejected: Vec::new(),
+    }
+}
+
+impl Actor for SubscriptionSession {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(Duration::from_secs(1), |act, _| act.tick());
+        let cell = self.cell.clone();
+        let gone = async move { cell.hung_up().await };
+        ctx.spawn(gone.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+impl Drop for SubscriptionSession {
+    fn drop(&mut self) {
+        // Also when a handler panicked: the client must not be left with a silent socket.
+        self.cell.close(Close {
+            code: 1011,
+            reason: "the session ended".to_owned(),
+        });
+    }
+}
+
+impl Handler<Inbound> for SubscriptionSession {
+    type Result = ();
+
+    fn handle(&mut self, Inbound(frame): Inbound, ctx: &mut Self::Context) {
+        let request = match frame {
+            Ok(request) => request,
+            Err(BadRequest { id, method, error }) => {
+                tracing::debug!(%error, "bad request");
+                return self.reply(&Reply::failed(id, method, error));
+            }
+        };
+        let method = request.body.method();
+        let outcome = match request.body {
+            Request::Subscribe { .. } => return self.subscribe(ctx, request),
+            Request::Unsubscribe { channel, streams } => {
+                let table = self.options.hub.source().instruments();
+                let wanted = Wanted { channel, streams };
+                self.subscriptions.remove(&table, wanted, &self.cell)
+            }
+            Request::ListSubscriptions => Outcome::Listed(self.subscriptions.views()),
+            Request::Ping => Outcome::Pong,
+            Request::ConfigureFlow(wanted) => self.configure(ctx, wanted),
+            Request::Auth { provider } => failed(
+                CryptoError::new(
+                    CryptoCode::Unsupported,
+                    "API keys are not offered yet: market data needs none",
+                )
+                .with("method", "auth")
+                .with("provider", provider)
+                .suggest("subscribe to public streams without auth"),
+            ),
+        };
+        self.reply(&Reply {
+            id: request.id,
+            method: Some(method),
+            outcome,
+        });
+    }
+}
+
+impl Handler<Observe> for SubscriptionSession {
+    type Result = SessionState;
+
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> SessionState {
+        let (waiting, stats) = self.cell.with(|outbox| (outbox.len(), outbox.stats()));
+        SessionState {
+            subscriptions: self.subscriptions.len(),
+            waiting,
+            sent: stats.sent,
+            dropped: stats.dropped,
+        }
+    }
+}
+
+/// A claim or why there is none, as [`WorkerHub::join`] brings it.
+type Joined = Result<Claim, CryptoError>;

@@ -1,0 +1,493 @@
+use super::*;
+use crate::topic::BookMode;
+use bookwire_engine::time::Level;
+use proptest::prelude::*;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const NOW: TsNanos = TsNanos(2_000);
+
+fn spec(kind: StreamKind) -> SubSpec {
+    SubSpec {
+        slot: Slot(7),
+        kind,
+        labels: Labels {
+            stream: kind.name(),
+            provider: "binance",
+            symbol: "btcusdt".into(),
+            entity_id: "cryptopair_binance_btcusdt".into(),
+            interval: None,
+            channel: Some("a \"b\"".into()),
+        },
+        timing: false,
+        policy: DropPolicy::default_of(kind),
+    }
+}
+
+fn delta() -> StreamKind {
+    StreamKind::OrderBook {
+        depth: 20,
+        mode: BookMode::Delta,
+    }
+}
+
+fn publication(kind: PubKind, body: &str) -> Publication {
+    Publication {
+        slot: Slot(7),
+        kind,
+        epoch: 0,
+        seq: 0,
+        prev_seq: 0,
+        ts_recv: TsNanos(1_000),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+fn event(n: u64) -> Publication {
+    publication(PubKind::Event, &format!("{{\"n\":{n}}}"))
+}
+
+fn small(messages: usize) -> Outbox {
+    Outbox::new(OutboxLimits {
+        messages,
+        bytes: 1 << 20,
+    })
+}
+
+fn pull(outbox: &mut Outbox) -> Vec<Value> {
+    pull_room(outbox, usize::MAX)
+}
+
+fn pull_room(outbox: &mut Outbox, room: usize) -> Vec<Value> {
+    let mut batch = Batch::default();
+    outbox.pull(NOW, room, &mut batch);
+    let mut start = 0;
+    let parsed = batch.ends.iter().map(|end| {
+        let text = &batch.text[start..*end];
+        start = *end;
+        serde_json::from_slice(text).unwrap_or_else(|e| panic!("{e}: {text:?}"))
+    });
+    parsed.collect()
+}
+
+fn is_flow(message: &Value) -> bool {
+    message["stream"] == "system.flow"
+}
+
+fn seqs(messages: &[Value]) -> Vec<u64> {
+    messages
+        .iter()
+        .filter(|message| !is_flow(message))
+        .map(|message| message["seq"].as_u64().unwrap())
+        .collect()
+}
+
+/// Every hole of one subscription lies inside a notice told before the message after it, and the
+/// notices count exactly the messages that are missing.
+fn holes_are_told(messages: &[Value]) {
+    let mut told = 0;
+    let mut missing = 0;
+    let mut last = 0;
+    for message in messages {
+        if is_flow(message) {
+            told += message["data"]["dropped"].as_u64().unwrap();
+            let (from, to) = (&message["data"]["from_seq"], &message["data"]["to_seq"]);
+            assert!(from.as_u64() <= to.as_u64());
+        } else {
+            let seq = message["seq"].as_u64().unwrap();
+            assert!(seq > last, "{seq} after {last}");
+            missing += seq - last - 1;
+            assert!(
+                told >= missing,
+                "{missing} missing before {seq}, {told} told"
+            );
+            last = seq;
+        }
+    }
+    assert!(told >= missing);
+}
+
+#[test]
+fn a_reading_client_gets_everything_without_holes() {
+    let mut outbox = small(8);
+    let trades = outbox.add(spec(StreamKind::Trades));
+    let ticker = outbox.add(spec(StreamKind::Ticker));
+    let mut seen = Vec::new();
+    for n in 1..=100 {
+        outbox.offer(trades, &event(n));
+        outbox.offer(ticker, &event(n));
+        seen.extend(pull(&mut outbox));
+    }
+    assert_eq!(seen.len(), 200);
+    let of = |stream: &str| -> Vec<(u64, u64)> {
+        seen.iter()
+            .filter(|m| m["stream"] == stream)
+            .map(|m| (m["seq"].as_u64().unwrap(), m["data"]["n"].as_u64().unwrap()))
+            .collect()
+    };
+    let expected: Vec<_> = (1..=100).map(|n| (n, n)).collect();
+    assert_eq!(of("crypto.trades"), expected);
+    assert_eq!(of("crypto.ticker"), expected);
+    assert_eq!(seen[0]["channel"], "a \"b\"");
+    assert_eq!(outbox.stats().dropped, 0);
+}
+
+#[test]
+fn trades_drop_the_oldest_and_tell() {
+    let mut outbox = small(4);
+    let key = outbox.add(spec(StreamKind::Trades));
+    for n in 1..=10 {
+        outbox.offer(key, &event(n));
+    }
+    let seen = pull(&mut outbox);
+    assert!(is_flow(&seen[0]), "{seen:?}");
+    assert_eq!(
+        seen[0]["data"],
+        serde_json::json!({"channel": "a \"b\"", "stream": "crypto.trades", "provider": "binance",
+            "symbol": "btcusdt", "dropped": 6, "from_seq": 1, "to_seq": 6, "policy": "oldest"})
+    );
+    assert_eq!(seqs(&seen), [7, 8, 9, 10]);
+    holes_are_told(&seen);
+}
+
+#[test]
+fn newest_refuses_and_disconnect_closes() {
+    let mut outbox = small(4);
+    let key = outbox.add(SubSpec {
+        policy: DropPolicy::Newest,
+        ..spec(StreamKind::Trades)
+    });
+    for n in 1..=10 {
+        outbox.offer(key, &event(n));
+    }
+    let mut seen = pull(&mut outbox);
+    assert_eq!(seqs(&seen), [1, 2, 3, 4]);
+    assert_eq!(seen[4]["data"]["from_seq"], 5);
+    outbox.offer(key, &event(11));
+    seen.extend(pull(&mut outbox));
+    assert_eq!(seqs(&seen), [1, 2, 3, 4, 11]);
+    holes_are_told(&seen);
+
+    outbox.update(key, |policy, _| *policy = DropPolicy::Disconnect);
+    for n in 0..5 {
+        outbox.offer(key, &event(n));
+    }
+    let mut batch = Batch::default();
+    outbox.pull(NOW, usize::MAX, &mut batch);
+    assert_eq!(batch.close.map(|close| close.code), Some(1008));
+    assert!(batch.ends.is_empty() && !outbox.is_ready());
+}
+
+#[test]
+fn states_conflate_only_under_pressure_and_keep_closed_bars() {
+    let mut outbox = small(8);
+    let key = outbox.add(spec(StreamKind::Klines(Level::M1)));
+    for n in 1..=20 {
+        let kind = if n % 10 == 0 {
+            PubKind::ClosedBar
+        } else {
+            PubKind::Event
+        };
+        outbox.offer(key, &publication(kind, &format!("{{\"n\":{n}}}")));
+    }
+    let seen = pull(&mut outbox);
+    // Three wait freely, the fourth's place is taken by what follows until the bar closes.
+    assert_eq!(seqs(&seen), [1, 2, 3, 10, 20]);
+    assert_eq!(seen[3]["data"]["dropped"], 15);
+    holes_are_told(&seen);
+    assert_eq!(outbox.stats().dropped, 15);
+}
+
+#[test]
+fn last_state_is_for_those_who_wait() {
+    let mut outbox = small(8);
+    let key = outbox.add(spec(StreamKind::Ticker));
+    outbox.offer(key, &publication(PubKind::LastState, "{\"n\":1}"));
+    outbox.offer(key, &publication(PubKind::LastState, "{\"n\":2}"));
+    outbox.offer(key, &event(3));
+    let seen = pull(&mut outbox);
+    assert_eq!(seqs(&seen), [1, 2]);
+    assert_eq!(seen[1]["data"]["n"], 3);
+}
+
+#[test]
+fn answers_go_first_and_a_close_goes_last() {
+    let mut outbox = small(8);
+    let key = outbox.add(spec(StreamKind::Trades));
+    outbox.offer(key, &event(1));
+    outbox.note(Bytes::from_static(b"{\"note\":1}"));
+    outbox.control(Bytes::from_static(b"{\"answer\":1}"));
+    let seen = pull(&mut outbox);
+    assert_eq!(seen[0]["answer"], 1);
+    assert_eq!(seen[2]["note"], 1);
+    outbox.offer(key, &event(2));
+    outbox.control(Bytes::from_static(b"{\"answer\":2}"));
+    outbox.close(Close::restart("x".repeat(200)));
+    outbox.control(Bytes::from_static(b"{\"answer\":3}"));
+    let mut batch = Batch::default();
+    outbox.pull(NOW, usize::MAX, &mut batch);
+    assert_eq!(batch.ends.len(), 1, "data and what comes after are dropped");
+    let close = batch.close.unwrap();
+    assert_eq!((close.code, close.reason.len()), (1012, 123));
+}
+
+#[test]
+fn timing_is_added_inside_the_data() {
+    let mut outbox = small(8);
+    let key = outbox.add(SubSpec {
+        timing: true,
+        ..spec(StreamKind::Trades)
+    });
+    outbox.offer(key, &event(5));
+    let seen = pull(&mut outbox);
+    assert_eq!(
+        seen[0]["data"],
+        serde_json::json!({"n": 5, "received_ns": 1000, "sent_ns": 2000})
+    );
+}
+
+#[test]
+fn lost_on_the_lane_is_told() {
+    let mut outbox = small(8);
+    let key = outbox.add(spec(StreamKind::Trades));
+    outbox.offer(key, &event(1));
+    outbox.lost(key, 5);
+    let mut seen = pull(&mut outbox);
+    assert_eq!(
+        seen[1]["data"]["from_seq"], 2,
+        "told even when nothing follows"
+    );
+    outbox.offer(key, &event(2));
+    seen.extend(pull(&mut outbox));
+    assert_eq!(seqs(&seen), [1, 7]);
+    holes_are_told(&seen);
+}
+
+#[test]
+fn removing_takes_back_what_waits() {
+    let mut outbox = small(4);
+    let key = outbox.add(spec(StreamKind::Trades));
+    for n in 1..=9 {
+        outbox.offer(key, &event(n));
+    }
+    outbox.remove(key);
+    assert!(outbox.is_empty());
+    let again = outbox.add(spec(StreamKind::Trades));
+    outbox.offer(again, &event(1));
+    let seen = pull(&mut outbox);
+    assert_eq!((seen.len(), seqs(&seen)), (1, vec![1]));
+}
+
+#[test]
+fn a_rate_is_kept_within_each_second() {
+    let mut outbox = small(1000);
+    let key = outbox.add(spec(StreamKind::Trades));
+    outbox.set_rate(25);
+    for n in 1..=100 {
+        outbox.offer(key, &event(n));
+    }
+    let mut counts = Vec::new();
+    for tenth in 0..20 {
+        outbox.refill(tenth);
+        counts.push(pull(&mut outbox).len());
+    }
+    assert_eq!(counts[..10].iter().sum::<usize>(), 25);
+    assert_eq!(counts[10..].iter().sum::<usize>(), 25);
+}
+
+#[test]
+fn a_frozen_client_holds_a_bounded_queue() {
+    let mut outbox = small(64);
+    let mut many = spec(StreamKind::Trades);
+    let keys: Vec<_> = (0..20)
+        .map(|n| {
+            if n % 3 == 0 {
+                many = spec(StreamKind::Ticker);
+            } else {
+                many = spec(StreamKind::Trades);
+            }
+            outbox.add(many.clone())
+        })
+        .collect();
+    for n in 0..50_000u64 {
+        outbox.offer(keys[(n * 7 % 20) as usize], &event(n));
+        assert!(outbox.len() <= 64 + 20);
+        assert!(outbox.queue.len() <= 2 * (64 + 20) + 1024 + 20);
+    }
+    assert!(outbox.closing().is_none());
+    // Bytes are a bound of their own.
+    let mut outbox = Outbox::new(OutboxLimits {
+        messages: 1000,
+        bytes: 10_000,
+    });
+    let key = outbox.add(spec(StreamKind::Trades));
+    let large = publication(
+        PubKind::Event,
+        &format!("{{\"n\":\"{}\"}}", "x".repeat(3000)),
+    );
+    for _ in 0..100 {
+        outbox.offer(key, &large);
+        assert!(outbox.bytes <= 20_000);
+    }
+    assert_eq!(seqs(&pull(&mut outbox)).last(), Some(&100));
+}
+
+/// A shard's book topic in miniature: publishes changes of a map, starts over with a new epoch on
+/// a resync, answers a refresh with its last publication.
+#[derive(Default)]
+struct Publisher {
+    book: BTreeMap<u64, u64>,
+    seq: u64,
+    epoch: u32,
+}
+
+impl Publisher {
+    fn snapshot(&self) -> Publication {
+        let levels: Vec<_> = self.book.iter().collect();
+        let data = serde_json::json!({"type": "snapshot", "bids": levels, "sequence": self.seq});
+        Publication {
+            epoch: self.epoch,
+            seq: self.seq,
+            ..publication(PubKind::BookSnapshot, &data.to_string())
+        }
+    }
+
+    fn change(&mut self, price: u64, qty: u64, jump: u64) -> Publication {
+        let prev = self.seq;
+        self.seq += jump;
+        if qty == 0 {
+            self.book.remove(&price);
+        } else {
+            self.book.insert(price, qty);
+        }
+        let data = serde_json::json!({"type": "update", "bids": [[price, qty]],
+            "sequence": self.seq, "prev_sequence": prev});
+        Publication {
+            epoch: self.epoch,
+            seq: self.seq,
+            prev_seq: prev,
+            ..publication(PubKind::BookUpdate, &data.to_string())
+        }
+    }
+}
+
+/// A client that refuses whatever does not apply.
+#[derive(Default)]
+struct Client {
+    book: Option<BTreeMap<u64, u64>>,
+    seq: u64,
+    snapshots: usize,
+}
+
+impl Client {
+    fn take(&mut self, message: &Value) {
+        let data = &message["data"];
+        let levels = data["bids"].as_array().unwrap().iter();
+        let levels = levels.map(|l| (l[0].as_u64().unwrap(), l[1].as_u64().unwrap()));
+        if data["type"] == "snapshot" {
+            self.book = Some(levels.collect());
+            self.snapshots += 1;
+        } else {
+            let book = self.book.as_mut().expect("a snapshot before a change");
+            assert_eq!(
+                data["prev_sequence"].as_u64(),
+                Some(self.seq),
+                "a change that applies"
+            );
+            for (price, qty) in levels {
+                if qty == 0 {
+                    book.remove(&price);
+                } else {
+                    book.insert(price, qty);
+                }
+            }
+        }
+        self.seq = data["sequence"].as_u64().unwrap();
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Change { price: u64, qty: u64, jump: u64 },
+    Resync,
+    Lose { count: u64 },
+    Trade,
+    Read { room: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (0u64..30, 0u64..4, 1u64..5)
+            .prop_map(|(price, qty, jump)| Step::Change { price, qty, jump }),
+        1 => Just(Step::Resync),
+        1 => (1u64..20).prop_map(|count| Step::Lose { count }),
+        4 => Just(Step::Trade),
+        3 => (0usize..3000).prop_map(|room| Step::Read { room }),
+    ];
+    prop::collection::vec(step, 1..400)
+}
+
+proptest! {
+    /// Whatever the client's speed, lost messages and resyncs: each change it gets applies, holes
+    /// are told, and once it has read everything its book is the publisher's.
+    #[test]
+    fn a_client_can_apply_everything_it_gets(
+        script in steps(),
+        capacity in 2usize..40,
+        policy in 0usize..3,
+    ) {
+        let policy = DropPolicy::ALL[policy];
+        let mut outbox = small(capacity);
+        let book = outbox.add(SubSpec { policy, ..spec(delta()) });
+        let trades = outbox.add(spec(StreamKind::Trades));
+        let mut publisher = Publisher::default();
+        let mut client = Client::default();
+        let mut seen = Vec::new();
+        outbox.offer(book, &publisher.snapshot());
+        for step in script {
+            match step {
+                Step::Change { price, qty, jump } => {
+                    let change = publisher.change(price, qty, jump);
+                    outbox.offer(book, &change);
+                }
+                Step::Resync => {
+                    publisher.epoch += 1;
+                    publisher.seq += 100;
+                    publisher.book.insert(1, publisher.seq);
+                    outbox.offer(book, &publisher.snapshot());
+                }
+                Step::Lose { count } => {
+                    for n in 0..count {
+                        publisher.change(n, n, 1);
+                    }
+                    outbox.lost(book, count);
+                    outbox.offer(book, &publisher.snapshot());
+                }
+                Step::Trade => outbox.offer(trades, &event(1)),
+                Step::Read { room } => seen.extend(pull_room(&mut outbox, room)),
+            }
+            for _ in outbox.take_refresh() {
+                outbox.offer(book, &publisher.snapshot());
+            }
+        }
+        // A client that reads on catches up.
+        for _ in 0..3 {
+            seen.extend(pull(&mut outbox));
+            for _ in outbox.take_refresh() {
+                outbox.offer(book, &publisher.snapshot());
+            }
+        }
+        seen.extend(pull(&mut outbox));
+        let of_book: Vec<_> = seen
+            .into_iter()
+            .filter(|m| m["stream"] == "crypto.orderbook" || m["data"]["stream"] == "crypto.orderbook")
+            .collect();
+        holes_are_told(&of_book);
+        for message in of_book.iter().filter(|m| !is_flow(m)) {
+            client.take(message);
+        }
+        prop_assert_eq!(client.book.as_ref(), Some(&publisher.book));
+        prop_assert_eq!(client.seq, publisher.seq);
+        prop_assert!(outbox.is_empty());
+    }
+}

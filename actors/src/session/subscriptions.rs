@@ -1,0 +1,394 @@
+//! What one session subscribed: which topics, under which channel, and the rules of adding and
+//! removing. Repeats are idempotent; each stream of a request succeeds or fails by itself.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::instrument::InstrumentTable;
+use bookwire_engine::wire::Numbers;
+use serde_json::{Map, Value};
+
+use super::Joined;
+use super::cell::OutboxCell;
+use super::encode::Labels;
+use super::flow::DropPolicy;
+use super::outbox::{SubKey, SubSpec};
+use super::request::{Outcome, Rejected, StreamEntry, StreamRequest, SubscriptionView};
+use super::resolve;
+use crate::dispatcher::Claim;
+use crate::topic::{StreamKind, Topic};
+
+struct Held {
+    topic: Topic,
+    labels: Labels,
+    timing: bool,
+    key: SubKey,
+    claim: Claim,
+}
+
+impl Held {
+    fn view(&self) -> SubscriptionView {
+        SubscriptionView {
+            labels: self.labels.clone(),
+            kind: self.topic.kind,
+            timing: self.timing,
+        }
+    }
+}
+
+/// See the module's text.
+pub struct Subscriptions {
+    held: Vec<Held>,
+    most: usize,
+    policy: Option<DropPolicy>,
+    channel_policies: BTreeMap<String, DropPolicy>,
+}
+
+/// What to unsubscribe.
+pub struct Wanted {
+    /// Only in this channel.
+    pub channel: Option<String>,
+    /// Which; empty: all of the channel.
+    pub streams: Vec<StreamEntry>,
+}
+
+/// One subscription of a request.
+struct Planned {
+    topic: Topic,
+    labels: Labels,
+    timing: Option<bool>,
+    echo: Map<String, Value>,
+    /// Already held; nothing to join.
+    is_held: bool,
+}
+
+/// A subscribe request, resolved.
+pub struct Plan {
+    planned: Vec<Planned>,
+    rejected: Vec<Rejected>,
+}
+
+impl Plan {
+    /// Topics to join, in the order in which [`Subscriptions::finish`] expects the claims.
+    pub fn missing(&self) -> impl Iterator<Item = Topic> {
+        self.planned
+            .iter()
+            .filter(|planned| !planned.is_held)
+            .map(|planned| planned.topic)
+    }
+}
+
+impl Subscriptions {
+    /// None yet; at most `most`.
+    pub fn new(most: usize) -> Self {
+        Self {
+            held: Vec::new(),
+            most,
+            policy: None,
+            channel_policies: BTreeMap::new(),
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// All, in the order in which they were made.
+    pub fn views(&self) -> Vec<SubscriptionView> {
+        self.held.iter().map(Held::view).collect()
+    }
+
+    /// Resolves a request without changing anything.
+    pub fn plan(
+        &self,
+        table: &InstrumentTable,
+        channel: Option<&str>,
+        streams: Vec<StreamEntry>,
+        numbers: Numbers,
+    ) -> Plan {
+        let channel: Option<Rc<str>> = channel.map(Rc::from);
+        let mut plan = Plan {
+            planned: Vec::new(),
+            rejected: Vec::new(),
+        };
+        for StreamEntry { echo, request } in streams {
+            let request = match request {
+                Ok(request) => request,
+                Err(error) => {
+                    plan.rejected.push(Rejected { echo, error });
+                    continue;
+                }
+            };
+            for symbol in &request.symbols {
+                let echo = echo_of(&echo, symbol);
+                match resolve::topic(table, &request, symbol, numbers) {
+                    Ok((topic, mut labels)) => {
+                        labels.channel.clone_from(&channel);
+                        self.consider(&mut plan, &request, topic, labels, echo);
+                    }
+                    Err(error) => plan.rejected.push(Rejected { echo, error }),
+                }
+            }
+        }
+        plan
+    }
+
+    fn consider(
+        &self,
+        plan: &mut Plan,
+        request: &StreamRequest,
+        topic: Topic,
+        labels: Labels,
+        echo: Map<String, Value>,
+    ) {
+        let same = |other: &Topic, of: &Labels| *other == topic && of.channel == labels.channel;
+        // Two spellings of one symbol in a request are one subscription.
+        if plan.planned.iter().any(|p| same(&p.topic, &p.labels)) {
+            return;
+        }
+        let is_held = self.held.iter().any(|h| same(&h.topic, &h.labels));
+        let total = self.held.len() + plan.missing().count();
+        if !is_held && total >= self.most {
+            let most = self.most;
+            let error = CryptoError::new(
+                CryptoCode::SubscriptionLimit,
+                format!("a connection has at most {most} subscriptions"),
+            )
+            .with("limit", most)
+            .with("current_usage", self.held.len());
+            plan.rejected.push(Rejected { echo, error });
+            return;
+        }
+        plan.planned.push(Planned {
+            topic,
+            labels,
+            timing: request.timing,
+            echo,
+            is_held,
+        });
+    }
+
+    /// Takes in what could be joined. The second value are the new ones, which
+    /// [`Subscriptions::activate`] opens after the answer.
+    pub fn finish(
+        &mut self,
+        plan: Plan,
+        claims: Vec<Joined>,
+        cell: &OutboxCell,
+    ) -> (Outcome, Vec<SubKey>) {
+        let Plan {
+            planned,
+            mut rejected,
+        } = plan;
+        let mut claims = claims.into_iter();
+        let mut subscriptions = Vec::with_capacity(planned.len());
+        let mut fresh = Vec::new();
+        for planned in planned {
+            let claim = if planned.is_held { None } else { claims.next() };
+            match claim {
+                None => {
+                    let Some(held) = self.held.iter_mut().find(|held| {
+                        held.topic == planned.topic && held.labels.channel == planned.labels.channel
+                    }) else {
+                        continue;
+                    };
+                    if let Some(timing) = planned.timing {
+                        held.timing = timing;
+                        cell.with(|outbox| outbox.update(held.key, |_, t| *t = timing));
+                    }
+                    subscriptions.push(held.view());
+                }
+                Some(Ok(claim)) => {
+                    let timing = planned.timing.unwrap_or(false);
+                    let spec = SubSpec {
+                        slot: claim.slot(),
+                        kind: planned.topic.kind,
+                        labels: planned.labels.clone(),
+                        timing,
+                        policy: self.policy_of(planned.topic.kind, &planned.labels),
+                    };
+                    let key = cell.with(|outbox| outbox.add(spec));
+                    let held = Held {
+                        topic: planned.topic,
+                        labels: planned.labels,
+                        timing,
+                        key,
+                        claim,
+                    };
+                    subscriptions.push(held.view());
+                    fresh.push(key);
+                    self.held.push(held);
+                }
+                Some(Err(error)) => rejected.push(Rejected {
+                    echo: planned.echo,
+                    error,
+                }),
+            }
+        }
+        let outcome = match rejected.first() {
+            Some(first) if subscriptions.is_empty() => Outcome::Failed {
+                error: first.error.clone(),
+                rejected,
+            },
+            _ => Outcome::Subscribed {
+                subscriptions,
+                rejected,
+            },
+        };
+        (outcome, fresh)
+    }
+
+    /// Opens subscriptions for messages.
+    pub fn activate(&mut self, fresh: &[SubKey], cell: &Rc<OutboxCell>) {
+        for held in &mut self.held {
+            if fresh.contains(&held.key) {
+                held.claim.activate(cell, held.key);
+            }
+        }
+    }
+
+    /// Takes subscriptions away: after this nothing of them leaves any more.
+    pub fn remove(
+        &mut self,
+        table: &InstrumentTable,
+        wanted: Wanted,
+        cell: &OutboxCell,
+    ) -> Outcome {
+        let Wanted { channel, streams } = wanted;
+        let in_channel = |held: &Held| match &channel {
+            Some(channel) => held.labels.channel.as_deref() == Some(channel),
+            None => true,
+        };
+        let mut removed = Vec::new();
+        let mut rejected = Vec::new();
+        if streams.is_empty() {
+            let gone = self.take(cell, in_channel);
+            if gone.is_empty() {
+                let name = channel.as_deref().unwrap_or_default();
+                rejected.push(Rejected {
+                    echo: Map::from_iter([("channel".to_owned(), Value::from(name))]),
+                    error: not_subscribed(format!("nothing is subscribed in channel `{name}`")),
+                });
+            }
+            removed.extend(gone);
+        }
+        for StreamEntry { echo, request } in streams {
+            let request = match request {
+                Ok(request) => request,
+                Err(error) => {
+                    rejected.push(Rejected { echo, error });
+                    continue;
+                }
+            };
+            for symbol in &request.symbols {
+                let row = resolve::provider(&request).and_then(|provider| {
+                    resolve::instrument(table, provider, request.stream, symbol)
+                });
+                let gone = row.map(|row| {
+                    let id = row.id;
+                    self.take(cell, |held| {
+                        held.topic.instrument == id
+                            && request.covers(held.topic.kind)
+                            && in_channel(held)
+                    })
+                });
+                let error = match gone {
+                    Ok(gone) if !gone.is_empty() => {
+                        removed.extend(gone);
+                        continue;
+                    }
+                    Ok(_) => not_subscribed(format!(
+                        "`{}` of `{symbol}` is not subscribed",
+                        request.stream.as_str()
+                    )),
+                    Err(error) => error,
+                };
+                let echo = echo_of(&echo, symbol);
+                rejected.push(Rejected { echo, error });
+            }
+        }
+        match rejected.first() {
+            Some(first) if removed.is_empty() => Outcome::Failed {
+                error: first.error.clone(),
+                rejected,
+            },
+            _ => Outcome::Unsubscribed {
+                subscriptions: removed,
+                rejected,
+            },
+        }
+    }
+
+    fn take(
+        &mut self,
+        cell: &OutboxCell,
+        matches: impl Fn(&Held) -> bool,
+    ) -> Vec<SubscriptionView> {
+        let gone: Vec<Held> = self.held.extract_if(.., |held| matches(held)).collect();
+        gone.iter()
+            .map(|held| {
+                cell.with(|outbox| outbox.remove(held.key));
+                held.view()
+            })
+            .collect()
+    }
+
+    /// Sets the policy of a channel or of the connection, and tells what is in force there.
+    ///
+    /// # Errors
+    /// `CRYPTO_SUBSCRIPTION_LIMIT` when too many channels have one.
+    pub fn set_policy(
+        &mut self,
+        channel: Option<&str>,
+        policy: Option<DropPolicy>,
+        cell: &OutboxCell,
+    ) -> Result<Option<DropPolicy>, CryptoError> {
+        if let Some(policy) = policy {
+            match channel {
+                None => self.policy = Some(policy),
+                Some(name) => {
+                    let known = self.channel_policies.contains_key(name);
+                    if !known && self.channel_policies.len() >= self.most {
+                        return Err(CryptoError::new(
+                            CryptoCode::SubscriptionLimit,
+                            format!("at most {} channels have a policy", self.most),
+                        ));
+                    }
+                    self.channel_policies.insert(name.to_owned(), policy);
+                }
+            }
+            for held in &self.held {
+                let policy = self.policy_of(held.topic.kind, &held.labels);
+                cell.with(|outbox| outbox.update(held.key, |p, _| *p = policy));
+            }
+        }
+        let of_channel = channel.and_then(|name| self.channel_policies.get(name).copied());
+        Ok(of_channel.or(self.policy))
+    }
+
+    fn policy_of(&self, kind: StreamKind, labels: &Labels) -> DropPolicy {
+        let channel = labels.channel.as_deref();
+        channel
+            .and_then(|name| self.channel_policies.get(name).copied())
+            .or(self.policy)
+            .unwrap_or_else(|| DropPolicy::default_of(kind))
+    }
+}
+
+fn not_subscribed(message: String) -> CryptoError {
+    CryptoError::new(CryptoCode::NotFound, message)
+        .suggest("list_subscriptions shows what is subscribed")
+}
+
+/// The part of a list of symbols that one symbol is.
+fn echo_of(echo: &Map<String, Value>, symbol: &str) -> Map<String, Value> {
+    let mut part: Map<String, Value> = echo
+        .iter()
+        .filter(|(name, _)| *name != "symbols")
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    part.insert("symbol".to_owned(), Value::from(symbol));
+    part
+}
