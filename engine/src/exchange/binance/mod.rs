@@ -1,78 +1,187 @@
 //! Binance spot and USDⓈ-M perpetual futures.
+//!
+//! Both markets live in this folder and differ by a [`Market`] parameter. This file is wiring:
+//! hosts, limits, and which function answers what. Start reading at [`stream`].
+//! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
+
+mod digits;
+mod errors;
+mod history;
+mod instruments;
+mod message;
+mod rest;
+mod scan;
+pub mod stream;
+mod symbols;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::event::{BookSnapshot, Kline, Trade};
+use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
+use crate::time::{Level, TsNanos};
+
+use super::{
+    ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow, NativeStream,
+    PageRequest, RestBudget, RestFailure, RestRequest, Route,
+};
+
+pub use history::is_depth_snapshot;
+
+/// Connections are combined ones: every message tells its stream, without which a partial book
+/// could not be told from a delta.
+const SPOT_ROUTES: &[Route] = &[Route {
+    name: "public",
+    host: "stream.binance.com:9443",
+    base_url: "wss://stream.binance.com:9443",
+    path: "/stream",
+}];
+
+/// Since 2026-04-23 streams live on separate paths; the old ones acknowledge and stay silent.
+const PERP_ROUTES: &[Route] = &[
+    Route {
+        name: "public",
+        host: "fstream.binance.com",
+        base_url: "wss://fstream.binance.com",
+        path: "/public/stream",
+    },
+    Route {
+        name: "market",
+        host: "fstream.binance.com",
+        base_url: "wss://fstream.binance.com",
+        path: "/market/stream",
+    },
+];
 
 /// Binance.
+#[derive(Clone, Copy, Debug)]
 pub struct Binance;
 
-use super::*;
-use crate::event::*;
-use crate::instrument::*;
-use crate::time::*;
-use std::sync::Arc;
 impl Exchange for Binance {
     fn name(&self) -> &'static str {
-        unimplemented!()
+        "binance"
     }
+
     fn markets(&self) -> &'static [Market] {
-        unimplemented!()
+        &[Market::Spot, Market::Perp]
     }
+
     fn rest_host(&self, market: Market) -> (&'static str, &'static str) {
-        unimplemented!()
+        match market {
+            Market::Spot => ("api.binance.com", "https://api.binance.com"),
+            Market::Perp => ("fapi.binance.com", "https://fapi.binance.com"),
+        }
     }
+
     fn rest_budget(&self, market: Market) -> RestBudget {
-        unimplemented!()
+        RestBudget {
+            weight_per_window: match market {
+                Market::Spot => 6000,
+                Market::Perp => 2400,
+            },
+            window_secs: 60,
+            used_header: "x-mbx-used-weight-1m",
+        }
     }
+
     fn routes(&self, market: Market) -> &'static [Route] {
-        unimplemented!()
+        match market {
+            Market::Spot => SPOT_ROUTES,
+            Market::Perp => PERP_ROUTES,
+        }
     }
+
     fn limits(&self, market: Market) -> ConnectionLimits {
-        unimplemented!()
+        // Spot: 5 client messages a second, pings and pongs included, or the connection is cut and
+        // repeaters are banned; USDⓈ-M: 10. One is kept in hand for the pongs.
+        let (messages_per_second, silence_secs) = match market {
+            // A ping every 20 seconds.
+            Market::Spot => (4, 65),
+            // A ping every 3 minutes.
+            Market::Perp => (9, 200),
+        };
+        ConnectionLimits {
+            streams_per_connection: 1024,
+            messages_per_second,
+            // Not documented; keeps a request within 4 KiB at the longest stream names.
+            streams_per_request: 100,
+            // Stated for spot; assumed for USDⓈ-M.
+            connects_per_window: 300,
+            connect_window_secs: 300,
+            lifetime_secs: Some(24 * 3600),
+            silence_secs,
+        }
     }
+
     fn continuity(&self, market: Market) -> Continuity {
-        unimplemented!()
+        match market {
+            Market::Spot => Continuity::Contiguous,
+            Market::Perp => Continuity::PreviousLink,
+        }
     }
+
     fn stream(&self, instrument: &Instrument, feed: Feed) -> Option<NativeStream> {
-        unimplemented!()
+        stream::stream(instrument, feed)
     }
+
     fn silence_limit_secs(&self, feed: Feed) -> Option<u64> {
-        unimplemented!()
+        match feed {
+            // Once a second, whatever happens.
+            Feed::Funding => Some(10),
+            // Only quiet symbols go a minute without a change of the book.
+            Feed::Book | Feed::Ticker => Some(60),
+            // Nothing is sent while nothing trades.
+            Feed::Trades | Feed::Klines(_) => None,
+        }
     }
+
     fn subscribe_request(&self, streams: &[&str], id: u64) -> String {
-        unimplemented!()
+        stream::request("SUBSCRIBE", streams, id)
     }
+
     fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String {
-        unimplemented!()
+        stream::request("UNSUBSCRIBE", streams, id)
     }
+
     fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder> {
-        unimplemented!()
+        Box::new(stream::StreamDecoder::new(market, table))
     }
+
     fn instrument_requests(&self, market: Market) -> Vec<RestRequest> {
-        unimplemented!()
+        rest::instruments(market)
     }
+
     fn parse_instruments(
         &self,
         market: Market,
         bodies: &[Vec<u8>],
     ) -> Result<(Vec<InstrumentSpec>, Vec<(String, usize)>), DecodeError> {
-        unimplemented!()
+        instruments::parse(market, bodies)
     }
+
     fn snapshot_request(&self, instrument: &Instrument, depth: usize) -> RestRequest {
-        unimplemented!()
+        rest::snapshot(instrument, depth)
     }
+
     fn parse_snapshot(
         &self,
         instrument: &Instrument,
         body: &mut [u8],
     ) -> Result<BookSnapshot, DecodeError> {
-        unimplemented!()
+        history::snapshot(instrument, body)
     }
+
     fn kline_request(
         &self,
         instrument: &Instrument,
         level: Level,
         page: PageRequest,
     ) -> Option<RestRequest> {
-        unimplemented!()
+        Some(rest::klines(instrument, level, page))
     }
+
     fn parse_klines(
         &self,
         instrument: &Instrument,
@@ -80,34 +189,42 @@ impl Exchange for Binance {
         body: &mut [u8],
         now: TsNanos,
     ) -> Result<Vec<Kline>, DecodeError> {
-        unimplemented!()
+        history::klines(instrument, level, body, now)
     }
+
     fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> RestRequest {
-        unimplemented!()
+        rest::trades(instrument, page)
     }
+
     fn parse_trades(
         &self,
         instrument: &Instrument,
         body: &mut [u8],
     ) -> Result<Vec<Trade>, DecodeError> {
-        unimplemented!()
+        history::trades(instrument, body)
     }
+
     fn funding_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest> {
-        unimplemented!()
+        let is_perp = instrument.spec.market == Market::Perp;
+        is_perp.then(|| rest::funding(instrument, page))
     }
+
     fn parse_funding(
         &self,
-        instrument: &Instrument,
+        _instrument: &Instrument,
         body: &mut [u8],
     ) -> Result<Vec<FundingRow>, DecodeError> {
-        unimplemented!()
+        history::funding(body)
     }
+
     fn time_request(&self, market: Market) -> RestRequest {
-        unimplemented!()
+        rest::time(market)
     }
+
     fn parse_time(&self, body: &[u8]) -> Result<TsNanos, DecodeError> {
-        unimplemented!()
+        history::time(body)
     }
+
     fn rest_failure(
         &self,
         market: Market,
@@ -115,6 +232,6 @@ impl Exchange for Binance {
         retry_after: Option<&str>,
         body: &[u8],
     ) -> RestFailure {
-        unimplemented!()
+        errors::rest_failure(market, status, retry_after, body)
     }
 }
