@@ -193,6 +193,22 @@ pub trait Decoder: Send {
     fn set_table(&mut self, table: Arc<InstrumentTable>);
 }
 
+/// What a recorded text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// A message of a stream.
+    Message,
+    /// A book snapshot that was fetched.
+    Snapshot {
+        /// Its symbol, where the request tells it.
+        native_symbol: Option<String>,
+    },
+    /// A list of instruments.
+    Instruments,
+    /// Another fetched answer.
+    Other,
+}
+
 /// A page of history: which rows to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct PageRequest {
@@ -244,6 +260,12 @@ pub trait Exchange: Sync {
     fn subscribe_request(&self, streams: &[&str], id: u64) -> String;
     /// Request that unsubscribes from streams.
     fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String;
+    /// What a recorded text is: told by the URL of the request that it answers, or without one by
+    /// its own form.
+    fn recorded(&self, url: Option<&str>, body: &[u8]) -> Recorded;
+    /// The native symbol that a stream message names, when it can be one of `market`'s: recordings
+    /// are also read without a list of instruments.
+    fn message_symbol(&self, market: Market, frame: &[u8]) -> Option<String>;
     /// A decoder for one connection.
     fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder>;
     /// Requests whose answers together describe the market's instruments.
