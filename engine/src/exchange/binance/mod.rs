@@ -9,6 +9,7 @@ mod errors;
 mod history;
 mod instruments;
 mod message;
+mod recorded;
 mod rest;
 mod scan;
 pub mod stream;
@@ -25,7 +26,7 @@ use crate::time::{Level, TsNanos};
 
 use super::{
     ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow, NativeStream,
-    PageRequest, RestBudget, RestFailure, RestRequest, Route,
+    PageRequest, Recorded, RestBudget, RestFailure, RestRequest, Route,
 };
 
 pub use history::is_depth_snapshot;
@@ -143,6 +144,14 @@ impl Exchange for Binance {
 
     fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String {
         stream::request("UNSUBSCRIBE", streams, id)
+    }
+
+    fn recorded(&self, url: Option<&str>, body: &[u8]) -> Recorded {
+        recorded::recorded(url, body)
+    }
+
+    fn message_symbol(&self, market: Market, frame: &[u8]) -> Option<String> {
+        recorded::message_symbol(market, frame)
     }
 
     fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder> {
