@@ -1,1 +1,335 @@
-//! Being built.
+//! The configuration: one typed tree, its defaults, and how files, environment and flags make it.
+//!
+//! Later sources win: defaults, the file's TOML, the environment
+//! (`BOOKWIRE_SERVER__LISTEN=…`: sections and keys in upper case with two underscores between),
+//! flags. Nothing here opens a file or reads the environment; [`Config::load`] takes their content.
+//! A load finds every problem there is and names its place; a configuration with a problem is
+//! never returned. `config/default.toml` documents every key; a test holds it to [`Config`].
+
+mod keys;
+mod problem;
+mod read;
+mod source;
+mod url;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub use problem::{ConfigErrors, ConfigProblem, Place};
+pub use source::{FileText, Override};
+
+use crate::exchange::ProviderId;
+use crate::instrument::Market;
+
+/// The whole configuration. Units and meanings of the keys are in `config/default.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[engine]`
+    pub engine: EngineConfig,
+    /// `[providers.<name>]`: one for each provider there is.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// `[websocket]`
+    pub websocket: WebsocketConfig,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[data_collection]`
+    pub data_collection: DataCollectionConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address and port of REST and WebSocket.
+    pub listen: SocketAddr,
+    /// API worker threads; 0: one for each core.
+    pub workers: usize,
+    /// Where the store and other state live; relative to the working directory.
+    pub data_dir: PathBuf,
+}
+
+/// `[engine]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Market data threads; 0: half of the cores, at least one.
+    pub shards: usize,
+    /// Spin instead of sleeping: lower latency for a whole core per thread.
+    pub busy_poll: bool,
+    /// Bind shards to cores.
+    pub core_pinning: bool,
+}
+
+/// `[providers.<name>]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// Used at all.
+    pub enabled: bool,
+    /// Product lines that are used; a part of what the provider has.
+    pub markets: Vec<Market>,
+    /// Instruments whose streams are always on, in any spelling.
+    pub symbols: Vec<String>,
+    /// The exchange's host names and the base URLs to use instead of the real ones.
+    pub hosts: BTreeMap<String, String>,
+    /// Levels a side of the snapshot that a book starts from.
+    pub snapshot_depth: usize,
+    /// Seconds that a stream stays on after its last subscriber left.
+    pub linger_secs: u64,
+    /// Streams on one connection; 0: as many as the exchange allows.
+    pub streams_per_connection: usize,
+}
+
+/// `[websocket]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebsocketConfig {
+    /// Connections of one address.
+    pub connections_per_ip: u32,
+    /// Subscriptions on one connection.
+    pub subscriptions_per_connection: usize,
+    /// Largest inbound frame, bytes.
+    pub frame_bytes_max: usize,
+    /// Requests a second on one connection; twice as many in a burst.
+    pub messages_per_second: u32,
+    /// Messages that wait for one client before its drop policy acts.
+    pub outbox_messages: usize,
+    /// Seconds between the server's pings.
+    pub ping_secs: u32,
+    /// Seconds of silence after which a client is disconnected.
+    pub idle_secs: u32,
+    /// Origins whose pages may connect, besides our own; `*`: all.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Which store keeps the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A file of ours; nothing to install.
+    Embedded,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Which.
+    pub kind: StoreKind,
+    /// File of the embedded store; a relative path is inside `server.data_dir`.
+    pub path: PathBuf,
+    /// Rows that are written in one transaction at most.
+    pub batch: usize,
+    /// Milliseconds that a row waits for others at most.
+    pub flush_ms: u64,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// REST requests a minute of one address.
+    pub requests_per_minute: u32,
+}
+
+/// `[data_collection]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataCollectionConfig {
+    /// Days of history to fetch when nothing else is said.
+    pub default_backfill_days: u32,
+    /// Live streams at the same time, all providers together.
+    pub max_concurrent_streams: usize,
+    /// Check prices and series while they are collected.
+    pub data_quality_checks_enabled: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least severe lines that are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What may become a failure.
+    Warn,
+    /// What happens.
+    Info,
+    /// Why it happens.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogFormat {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
+
+impl LogLevel {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        name_of(&Self::ALL, self)
+    }
+}
+
+impl StoreKind {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 1] = [("embedded", Self::Embedded)];
+}
+
+fn name_of<T: Copy + PartialEq>(all: &'static [(&'static str, T)], value: T) -> &'static str {
+    all.iter()
+        .find(|(_, one)| *one == value)
+        .map_or("", |(name, _)| name)
+}
+
+impl ProviderConfig {
+    /// The defaults of a provider: on, with all its markets.
+    #[must_use]
+    pub fn of(provider: ProviderId) -> Self {
+        Self {
+            enabled: true,
+            markets: provider.exchange().markets().to_vec(),
+            symbols: Vec::new(),
+            hosts: BTreeMap::new(),
+            snapshot_depth: 1000,
+            linger_secs: 30,
+            streams_per_connection: 0,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+                workers: 0,
+                data_dir: PathBuf::from("data"),
+            },
+            engine: EngineConfig {
+                shards: 0,
+                busy_poll: false,
+                core_pinning: false,
+            },
+            providers: ProviderId::all()
+                .map(|id| (id.name().to_owned(), ProviderConfig::of(id)))
+                .collect(),
+            websocket: WebsocketConfig {
+                connections_per_ip: 5,
+                subscriptions_per_connection: 200,
+                frame_bytes_max: 64 << 10,
+                messages_per_second: 50,
+                outbox_messages: 1024,
+                ping_secs: 20,
+                idle_secs: 60,
+                allowed_origins: Vec::new(),
+            },
+            store: StoreConfig {
+                kind: StoreKind::Embedded,
+                path: PathBuf::from("bookwire.db"),
+                batch: 10_000,
+                flush_ms: 50,
+            },
+            limits: LimitsConfig {
+                requests_per_minute: 1000,
+            },
+            data_collection: DataCollectionConfig {
+                default_backfill_days: 7,
+                max_concurrent_streams: 1000,
+                data_quality_checks_enabled: true,
+            },
+            log: LogConfig {
+                format: LogFormat::Text,
+                level: LogLevel::Info,
+            },
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// The least severe lines that are logged.
+    pub level: LogLevel,
+}
+
+impl Config {
+    /// The configuration of a file's text, the environment and flags, in rising precedence.
+    ///
+    /// Of the environment only names that begin with `BOOKWIRE_` and have two underscores in a row
+    /// are keys; the rest may be given too.
+    ///
+    /// # Errors
+    /// Every problem of all sources: what can't be read, unknown keys with the nearest known one,
+    /// wrong types, values out of range, contradictions between keys.
+    pub fn load(
+        file: Option<FileText<'_>>,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let tree = source::merge(file, env, overrides, &mut problems);
+        let mut config = Self::default();
+        let mut reader = read::Reader::new(&tree, &mut problems);
+        keys::visit(&mut config, &mut reader);
+        reader.finish();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(problems))
+        }
+    }
+
+    /// Every key that can be set, in the order in which they are documented; `<host>` stands for
+    /// the free keys of a table.
+    #[must_use]
+    pub fn keys() -> Vec<String> {
+        let tree = source::Node::default();
+        let mut problems = Vec::new();
+        let mut reader = read::Reader::new(&tree, &mut problems);
+        keys::visit(&mut Self::default(), &mut reader);
+        reader.into_known()
+    }
+
+    /// Points providers at other hosts: `endpoints` is the object that `bookwire sim --endpoints`
+    /// writes. Returns how many hosts were taken; those that no provider uses are left out.
+    ///
+    /// # Errors
+    /// A problem for every base URL that can't be used, and when the object has another form.
+    pub fn use_endpoints(
+        &mut self,
+        source: &str,
+        endpoints: &serde_json::Value,
+    ) -> Result<usize, ConfigErrors> {
+        keys::use_endpoints(self, source, endpoints)
+    }
+
+    /// The file of the embedded store.
+    #[must_use]
+    pub fn store_file(&self) -> PathBuf {
+        self.server.data_dir.join(&self.store.path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Every key: its name, its target, what it accepts; then what must hold between keys.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::problem::{ConfigErrors, ConfigProblem, Place};
+use super::read::Reader;
+use super::url::{self, Serves};
+use super::{Config, LogFormat, LogLevel, ProviderConfig, StoreKind};
+use crate::exchange::ProviderId;
+use crate::instrument::{Market, edit_distance};
+
+/// Reads all keys into `config`.
+pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
+    reader.section("server", |r| {
+        let server = &mut config.server;
+        let address = "an address and a port such as 127.0.0.1:8080 or [::1]:8080";
+        r.text("listen", &mut server.listen, address, |text| {
+            text.parse().ok()
+        });
+        r.int("workers", &mut server.workers, 0..=512);
+        r.text(
+            "data_dir",
+            &mut server.data_dir,
+            "the path of a folder",
+            path,
+        );
+    });
+    reader.section("engine", |r| {
+        r.int("shards", &mut config.engine.shards, 0..=256);
+        r.flag("busy_poll", &mut config.engine.busy_poll);
+        r.flag("core_pinning", &mut config.engine.core_pinning);
+    });
+    reader.section("providers", |r| {
+        for id in ProviderId::all() {
+            let provider = config
+                .providers
+                .entry(id.name().to_owned())
+                .or_insert_with(|| ProviderConfig::of(id));
+            r.section(id.name(), |r| visit_provider(id, provider, r));
+        }
+    });
+    reader.section("websocket", |r| {
+        let ws = &mut config.websocket;
+        r.int(
+            "connections_per_ip",
+            &mut ws.connections_per_ip,
+            1..=100_000,
+        );
+        let subscriptions = &mut ws.subscriptions_per_connection;
+        r.int("subscriptions_per_connection", subscriptions, 1..=100_000);
+        r.int(
+            "frame_bytes_max",
+            &mut ws.frame_bytes_max,
+            1_024..=16_777_216,
+        );
+        r.int(
+            "messages_per_second",
+            &mut ws.messages_per_second,
+            1..=100_000,
+        );
+        r.int("outbox_messages", &mut ws.outbox_messages, 16..=16_384);
+        r.int("ping_secs", &mut ws.ping_secs, 1..=3_600);
+        r.int("idle_secs", &mut ws.idle_secs, 2..=86_400);
+        let origin = "origins such as https://desk.example.com, or \"*\" for all";
+        r.list(
+            "allowed_origins",
+            &mut ws.allowed_origins,
+            origin,
+            origin_of,
+        );
+        if ws.idle_secs <= ws.ping_secs {
+            let accepted = format!("more than websocket.ping_secs, which is {}", ws.ping_secs);
+            r.problem("idle_secs", ws.idle_secs.to_string(), &accepted);
+        }
+    });
+    reader.section("store", |r| {
+        r.choice("kind", &mut config.store.kind, &StoreKind::ALL);
+        r.text("path", &mut config.store.path, "the path of a file", path);
+        r.int("batch", &mut config.store.batch, 1..=100_000);
+        r.int("flush_ms", &mut config.store.flush_ms, 1..=60_000);
+    });
+    reader.section("limits", |r| {
+        r.int(
+            "requests_per_minute",
+            &mut config.limits.requests_per_minute,
+            1..=10_000_000,
+        );
+    });
+    reader.section("data_collection", |r| {
+        let data = &mut config.data_collection;
+        r.int(
+            "default_backfill_days",
+            &mut data.default_backfill_days,
+            0..=3_650,
+        );
+        r.int(
+            "max_concurrent_streams",
+            &mut data.max_concurrent_streams,
+            1..=100_000,
+        );
+        r.flag(
+            "data_quality_checks_enabled",
+            &mut data.data_quality_checks_enabled,
+        );
+    });
+    reader.section("log", |r| {
+        r.choice("format", &mut config.log.format, &LogFormat::ALL);
+        r.choice("level", &mut config.log.level, &LogLevel::ALL);
+    });
+}
+
+fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<'_>) {
+    let exchange = id.exchange();
+    r.flag("enabled", &mut provider.enabled);
+    let names: Vec<&str> = exchange
+        .markets()
+        .iter()
+        .map(|market| market.as_str())
+        .collect();
+    let accepted = format!("markets out of {}", names.join(", "));
+    r.list("markets", &mut provider.markets, &accepted, |text| {
+        Market::parse(text).filter(|market| exchange.markets().contains(market))
+    });
+    provider.markets.sort_unstable();
+    provider.markets.dedup();
+    if provider.enabled && provider.markets.is_empty() {
+        r.problem(
+            "markets",
+            "[]".to_owned(),
+            "at least one, or enabled = false",
+        );
+    }
+    r.list(
+        "symbols",
+        &mut provider.symbols,
+        "symbols such as \"btcusdt\"",
+        symbol,
+    );
+    let hosts = hosts_of(id);
+    r.table("hosts", "<host>", &mut provider.hosts, |host, url| {
+        check_host(&hosts, host, url)
+    });
+    r.int("snapshot_depth", &mut provider.snapshot_depth, 5..=5_000);
+    r.int("linger_secs", &mut provider.linger_secs, 0..=86_400);
+    let limit = exchange
+        .markets()
+        .iter()
+        .map(|market| exchange.limits(*market).streams_per_connection)
+        .min()
+        .and_then(|limit| i64::try_from(limit).ok())
+        .unwrap_or(i64::MAX);
+    r.int(
+        "streams_per_connection",
+        &mut provider.streams_per_connection,
+        0..=limit,
+    );
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// The form only; whether it is listed is known when the exchange has told its instruments.
+fn symbol(text: &str) -> Option<String> {
+    let is_bad = |c: char| c.is_whitespace() || c.is_control();
+    let length = text.chars().count();
+    ((1..=64).contains(&length) && !text.contains(is_bad)).then(|| text.to_owned())
+}
+
+/// An `Origin` header's form: scheme and authority, no path.
+fn origin_of(text: &str) -> Option<String> {
+    let is_origin =
+        text == "*" || (url::check(text, Serves::Rest).is_ok() && text.matches('/').count() == 2);
+    is_origin.then(|| text.to_owned())
+}
+
+/// The hosts that a provider's protocol code dials.
+fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
+    let exchange = id.exchange();
+    let mut hosts = BTreeMap::new();
+    let mut add = |host, serves| {
+        hosts
+            .entry(host)
+            .and_modify(|known| {
+                if *known != serves {
+                    *known = Serves::Both;
+                }
+            })
+            .or_insert(serves);
+    };
+    for market in exchange.markets() {
+        add(exchange.rest_host(*market).0, Serves::Rest);
+        for route in exchange.routes(*market) {
+            add(route.host, Serves::Streams);
+        }
+    }
+    hosts
+}
+
+/// A misspelt host would leave the real exchange in use: unknown ones are refused.
+fn check_host(hosts: &BTreeMap<&str, Serves>, host: &str, url: &str) -> Result<(), String> {
+    if let Some(serves) = hosts.get(host) {
+        return url::check(url, *serves);
+    }
+    let near = hosts
+        .keys()
+        .filter_map(|known| Some((edit_distance(host, known, 4)?, *known)))
+        .min();
+    Err(match near {
+        Some((_, near)) => format!("a host of this provider; did you mean \"{near}\"?"),
+        None => {
+            let all: Vec<String> = hosts.keys().map(|host| format!("{host:?}")).collect();
+            format!("a host of this provider: {}", all.join(", "))
+        }
+    })
+}
+
+/// See [`Config::use_endpoints`].
+pub(super) fn use_endpoints(
+    config: &mut Config,
+    source: &str,
+    endpoints: &serde_json::Value,
+) -> Result<usize, ConfigErrors> {
+    let mut problems = Vec::new();
+    let mut problem = |key: String, value: &str, accepted: String| {
+        problems.push(ConfigProblem {
+            place: Place::File {
+                name: source.to_owned(),
+                line: 1,
+                column: 1,
+            },
+            key,
+            value: format!("{value:?}"),
+            message: "not accepted".to_owned(),
+            accepted: format!("accepted: {accepted}"),
+        });
+    };
+    let mut taken = 0;
+    let mut is_endpoints = false;
+    for id in ProviderId::all() {
+        let Some(hosts) = endpoints[id.name()]["hosts"].as_object() else {
+            continue;
+        };
+        is_endpoints = true;
+        let known = hosts_of(id);
+        for (host, url) in hosts {
+            let Some(serves) = known.get(host.as_str()) else {
+                continue;
+            };
+            let url = url.as_str().unwrap_or_default();
+            match url::check(url, *serves) {
+                Ok(()) => {
+                    if let Some(provider) = config.providers.get_mut(id.name()) {
+                        provider.hosts.insert(host.clone(), url.to_owned());
+                        taken += 1;
+                    }
+                }
+                Err(accepted) => problem(format!("{}.hosts.{host:?}", id.name()), url, accepted),
+            }
+        }
+    }
+    if !is_endpoints {
+        let accepted = "an object with `<provider>.hosts`, as `bookwire sim --endpoints` writes it";
+        problem(String::new(), "", accepted.to_owned());
+    }
+    if problems.is_empty() {
+        Ok(taken)
+    } else {
+        Err(ConfigErrors(problems))
+    }
+}
