@@ -1,1 +1,3 @@
-//! Being built.
+//! bookwire: REST, WebSocket and the command line.
+
+pub mod ws;
