@@ -61,7 +61,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .iter()
         .map(|line| memchr::memmem::find_iter(line, b"[\"").count())
         .sum();
-    let trades: Vec<Vec<u8>> = stream.iter().filter(|line| is_trade(line)).cloned().collect();
+    let trades: Vec<Vec<u8>> = stream
+        .iter()
+        .filter(|line| is_trade(line))
+        .cloned()
+        .collect();
     let best = |lines: &[Vec<u8>]| -> Result<Report, Box<dyn std::error::Error>> {
         let mut best = run(market, lines, &snapshots)?;
         for _ in 0..10 {
