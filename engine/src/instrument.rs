@@ -10,7 +10,7 @@ use ahash::{AHashMap, AHashSet};
 use rust_decimal::Decimal;
 
 use crate::exchange::ProviderId;
-use crate::num::scale_of_step;
+use crate::num::{SCALE_MAX, scale_of_step};
 use crate::time::TsNanos;
 
 /// A product line of an exchange.
@@ -82,6 +82,12 @@ pub struct InstrumentSpec {
     pub price_step: Decimal,
     /// Smallest quantity step, base units.
     pub qty_step: Decimal,
+    /// Digits after the point that prices can have when the step's are not enough; 0: they are.
+    /// Steps change: orders from before a step became coarser stay in the book, and old bars and
+    /// trades keep their digits.
+    pub price_digits: u8,
+    /// The same for quantities.
+    pub qty_digits: u8,
     /// Smallest order quantity, base units; `None`: no rule.
     pub min_qty: Option<Decimal>,
     /// Largest order quantity, base units; `None`: no rule.
@@ -124,8 +130,8 @@ pub struct Instrument {
 impl Instrument {
     fn new(id: InstrumentId, spec: InstrumentSpec) -> Self {
         let code = format!("{}{}", spec.base_symbol, spec.quote_symbol).to_lowercase();
-        let price_scale = scale_of_step(spec.price_step);
-        let qty_scale = scale_of_step(spec.qty_step);
+        let price_scale = scale_of_step(spec.price_step).max(spec.price_digits.min(SCALE_MAX));
+        let qty_scale = scale_of_step(spec.qty_step).max(spec.qty_digits.min(SCALE_MAX));
         Self {
             id,
             spec,
@@ -502,6 +508,8 @@ mod tests {
             settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
             price_step: Decimal::new(1, 2),
             qty_step: Decimal::new(1, 5),
+            price_digits: 0,
+            qty_digits: 0,
             min_qty: None,
             max_qty: None,
             min_notional: None,

@@ -119,6 +119,11 @@ pub fn write_fixed(out: &mut Vec<u8>, mantissa: i64, scale: u8) {
         out.push(b'-');
     }
     let mut scale = usize::from(scale);
+    // Scales are wider than most numbers: take zeros off in fours first.
+    while scale >= 4 && magnitude % 10_000 == 0 {
+        magnitude /= 10_000;
+        scale -= 4;
+    }
     while scale > 0 && magnitude % 10 == 0 {
         magnitude /= 10;
         scale -= 1;

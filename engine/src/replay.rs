@@ -559,6 +559,8 @@ fn learned_spec(provider: ProviderId, market: Market, native_symbol: &str) -> In
         settlement_symbol: None,
         price_step: step,
         qty_step: step,
+        price_digits: 0,
+        qty_digits: 0,
         min_qty: None,
         max_qty: None,
         min_notional: None,

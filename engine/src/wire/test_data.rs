@@ -20,6 +20,8 @@ pub fn instrument(market: Market, base: &str, price_scale: u8, qty_scale: u8) ->
         settlement_symbol: (market == Market::Perp).then(|| "USDT".to_owned()),
         price_step: Decimal::new(1, u32::from(price_scale)),
         qty_step: Decimal::new(1, u32::from(qty_scale)),
+        price_digits: 0,
+        qty_digits: 0,
         min_qty: None,
         max_qty: Some(Decimal::from(9_000)),
         min_notional: Some(Decimal::from(5)),

@@ -340,12 +340,6 @@ impl OrderBook {
         self.free.push(slot);
     }
 
-    /// Places for orders, used or free.
-    #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
-        self.orders.len()
-    }
-
     /// Recomputes everything from the single orders and compares.
     ///
     /// # Errors

@@ -12,10 +12,17 @@ use serde_json::value::RawValue;
 
 use crate::exchange::{DecodeError, ProviderId};
 use crate::instrument::{InstrumentSpec, Market};
+use crate::num::from_decimal;
 use crate::time::TsNanos;
 
 /// A perpetual that the funding list does not name settles every eight hours.
 const FUNDING_HOURS_DEFAULT: u32 = 8;
+
+/// Binance writes no number of a market with more decimals.
+const DIGITS_MAX: u8 = 8;
+
+/// How many times the largest order a level or a day's volume may be.
+const QTY_HEADROOM: Decimal = Decimal::from_parts(10_000, 0, 0, false, 0);
 
 #[derive(Deserialize)]
 struct ExchangeInfo<'a> {
@@ -55,6 +62,8 @@ struct Filter<'a> {
     filter_type: Cow<'a, str>,
     #[serde(default, deserialize_with = "decimal")]
     tick_size: Option<Decimal>,
+    #[serde(default, deserialize_with = "decimal")]
+    max_price: Option<Decimal>,
     #[serde(default, deserialize_with = "decimal")]
     step_size: Option<Decimal>,
     #[serde(default, deserialize_with = "decimal")]
@@ -161,6 +170,8 @@ impl SymbolRow<'_> {
             },
             price_step,
             qty_step,
+            price_digits: digits_within(self.price_max(), Decimal::ONE),
+            qty_digits: digits_within(rule(lot.and_then(|lot| lot.max_qty)), QTY_HEADROOM),
             min_qty: rule(lot.and_then(|filter| filter.min_qty)),
             max_qty: rule(lot.and_then(|filter| filter.max_qty)),
             min_notional: rule(notional.and_then(|f| f.min_notional.or(f.notional))),
@@ -188,11 +199,32 @@ impl SymbolRow<'_> {
         })
     }
 
+    fn price_max(&self) -> Option<Decimal> {
+        rule(
+            self.filter(&["PRICE_FILTER"])
+                .and_then(|filter| filter.max_price),
+        )
+    }
+
     fn filter(&self, names: &[&str]) -> Option<&Filter<'_>> {
         self.filters
             .iter()
             .find(|filter| names.contains(&filter.filter_type.as_ref()))
     }
+}
+
+/// Digits after the point, at most [`DIGITS_MAX`], at which `max` × `headroom` fits a mantissa.
+///
+/// Numbers are finer than the steps now in force: the recording of BTCUSDT of 2024-08-08 has levels
+/// of six decimals at a quantity step of five, left over from an earlier step.
+fn digits_within(max: Option<Decimal>, headroom: Decimal) -> u8 {
+    let Some(largest) = max.and_then(|max| max.checked_mul(headroom)) else {
+        return 0;
+    };
+    (0..=DIGITS_MAX)
+        .rev()
+        .find(|&digits| from_decimal(largest.trunc(), digits).is_ok())
+        .unwrap_or(0)
 }
 
 /// A step; where the exchange has switched its rule off (0), the smallest that its precision allows.

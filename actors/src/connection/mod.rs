@@ -1,3 +1,0 @@
-//! Connections to exchanges.
-
-pub mod backoff;
