@@ -15,13 +15,13 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentId, InstrumentTable};
 use bookwire_engine::time::TsNanos;
+use bookwire_engine::wire;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use crate::ring::{LaneMsg, LaneRx, Publication, StatusEvent, StatusState, WorkerWake};
 use crate::session::cell::{OutboxCell, RefreshQueue};
-use crate::session::encode;
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
@@ -429,7 +429,7 @@ fn status_text(event: &StatusEvent, table: &InstrumentTable) -> Bytes {
         .instrument
         .and_then(|id| Some(table.get(id)?.stream_symbol()));
     let mut text = Vec::with_capacity(192);
-    encode::status(
+    wire::status_message(
         &mut text,
         event.provider.name(),
         symbol.as_deref(),

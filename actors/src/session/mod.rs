@@ -226,12 +226,12 @@ impl SubscriptionSession {
 
     fn configure(&mut self, ctx: &mut Context<Self>, wanted: FlowRequest) -> Outcome {
         let accepted = format!("{} to {}", BUFFER_SIZES.start(), BUFFER_SIZES.end());
-        if let Some(size) = wanted.buffer_size {
-            if !BUFFER_SIZES.contains(&size) {
-                let size = size.to_string();
-                let error = CryptoError::invalid_parameter("buffer_size", &size, accepted);
-                return failed(error);
-            }
+        if let Some(size) = wanted.buffer_size
+            && !BUFFER_SIZES.contains(&size)
+        {
+            let size = size.to_string();
+            let error = CryptoError::invalid_parameter("buffer_size", &size, accepted);
+            return failed(error);
         }
         if wanted.channel.is_some() {
             let given = [

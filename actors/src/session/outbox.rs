@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use bookwire_engine::time::TsNanos;
+use bookwire_engine::wire;
 use bytes::Bytes;
 
 use super::encode::{self, Labels};
@@ -290,12 +291,13 @@ impl Outbox {
         let is_delta = sub.spec.kind.is_delta();
         let newest = sub.tickets.back().copied();
         let cost = sub.prefix.len() + publication.body.len();
-        if is_pressed && policy == DropPolicy::Conflate && !is_delta {
-            if let Some(ticket) = newest {
-                if self.replace(ticket, seq, publication) {
-                    return;
-                }
-            }
+        if is_pressed
+            && policy == DropPolicy::Conflate
+            && !is_delta
+            && let Some(ticket) = newest
+            && self.replace(ticket, seq, publication)
+        {
+            return;
         }
         if live >= limits.messages || self.bytes + cost > limits.bytes {
             let is_update = publication.kind == PubKind::BookUpdate;
@@ -505,7 +507,7 @@ impl Outbox {
                 }
                 let timing = sub.spec.timing.then_some((queued.ts_recv, now));
                 let out = &mut batch.text;
-                encode::message(out, &sub.prefix, queued.seq, &queued.body, timing);
+                wire::message(out, &sub.prefix, queued.seq, &queued.body, timing);
                 batch.ends.push(out.len());
                 let cost = sub.prefix.len() + queued.body.len();
                 self.live -= 1;
@@ -670,10 +672,10 @@ impl Outbox {
         }
         self.queue.retain(|entry| !matches!(entry, Entry::Gone));
         for (index, entry) in self.queue.iter().enumerate() {
-            if let Entry::Data(queued) = entry {
-                if let Some(Some(sub)) = self.subs.get_mut(queued.sub as usize) {
-                    sub.tickets.push_back(self.base + index as u64);
-                }
+            if let Entry::Data(queued) = entry
+                && let Some(Some(sub)) = self.subs.get_mut(queued.sub as usize)
+            {
+                sub.tickets.push_back(self.base + index as u64);
             }
         }
     }

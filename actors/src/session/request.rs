@@ -2,15 +2,22 @@
 
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::time::Level;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::encode::Labels;
 use super::flow::DropPolicy;
 use crate::topic::{BookMode, StreamKind};
 
-/// A request's own id: the JSON text of a scalar, given back as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(pub Box<str>);
+/// A request's own id: a JSON scalar, given back as it came.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Box<RawValue>);
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq)]

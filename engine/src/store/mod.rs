@@ -1,10 +1,11 @@
 //! Storage of closed bars, trades and settled funding behind one pair of traits.
 //!
 //! [`Store`] writes and belongs to one thread that may block; [`StoreReader`] reads, one for each
-//! thread that asks. Nothing here knows actors, sockets or the clock.
+//! thread that asks. [`Embedded`] is the store that needs nothing installed. Nothing here knows
+//! actors, sockets or the clock.
 //!
 //! # Writing another store
-//! Implement both traits in one file and run the suite against it.
+//! Implement both traits in one file and run the suite of [`suite`] (feature `testkit`) against it.
 //! What callers rely on:
 //! - **Batches.** [`Store::write`] gets thousands of rows of all kinds mixed, in the order in which
 //!   they happened. A batch is all or nothing where the database can do that; where it can't
@@ -25,10 +26,14 @@
 //! Rows need not be visible to readers before the next [`Store::flush`]; the embedded store shows
 //! them as soon as `write` returns.
 
+mod embedded;
 mod error;
 mod query;
 mod row;
+#[cfg(any(test, feature = "testkit"))]
+pub mod suite;
 
+pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
 pub use query::{FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};

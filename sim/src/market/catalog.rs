@@ -112,10 +112,10 @@ fn listing(
     Listing { instrument, flow }
 }
 
-fn flow(base: usize, rate: f64, order_value: f64, orders: usize) -> FlowSpec {
-    // Roughly what the live model yields: about one event in sixteen takes.
-    let takers = (rate * 0.062 * 86_400.0) as u64;
-    let daily = (takers * 3 / 2, takers);
+/// `pace`: trades and taker orders a second in the history. The standard ones are what an hour of
+/// the live model gave (seed 1), so that volumes before and after the start are alike.
+fn flow(base: usize, rate: f64, order_value: f64, orders: usize, pace: (f64, f64)) -> FlowSpec {
+    let daily = ((pace.0 * 86_400.0) as u64, (pace.1 * 86_400.0) as u64);
     FlowSpec {
         base,
         multiplier: 1.0,
@@ -149,151 +149,139 @@ fn halted(mut entry: Listing, status: Status, halt_ms: i64) -> Listing {
 #[must_use]
 pub fn listings(start_ms: i64, history_days: u32) -> Vec<Listing> {
     let today = start_ms.div_euclid(DAY_MS) * DAY_MS;
-    let first = today - i64::from(history_days) * DAY_MS;
-    let late = today - i64::from(history_days / 3) * DAY_MS;
-    let halt = today - i64::from(history_days / 12) * DAY_MS;
-    let spot = |pair, rules, list_ms, flow| listing(Segment::Spot, pair, rules, list_ms, flow);
-    let linear = |pair, rules, list_ms, flow| listing(Segment::Linear, pair, rules, list_ms, flow);
-    let thousand = |mut flow: FlowSpec| {
-        flow.multiplier = 1_000.0;
-        flow
+    let days_ago = |days: u32| today - i64::from(days) * DAY_MS;
+    let days = Days {
+        first: days_ago(history_days),
+        late: days_ago(history_days / 3),
+        halt: days_ago(history_days / 12),
     };
-    let mut eth_btc = flow(ETH, 20.0, 0.03, 500);
+    let mut all = spot_listings(&days);
+    all.extend(perpetual_listings(&days));
+    all.push(dated_listing(&days, start_ms));
+    all
+}
+
+/// Days on which instruments come and go, Unix ms.
+struct Days {
+    first: i64,
+    late: i64,
+    halt: i64,
+}
+
+fn spot_listings(days: &Days) -> Vec<Listing> {
+    let usdt = |base: &str, tick, lot, min, flow| {
+        listing(
+            Segment::Spot,
+            (base, "USDT"),
+            ((1, tick), (1, lot), min),
+            days.first,
+            flow,
+        )
+    };
+    let mut eth_btc = flow(ETH, 12.0, 0.03, 900, (1.69, 0.65));
     eth_btc.quote = Some(BTC);
-    let mut dated = perpetual(
-        linear(
-            ("BTC", "USDT"),
-            ((1, 1), (1, 3), 50),
-            late,
-            flow(BTC, 15.0, 2_500.0, 400),
-        ),
-        2.0,
+    let mut sats = usdt(
+        "1000SATS",
         8,
         0,
+        1,
+        flow(SATS, 8.0, 250.0, 700, (3.64, 1.97)),
     );
+    sats.flow.multiplier = 1_000.0;
+    sats.instrument.list_ms = days.late;
+    let gone = usdt("GONE", 5, 1, 5, flow(GONE, 5.0, 100.0, 300, (0.9, 0.4)));
+    vec![
+        usdt(
+            "BTC",
+            2,
+            5,
+            5,
+            flow(BTC, 60.0, 1_500.0, 1_300, (43.2, 34.8)),
+        ),
+        usdt(
+            "ETH",
+            2,
+            4,
+            5,
+            flow(ETH, 45.0, 1_200.0, 1_100, (32.0, 16.7)),
+        ),
+        usdt("SOL", 2, 3, 5, flow(SOL, 28.0, 700.0, 900, (8.3, 3.72))),
+        listing(
+            Segment::Spot,
+            ("ETH", "BTC"),
+            ((1, 5), (1, 4), 1),
+            days.first,
+            eth_btc,
+        ),
+        usdt("DOGE", 5, 0, 1, flow(DOGE, 20.0, 500.0, 900, (5.5, 2.54))),
+        usdt(
+            "SHIB",
+            8,
+            0,
+            1,
+            flow(SHIB, 14.0, 400.0, 1_000, (2.07, 0.76)),
+        ),
+        sats,
+        halted(gone, Status::Break, days.halt),
+    ]
+}
+
+fn perpetual_listings(days: &Days) -> Vec<Listing> {
+    let usdt = |base: &str, tick, lot, min, flow| {
+        listing(
+            Segment::Linear,
+            (base, "USDT"),
+            ((1, tick), (1, lot), min),
+            days.first,
+            flow,
+        )
+    };
+    let mut pepe = usdt(
+        "1000PEPE",
+        7,
+        0,
+        5,
+        flow(PEPE, 24.0, 500.0, 900, (14.6, 7.7)),
+    );
+    pepe.flow.multiplier = 1_000.0;
+    pepe.instrument.list_ms = days.late;
+    let btc = usdt(
+        "BTC",
+        1,
+        3,
+        50,
+        flow(BTC, 80.0, 2_500.0, 1_400, (59.0, 30.3)),
+    );
+    let eth = usdt(
+        "ETH",
+        2,
+        3,
+        20,
+        flow(ETH, 55.0, 2_000.0, 1_200, (39.6, 19.5)),
+    );
+    let sol = usdt("SOL", 2, 2, 5, flow(SOL, 32.0, 900.0, 1_000, (9.7, 4.19)));
+    let doge = usdt("DOGE", 5, 0, 5, flow(DOGE, 20.0, 600.0, 900, (5.64, 2.58)));
+    let gone = usdt("GONE", 5, 0, 5, flow(GONE, 5.0, 100.0, 300, (0.9, 0.4)));
+    let gone = perpetual(gone, 12.0, 8, 2_000_000);
+    vec![
+        perpetual(btc, 5.0, 8, 300_000),
+        perpetual(eth, 6.0, 8, 300_000),
+        perpetual(sol, 8.0, 8, 2_000_000),
+        perpetual(doge, 10.0, 8, 2_000_000),
+        perpetual(pepe, 14.0, 4, 2_000_000),
+        halted(gone, Status::Settling, days.halt),
+    ]
+}
+
+fn dated_listing(days: &Days, start_ms: i64) -> Listing {
+    let flow = flow(BTC, 8.0, 2_500.0, 400, (4.06, 3.43));
+    let rules = ((1, 1), (1, 3), 50);
+    let mut dated = listing(Segment::Linear, ("BTC", "USDT"), rules, days.late, flow);
     let delivery_ms = next_quarter_end(start_ms);
     dated.instrument.contract = Contract::Delivery { delivery_ms };
     dated.instrument.symbol = format!("BTCUSDT_{}", short_date(delivery_ms));
-    vec![
-        spot(
-            ("BTC", "USDT"),
-            ((1, 2), (1, 5), 5),
-            first,
-            flow(BTC, 110.0, 1_500.0, 1_300),
-        ),
-        spot(
-            ("ETH", "USDT"),
-            ((1, 2), (1, 4), 5),
-            first,
-            flow(ETH, 80.0, 1_200.0, 1_100),
-        ),
-        spot(
-            ("SOL", "USDT"),
-            ((1, 2), (1, 3), 5),
-            first,
-            flow(SOL, 50.0, 700.0, 900),
-        ),
-        spot(("ETH", "BTC"), ((1, 5), (1, 4), 1), first, eth_btc),
-        spot(
-            ("DOGE", "USDT"),
-            ((1, 5), (1, 0), 1),
-            first,
-            flow(DOGE, 35.0, 500.0, 900),
-        ),
-        spot(
-            ("SHIB", "USDT"),
-            ((1, 8), (1, 0), 1),
-            first,
-            flow(SHIB, 25.0, 400.0, 600),
-        ),
-        spot(
-            ("1000SATS", "USDT"),
-            ((1, 8), (1, 0), 1),
-            late,
-            thousand(flow(SATS, 12.0, 250.0, 500)),
-        ),
-        halted(
-            spot(
-                ("GONE", "USDT"),
-                ((1, 5), (1, 1), 5),
-                first,
-                flow(GONE, 5.0, 100.0, 300),
-            ),
-            Status::Break,
-            halt,
-        ),
-        perpetual(
-            linear(
-                ("BTC", "USDT"),
-                ((1, 1), (1, 3), 50),
-                first,
-                flow(BTC, 140.0, 2_500.0, 1_400),
-            ),
-            5.0,
-            8,
-            300_000,
-        ),
-        perpetual(
-            linear(
-                ("ETH", "USDT"),
-                ((1, 2), (1, 3), 20),
-                first,
-                flow(ETH, 100.0, 2_000.0, 1_200),
-            ),
-            6.0,
-            8,
-            300_000,
-        ),
-        perpetual(
-            linear(
-                ("SOL", "USDT"),
-                ((1, 2), (1, 2), 5),
-                first,
-                flow(SOL, 60.0, 900.0, 1_000),
-            ),
-            8.0,
-            8,
-            2_000_000,
-        ),
-        perpetual(
-            linear(
-                ("DOGE", "USDT"),
-                ((1, 5), (1, 0), 5),
-                first,
-                flow(DOGE, 35.0, 600.0, 900),
-            ),
-            10.0,
-            8,
-            2_000_000,
-        ),
-        perpetual(
-            linear(
-                ("1000PEPE", "USDT"),
-                ((1, 7), (1, 0), 5),
-                late,
-                thousand(flow(PEPE, 40.0, 500.0, 900)),
-            ),
-            14.0,
-            4,
-            2_000_000,
-        ),
-        halted(
-            perpetual(
-                linear(
-                    ("GONE", "USDT"),
-                    ((1, 5), (1, 0), 5),
-                    first,
-                    flow(GONE, 5.0, 100.0, 300),
-                ),
-                12.0,
-                8,
-                2_000_000,
-            ),
-            Status::Settling,
-            halt,
-        ),
-        dated,
-    ]
+    dated.flow.basis_bp = 2.0;
+    dated
 }
 
 fn civil(ms: i64) -> jiff::civil::Date {

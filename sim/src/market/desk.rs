@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::event::{
     AggTrade, Bbo, BookChange, BookSide, Event, EventKind, Fill, OrderId, OwnerId, Side, Trade,
 };
-use super::instrument::{Instrument, InstrumentIx, Price, Qty, Segment, Status};
+use super::instrument::{Instrument, InstrumentIx, Notional, Price, Qty, Segment, Status};
 use super::kline::LiveBars;
 use super::matching::{OrderBook, Step};
 use super::rng::Rng;
@@ -60,7 +60,7 @@ pub struct OrderReport {
     /// Executed at once.
     pub executed: Qty,
     /// Price × quantity of that, in ticks × lots.
-    pub executed_notional: super::instrument::Notional,
+    pub executed_notional: Notional,
     /// Now resting; 0 if filled or expired.
     pub resting: Qty,
     /// Expired: neither executed nor resting.
@@ -274,7 +274,7 @@ impl Desk {
         let order_id = OrderId(self.next_order);
         self.next_order += 1;
         let mut left = order.qty;
-        let mut executed_notional = super::instrument::Notional(0);
+        let mut executed_notional = Notional(0);
         if tif != TimeInForce::PostOnly {
             let mut steps = std::mem::take(&mut self.steps);
             steps.clear();
@@ -318,7 +318,7 @@ impl Desk {
         steps: &[Step],
         now_us: i64,
         out: &mut Vec<Event>,
-    ) -> super::instrument::Notional {
+    ) -> Notional {
         let mut taker_left = order.qty;
         let mut notional = 0_i128;
         let mut agg: Option<AggTrade> = None;
@@ -345,24 +345,8 @@ impl Desk {
                     self.bars.add(&trade);
                     push_bounded(&mut self.trades, trade, self.ring_max);
                     self.emit(now_us, EventKind::Trade(trade), out);
-                    for (owner, order_id, side, left, is_maker) in [
-                        (owner, maker, order.side.opposite(), maker_left, true),
-                        (order.owner, order_id, order.side, taker_left, false),
-                    ] {
-                        if owner != OwnerId::HOUSE {
-                            let fill = Fill {
-                                owner,
-                                order_id,
-                                trade_id: id,
-                                side,
-                                price,
-                                qty,
-                                left,
-                                is_maker,
-                            };
-                            self.emit(now_us, EventKind::Fill(fill), out);
-                        }
-                    }
+                    let taker = (order.owner, order_id, taker_left);
+                    self.tell_fills(&trade, (owner, maker, maker_left), taker, out);
                     match agg.as_mut() {
                         Some(agg) => {
                             agg.last_trade_id = id;
@@ -391,7 +375,39 @@ impl Desk {
                 }
             }
         }
-        super::instrument::Notional(notional)
+        Notional(notional)
+    }
+
+    /// Tells accounts, not the crowd, of their parts in a trade.
+    fn tell_fills(
+        &self,
+        trade: &Trade,
+        maker: (OwnerId, OrderId, Qty),
+        taker: (OwnerId, OrderId, Qty),
+        out: &mut Vec<Event>,
+    ) {
+        for ((owner, order_id, left), is_maker) in [(maker, true), (taker, false)] {
+            if owner == OwnerId::HOUSE {
+                continue;
+            }
+            let side = if is_maker {
+                trade.taker_side.opposite()
+            } else {
+                trade.taker_side
+            };
+            let (trade_id, price, qty) = (trade.id, trade.price, trade.qty);
+            let fill = Fill {
+                owner,
+                order_id,
+                trade_id,
+                side,
+                price,
+                qty,
+                left,
+                is_maker,
+            };
+            self.emit(trade.ts_us, EventKind::Fill(fill), out);
+        }
     }
 
     /// Takes an order out of the book; `None` if it is not there or not `owner`'s.

@@ -15,6 +15,8 @@ const TAKE_SHARE: f64 = 0.045;
 /// Typical distance between quotes near the touch, in daily volatilities: a sixth of what the
 /// price moves in a factor step, so that a step crosses a few levels.
 const GAP_PER_VOL: f64 = 1.6e-4;
+/// Moves of the latent price the crowd ignores, in gaps: three typical factor steps.
+const STILL_GAPS: f64 = 20.0;
 /// Near zone in gaps.
 const NEAR_GAPS: f64 = 40.0;
 /// Reach of the deep zone, relative to the price.
@@ -56,7 +58,7 @@ impl Flow {
             ix,
             rng: Rng::new(seed, PURPOSE_FLOW, i64::from(ix.0)),
             spec,
-            fair: 1.0,
+            fair: 0.0,
             gap: 1.0,
             deep: 1.0,
             gap_rel: GAP_PER_VOL * coupling.daily_vol(),
@@ -70,13 +72,19 @@ impl Flow {
         }
     }
 
-    /// Takes a new latent price, once a factor step.
-    pub(super) fn set_fair(&mut self, fair: f64) {
-        self.fair = fair.max(4.0);
+    /// Takes a new latent price, once a factor step. The crowd is slow to change its mind: small
+    /// moves pass by, a larger one makes everybody move at once. That gives still books with
+    /// bursts between, as real ones are, where following every step would give a steady churn.
+    pub(super) fn set_fair(&mut self, latent: f64) {
+        self.excited *= 0.85;
+        let band = (self.fair * self.gap_rel * STILL_GAPS).max(0.5);
+        if (latent - self.fair).abs() < band {
+            return;
+        }
+        self.fair = latent.max(4.0);
         self.gap = (self.fair * self.gap_rel).max(1.0);
         let room = 1.5 * self.spec.orders as f64;
         self.deep = (self.fair * DEEP_REACH).max(room).min(self.fair * 0.5);
-        self.excited *= 0.85;
     }
 
     /// Draws the time of the next event.
@@ -176,7 +184,7 @@ impl Flow {
 
     /// The book lags: makers pull what is stale, takers pick it off.
     fn react(&mut self, desk: &mut Desk, taker: Side, now_us: i64, out: &mut Vec<Event>) {
-        self.excited = (self.excited + 0.4).min(8.0);
+        self.excited = (self.excited + 0.2).min(4.0);
         if self.rng.chance(0.5) {
             let stale = taker.opposite().rests_on();
             let best = desk.book.best(stale).map(|(price, _)| price);
@@ -200,7 +208,7 @@ impl Flow {
         out: &mut Vec<Event>,
     ) {
         let Some(worst) = worst else { return };
-        self.excited = (self.excited + 0.15).min(8.0);
+        self.excited = (self.excited + 0.1).min(4.0);
         let price = match side {
             Side::Buy => worst.floor(),
             Side::Sell => worst.ceil(),

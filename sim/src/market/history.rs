@@ -14,7 +14,7 @@ use super::funding::{E8, FundingRate, PremiumAverage, SAMPLE_SECS, interval_ms};
 use super::instrument::{FundingTerms, InstrumentIx, Price, Qty};
 use super::kline::{Bar, DAY_MINUTES, DAY_MS, MINUTE_MS};
 use super::paths::{Coupling, PastFactors};
-use super::rng::Rng;
+use super::rng::{Rng, Split};
 
 const PURPOSE_WEIGHTS: u64 = 48;
 const PURPOSE_MINUTE: u64 = 64;
@@ -260,7 +260,7 @@ impl History {
             let lean = if side == Side::Buy { 0.5 } else { -0.5 };
             let price = from + (to - from) * way + wiggle * rng.normal() + lean;
             let trades = share(takers) + share(extra);
-            let size = (0.6 + rng.exponential()) * day.lots_mean * trades as f64;
+            let size = (0.3 + 0.45 * rng.exponential()) * day.lots_mean * trades as f64;
             *node = Node {
                 price: (price.round() as i64).max(1),
                 side: Some(side),
@@ -470,44 +470,31 @@ impl History {
         if let Some(known) = self.cache.lock().fundings.get(&key) {
             return *known;
         }
-        let average = self.premium(ix, ts_ms - interval_ms(terms), ts_ms, PAST_SAMPLE_MS);
-        let past = self.past(ix);
-        let day = self
+        // The day's latent prices are the work, so all its settlements are made at once.
+        let interval = interval_ms(terms);
+        let midnight = ts_ms.div_euclid(DAY_MS) * DAY_MS;
+        let coupling = &self.past(ix).coupling;
+        let latent = self
             .factors
-            .day_ticks(&past.coupling, ts_ms.div_euclid(DAY_MS), true);
-        let latent = day[(ts_ms.rem_euclid(DAY_MS) / MINUTE_MS) as usize];
-        let mark = (latent * self.tick_e8[usize::from(ix.0)] as f64).round() as i64;
-        let made = FundingRate {
-            ts_ms,
-            rate: E8(average.rate(terms)),
-            mark: E8(mark),
+            .day_ticks(coupling, midnight.div_euclid(DAY_MS), true);
+        let make = |ts_ms: i64| {
+            let average = self.premium(ix, ts_ms - interval, ts_ms, PAST_SAMPLE_MS);
+            let ticks = latent[(ts_ms.rem_euclid(DAY_MS) / MINUTE_MS) as usize];
+            let mark = (ticks * self.tick_e8[usize::from(ix.0)] as f64).round() as i64;
+            FundingRate {
+                ts_ms,
+                rate: E8(average.rate(terms)),
+                mark: E8(mark),
+            }
         };
         let mut cache = self.cache.lock();
         if cache.fundings.len() >= FUNDINGS_KEPT {
             cache.fundings.clear();
         }
-        cache.fundings.insert(key, made);
-        made
-    }
-}
-
-/// Splits a quantity into parts of at least one lot.
-struct Split {
-    left: i64,
-    parts: u64,
-}
-
-impl Split {
-    fn next(&mut self, rng: &mut Rng) -> i64 {
-        let parts = self.parts.max(1) as i64;
-        self.parts = self.parts.saturating_sub(1);
-        if parts == 1 {
-            return std::mem::take(&mut self.left);
+        for n in 0..DAY_MS / interval {
+            let at = midnight + n * interval;
+            cache.fundings.insert((ix.0, at), make(at));
         }
-        let spare = self.left - parts;
-        let part = 1 + rng.below((2 * spare / parts + 1) as u64) as i64;
-        let part = part.min(self.left - (parts - 1));
-        self.left -= part;
-        part
+        make(ts_ms)
     }
 }

@@ -340,6 +340,12 @@ impl OrderBook {
         self.free.push(slot);
     }
 
+    /// Places for orders, used or free.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.orders.len()
+    }
+
     /// Recomputes everything from the single orders and compares.
     ///
     /// # Errors

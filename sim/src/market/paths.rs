@@ -86,6 +86,8 @@ impl Coupling {
 pub(super) struct Basis {
     waves: [(f64, f64, f64); 5],
     delivery_ms: Option<i64>,
+    /// Spot: saves the work.
+    is_none: bool,
 }
 
 /// Yearly carry of a dated future.
@@ -110,10 +112,17 @@ impl Basis {
                 rng.unit() * std::f64::consts::TAU,
             )
         });
-        Self { waves, delivery_ms }
+        Self {
+            waves,
+            delivery_ms,
+            is_none: size_bp == 0.0 && delivery_ms.is_none(),
+        }
     }
 
     fn at(&self, ts_ms: i64) -> f64 {
+        if self.is_none {
+            return 0.0;
+        }
         let t = ts_ms as f64;
         let wave: f64 = self
             .waves

@@ -54,7 +54,7 @@ impl Market {
         self.stalls.get(usize::from(ix.0))
     }
 
-    fn trading(&self, ix: InstrumentIx) -> bool {
+    pub(super) fn trading(&self, ix: InstrumentIx) -> bool {
         self.instrument(ix)
             .is_some_and(|it| it.status == Status::Trading)
     }
@@ -229,7 +229,8 @@ impl Market {
         let limit = limit.min(ROWS_MAX);
         let mut rows: Vec<T> = ring.iter().rev().take(limit).copied().collect();
         // Only while the ring has all since the start does history come right before it.
-        if rows.len() == ring.len() {
+        let has_all = ring.len() < self.config.trades_kept.max(1);
+        if has_all && rows.len() == ring.len() {
             let last = self.history.end_minute(ix);
             for back in 0..SEARCH_MINUTES {
                 if rows.len() >= limit {
@@ -256,7 +257,7 @@ impl Market {
         let is_wanted = |trade: &Trade| trade.id >= from_id;
         self.forward(
             ix,
-            from_minute,
+            (from_minute, i64::MAX),
             limit,
             &stall.desk.trades,
             |t, _| t,
@@ -274,7 +275,7 @@ impl Market {
         let is_wanted = |agg: &AggTrade| agg.id >= from_id;
         self.forward(
             ix,
-            from_minute,
+            (from_minute, i64::MAX),
             limit,
             &stall.desk.aggs,
             |_, a| a,
@@ -295,25 +296,18 @@ impl Market {
         let Some(stall) = self.stall(ix) else {
             return Vec::new();
         };
-        let from_minute = start_ms.div_euclid(MINUTE_MS);
+        let minutes = (start_ms.div_euclid(MINUTE_MS), end_ms.div_euclid(MINUTE_MS));
         let is_wanted = |agg: &AggTrade| {
             let ts_ms = agg.ts_us.div_euclid(1_000);
             ts_ms >= start_ms && ts_ms <= end_ms
         };
-        self.forward(
-            ix,
-            from_minute,
-            limit,
-            &stall.desk.aggs,
-            |_, a| a,
-            is_wanted,
-        )
+        self.forward(ix, minutes, limit, &stall.desk.aggs, |_, a| a, is_wanted)
     }
 
     fn forward<T: Copy>(
         &self,
         ix: InstrumentIx,
-        from_minute: i64,
+        (from, to): (i64, i64),
         limit: usize,
         ring: &std::collections::VecDeque<T>,
         pick: impl Fn(Vec<Trade>, Vec<AggTrade>) -> Vec<T>,
@@ -321,9 +315,9 @@ impl Market {
     ) -> Vec<T> {
         let limit = limit.min(ROWS_MAX);
         let mut rows = Vec::new();
-        let first = from_minute.max(self.history.first_minute(ix));
+        let first = from.max(self.history.first_minute(ix));
         let last = self.history.end_minute(ix);
-        for minute in first..=last.min(first.saturating_add(SEARCH_MINUTES)) {
+        for minute in first..=last.min(to).min(first.saturating_add(SEARCH_MINUTES)) {
             if rows.len() >= limit {
                 break;
             }

@@ -74,6 +74,27 @@ impl Rng {
     }
 }
 
+/// Splits a quantity into parts of at least one lot.
+pub(super) struct Split {
+    pub(super) left: i64,
+    pub(super) parts: u64,
+}
+
+impl Split {
+    pub(super) fn next(&mut self, rng: &mut Rng) -> i64 {
+        let parts = self.parts.max(1) as i64;
+        self.parts = self.parts.saturating_sub(1);
+        if parts == 1 {
+            return std::mem::take(&mut self.left);
+        }
+        let spare = self.left - parts;
+        let part = 1 + rng.below((2 * spare / parts + 1) as u64) as i64;
+        let part = part.min(self.left - (parts - 1));
+        self.left -= part;
+        part
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +112,20 @@ mod tests {
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn a_split_loses_nothing() {
+        let mut rng = Rng::new(3, 0, 0);
+        for total in [7_i64, 8, 100, 1_000_000_007] {
+            let mut split = Split {
+                left: total,
+                parts: 7,
+            };
+            let parts: Vec<i64> = (0..7).map(|_| split.next(&mut rng)).collect();
+            assert_eq!(parts.iter().sum::<i64>(), total);
+            assert!(parts.iter().all(|part| *part >= 1), "{parts:?}");
         }
     }
 

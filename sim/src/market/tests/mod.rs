@@ -1,5 +1,8 @@
 //! What must hold of the market as a whole, whatever the seed.
 
+mod orders;
+mod past;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -40,6 +43,8 @@ fn same_seed_same_events_however_time_is_cut() {
     assert_ne!(hash(&whole), hash(&run(&mut market(12), 20_000)));
 }
 
+type Touch = Option<(Price, Qty)>;
+
 /// Everything a client could know from events alone.
 #[derive(Default)]
 struct Follower {
@@ -52,7 +57,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn best(&self) -> (Option<(Price, Qty)>, Option<(Price, Qty)>) {
+    fn best(&self) -> (Touch, Touch) {
         let row = |(price, qty): (&i64, &i64)| (Price(*price), Qty(*qty));
         (
             self.books[0].last_key_value().map(row),
@@ -154,4 +159,49 @@ fn a_client_that_follows_the_events_has_the_same_book() {
         assert_eq!(follower.books, [rows(&depth.bids), rows(&depth.asks)]);
         assert!(follower.open.is_empty(), "a trade without its aggregate");
     }
+}
+
+#[test]
+fn a_hundredfold_load_keeps_the_books_sound() {
+    let mut config = MarketConfig::standard(14, START_MS);
+    config.listings = listings(START_MS, 5);
+    config.intensity = 100.0;
+    let mut market = Market::new(config).unwrap();
+    let orders: Vec<usize> = market
+        .config
+        .listings
+        .iter()
+        .map(|it| it.flow.orders)
+        .collect();
+    let mut count = 0;
+    for _ in 0..10 {
+        count += run(&mut market, 50).len();
+        market.audit().unwrap();
+    }
+    assert!(count > 30_000, "{count}");
+    for (stall, orders) in market.stalls.iter().zip(orders) {
+        let book = &stall.desk.book;
+        let count = book.count(BookSide::Bid).min(book.count(BookSide::Ask));
+        assert!(
+            stall.flow.is_none() || count > orders / 2,
+            "{count} of {orders}"
+        );
+    }
+}
+
+#[test]
+fn impossible_configurations_are_refused() {
+    let check = |change: fn(&mut MarketConfig)| {
+        let mut config = MarketConfig::standard(1, START_MS);
+        change(&mut config);
+        assert!(Market::new(config).is_err());
+    };
+    check(|config| config.intensity = 0.0);
+    check(|config| config.intensity = f64::NAN);
+    check(|config| config.start_ms = -1);
+    check(|config| config.assets.truncate(2));
+    check(|config| config.listings[0].instrument.tick = Fixed::new(0, 2));
+    check(|config| config.listings[0].instrument.list_ms += 1);
+    check(|config| config.listings[0].flow.rate = f64::INFINITY);
+    check(|config| config.listings[0].flow.daily = (5, 10));
 }

@@ -1,0 +1,3 @@
+//! Connections to exchanges.
+
+pub mod backoff;

@@ -1,0 +1,611 @@
+//! The engine as the API sees it: starts the shards, loads the instruments, answers questions that
+//! need a shard, the store or the exchange, and stops it all in order.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use actix::Addr;
+use arc_swap::ArcSwap;
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::{
+    Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market, Scope,
+};
+use bookwire_engine::store::{Store, StoreError, StoreReader};
+use bookwire_engine::time::TsNanos;
+use crossbeam_channel::{Receiver, Sender};
+use futures_util::future::{Either, LocalBoxFuture, join_all, select};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+
+use crate::clock::Clock;
+use crate::connection::backoff::ConnectBudgets;
+use crate::dispatcher::MarketSource;
+use crate::history::History;
+use crate::loader;
+use crate::options::GatewayOptions;
+use crate::recorder::{Recorder, RecorderStats};
+use crate::rest_client::RestClient;
+use crate::ring::{LaneRx, WorkerWake, lane};
+use crate::shard::messages::{
+    AttachWorker, BookView, DetachWorker, GetBook, Observe, Reconnect, Refresh, Resync, SetTable,
+    ShardObservation, Subscribe, Unsubscribe,
+};
+use crate::shard::{Shard, ShardHandle, ShardShared};
+use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
+use crate::topic::{Slot, Topic, WorkerId};
+
+/// Longest time that a shard may take to answer a control message.
+const SHARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers of the store, and so queries of it at the same time.
+const READERS: usize = 4;
+
+/// Why the engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A thread or runtime could not be started.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The HTTP client could not be built.
+    #[error("can't build the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The store can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an API worker thread needs to take part: see [`crate::dispatcher::WorkerHub::start`].
+#[derive(Debug)]
+pub struct WorkerPort {
+    /// The worker's number.
+    pub id: WorkerId,
+    /// A lane from each shard.
+    pub lanes: Vec<LaneRx>,
+    /// Wakes the worker.
+    pub wake: WorkerWake,
+}
+
+/// Counters and latencies of the whole engine.
+#[derive(Clone, Debug)]
+pub struct EngineMetrics {
+    /// Sum over the shards.
+    pub counters: CounterValues,
+    /// Per shard what it is doing; a shard that does not answer in time is missing.
+    pub shards: Vec<ShardObservation>,
+    /// The recorder; `None` without a store.
+    pub recorder: Option<RecorderStats>,
+    /// Raw messages that did not fit into the tap.
+    pub tap_lost: u64,
+    /// Time since the start.
+    pub uptime: Duration,
+}
+
+/// How the stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Shards that stopped in time.
+    pub shards_stopped: usize,
+    /// Shards that had to be left behind.
+    pub shards_left: usize,
+    /// All rows were written; true without a store.
+    pub is_store_flushed: bool,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: Arc<GatewayOptions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) table: ArcSwap<InstrumentTable>,
+    table_edit: Mutex<()>,
+    shards: Vec<ShardHandle>,
+    pub(crate) rest: RestClient,
+    pub(crate) meters: Vec<Arc<ProviderMeter>>,
+    recorder: Option<Recorder>,
+    readers: Option<ReaderPool>,
+    history: History,
+    next_worker: AtomicU16,
+    started: Duration,
+    pub(crate) stopping: AtomicBool,
+    /// Last, so that it outlives what runs on it; `None` only while being dropped.
+    control: Option<Runtime>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime must not be dropped on a thread that runs one.
+        if let Some(control) = self.control.take() {
+            control.shutdown_background();
+        }
+    }
+}
+
+/// The running engine. Clones are the same engine; any thread with a tokio runtime can ask.
+#[derive(Clone)]
+pub struct Gateway(pub(crate) Arc<Inner>);
+
+struct ReaderPool {
+    free: Receiver<Box<dyn StoreReader>>,
+    back: Sender<Box<dyn StoreReader>>,
+}
+
+impl Gateway {
+    /// Starts the engine. Exchanges that can't be reached are tried until they can; everything else
+    /// works meanwhile.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when the machine or the store refuses.
+    pub fn start(
+        options: GatewayOptions,
+        clock: Arc<dyn Clock>,
+        store: Option<Box<dyn Store>>,
+    ) -> Result<Self, GatewayError> {
+        let options = Arc::new(options);
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(READERS + 2)
+            .thread_name("control")
+            .enable_all()
+            .build()?;
+        let meters: Vec<Arc<ProviderMeter>> = options
+            .providers
+            .iter()
+            .map(|provider| Arc::new(ProviderMeter::new(provider.id)))
+            .collect();
+        let rest = RestClient::new(&options, &meters, control.handle().clone(), clock.clone())?;
+        let shard_count = options.shards.max(1);
+        let readers = store.as_deref().map(ReaderPool::new).transpose()?;
+        let (recorder, ports) = match store {
+            Some(store) => {
+                let (recorder, ports) =
+                    Recorder::start(store, options.recorder, shard_count, clock.clone())?;
+                (Some(recorder), ports.into_iter().map(Some).collect())
+            }
+            None => (None, (0..shard_count).map(|_| None).collect::<Vec<_>>()),
+        };
+        let shared = ShardShared {
+            options: options.clone(),
+            clock: clock.clone(),
+            rest: rest.clone(),
+            meters: meters.clone(),
+            budgets: ConnectBudgets::default(),
+            recorder: recorder.clone(),
+        };
+        let mut shards = Vec::with_capacity(shard_count);
+        for (index, port) in ports.into_iter().enumerate() {
+            shards.push(ShardHandle::start(
+                index,
+                shard_count,
+                shared.clone(),
+                port,
+            )?);
+        }
+        let gateway = Self(Arc::new(Inner {
+            table: ArcSwap::default(),
+            table_edit: Mutex::new(()),
+            shards,
+            meters,
+            recorder: recorder.clone(),
+            readers,
+            history: History::new(rest.clone(), recorder, clock.clone()),
+            rest,
+            next_worker: AtomicU16::new(0),
+            started: clock.monotonic(),
+            stopping: AtomicBool::new(false),
+            options,
+            clock,
+            control: Some(control),
+        }));
+        loader::start(&gateway);
+        Ok(gateway)
+    }
+
+    /// The instruments as they are now.
+    #[must_use]
+    pub fn instruments(&self) -> Arc<InstrumentTable> {
+        self.0.table.load_full()
+    }
+
+    /// The instrument that a user's text names.
+    ///
+    /// # Errors
+    /// `CRYPTO_PROVIDER_UNAVAILABLE` while the instruments of what is asked for have not been loaded
+    /// yet, else as [`InstrumentTable::resolve`].
+    pub fn resolve(&self, text: &str, scope: Scope<'_>) -> Result<Arc<Instrument>, CryptoError> {
+        let table = self.0.table.load();
+        match table.resolve(text, scope) {
+            Ok(instrument) => Ok(instrument.clone()),
+            Err(error) => match scope.provider.filter(|id| !self.is_loaded(&table, *id)) {
+                Some(provider) => Err(self.unavailable(provider)),
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    fn is_loaded(&self, table: &InstrumentTable, provider: ProviderId) -> bool {
+        let Some(options) = self.0.options.provider(provider) else {
+            return true;
+        };
+        options.markets.iter().all(|market| {
+            let of = |row: &&Arc<Instrument>| {
+                row.spec.provider == provider && row.spec.market == *market
+            };
+            table.iter().any(|row| of(&row))
+        })
+    }
+
+    /// What to say when a provider can't be used.
+    fn unavailable(&self, provider: ProviderId) -> CryptoError {
+        let Some(meter) = self.meter(provider) else {
+            return CryptoError::new(
+                CryptoCode::ProviderUnavailable,
+                format!("provider {} is disabled", provider.name()),
+            )
+            .with("provider", provider.name());
+        };
+        let status = meter.status(self.0.clock.monotonic());
+        let (code, what) = if meter.is_maintenance() {
+            (CryptoCode::ExchangeMaintenance, "is under maintenance")
+        } else {
+            (CryptoCode::ProviderUnavailable, "can't be reached yet")
+        };
+        let mut error = CryptoError::new(code, format!("{} {what}", provider.name()))
+            .with("provider", provider.name());
+        if let Some(reason) = status.reason {
+            error = error.with("reason", reason);
+        }
+        error
+    }
+
+    pub(crate) fn meter(&self, provider: ProviderId) -> Option<&Arc<ProviderMeter>> {
+        let mut meters = self.0.meters.iter();
+        meters.find(|meter| meter.provider == provider)
+    }
+
+    /// The shard that owns an instrument.
+    #[must_use]
+    pub fn shard_of(&self, id: InstrumentId) -> Addr<Shard> {
+        let index = id.0 as usize % self.0.shards.len();
+        self.0.shards[index].addr()
+    }
+
+    async fn ask<M>(&self, shard: Addr<Shard>, message: M) -> Result<M::Result, CryptoError>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        Shard: actix::Handler<M>,
+    {
+        self.ask_within(shard, message, SHARD_TIMEOUT).await
+    }
+
+    async fn ask_within<M>(
+        &self,
+        shard: Addr<Shard>,
+        message: M,
+        limit: Duration,
+    ) -> Result<M::Result, CryptoError>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        Shard: actix::Handler<M>,
+    {
+        let answer = pin!(shard.send(message));
+        match select(answer, self.0.clock.sleep(limit)).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(error), _)) => Err(CryptoError::new(
+                CryptoCode::InternalError,
+                format!("the market data thread did not answer: {error}"),
+            )),
+            Either::Right(_) => Err(CryptoError::new(
+                CryptoCode::InternalError,
+                "the market data thread did not answer in time",
+            )),
+        }
+    }
+
+    /// Connects an API worker thread.
+    ///
+    /// # Errors
+    /// `CRYPTO_INTERNAL_ERROR` when a shard does not answer.
+    pub async fn attach_worker(&self) -> Result<WorkerPort, CryptoError> {
+        let id = WorkerId(self.0.next_worker.fetch_add(1, Ordering::Relaxed));
+        let wake = WorkerWake::new(self.0.options.busy_poll);
+        let mut lanes = Vec::with_capacity(self.0.shards.len());
+        for shard in &self.0.shards {
+            let (tx, rx) = lane(self.0.options.lane_capacity, &wake);
+            let attach = AttachWorker {
+                worker: id,
+                lane: tx,
+            };
+            self.ask(shard.addr(), attach).await?;
+            lanes.push(rx);
+        }
+        Ok(WorkerPort { id, lanes, wake })
+    }
+
+    /// Ends everything that is published to a worker.
+    ///
+    /// # Errors
+    /// `CRYPTO_INTERNAL_ERROR` when a shard does not answer.
+    pub async fn detach_worker(&self, worker: WorkerId) -> Result<(), CryptoError> {
+        for shard in &self.0.shards {
+            self.ask(shard.addr(), DetachWorker(worker)).await?;
+        }
+        Ok(())
+    }
+
+    /// The top of a live book, waiting up to `timeout` for it to be trusted. Starts the stream when
+    /// nobody has yet.
+    ///
+    /// # Errors
+    /// `CRYPTO_ORDERBOOK_DESYNC` when the book is not trusted in time, `CRYPTO_PROVIDER_UNAVAILABLE`
+    /// or `CRYPTO_EXCHANGE_MAINTENANCE` when that is because the exchange can't be reached.
+    pub async fn order_book(
+        &self,
+        instrument: InstrumentId,
+        depth: usize,
+        timeout: Duration,
+    ) -> Result<BookView, CryptoError> {
+        let ask = GetBook {
+            instrument,
+            depth,
+            timeout,
+        };
+        let limit = timeout + SHARD_TIMEOUT;
+        self.ask_within(self.shard_of(instrument), ask, limit)
+            .await?
+    }
+
+    /// Fetches a book anew.
+    ///
+    /// # Errors
+    /// `CRYPTO_PAIR_NOT_FOUND` when no book of the instrument is kept.
+    pub async fn resync(&self, instrument: InstrumentId) -> Result<(), CryptoError> {
+        self.ask(self.shard_of(instrument), Resync(instrument))
+            .await?
+    }
+
+    /// Closes and opens all stream connections of a provider; answers how many.
+    ///
+    /// # Errors
+    /// `CRYPTO_INTERNAL_ERROR` when a shard does not answer.
+    pub async fn reconnect(&self, provider: ProviderId) -> Result<usize, CryptoError> {
+        let mut count = 0;
+        for shard in &self.0.shards {
+            count += self.ask(shard.addr(), Reconnect(provider)).await?;
+        }
+        Ok(count)
+    }
+
+    /// History on demand; see [`History`].
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
+    /// Runs a query of the store on a thread that may block.
+    ///
+    /// # Errors
+    /// `CRYPTO_UNSUPPORTED` without a store, else what the query answers.
+    pub async fn query_store<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, CryptoError> {
+        let (Some(pool), Some(control)) = (&self.0.readers, &self.0.control) else {
+            return Err(CryptoError::new(
+                CryptoCode::Unsupported,
+                "no store is configured",
+            ));
+        };
+        let (free, back) = (pool.free.clone(), pool.back.clone());
+        let task = control.spawn_blocking(move || {
+            let reader = free.recv().ok()?;
+            let result = query(&*reader);
+            // The pool has room for all readers that exist.
+            let _ = back.try_send(reader);
+            Some(result)
+        });
+        match task.await {
+            Ok(Some(result)) => result.map_err(CryptoError::from),
+            _ => Err(CryptoError::new(
+                CryptoCode::InternalError,
+                "the store's reader has stopped",
+            )),
+        }
+    }
+
+    /// The enabled providers as they are now, in the order of the configuration.
+    #[must_use]
+    pub fn status(&self) -> Vec<ProviderStatus> {
+        let (now, table) = (self.0.clock.monotonic(), self.0.table.load());
+        let of = |meter: &Arc<ProviderMeter>| {
+            let mut status = meter.status(now);
+            status.weight = self.0.rest.weight(meter.provider);
+            let provider = meter.provider;
+            let rows = table.iter().filter(|row| row.spec.provider == provider);
+            status.instruments = rows.count();
+            status
+        };
+        self.0.meters.iter().map(of).collect()
+    }
+
+    /// Counters and latencies.
+    pub async fn metrics(&self) -> EngineMetrics {
+        let asked = self
+            .0
+            .shards
+            .iter()
+            .map(|shard| self.ask(shard.addr(), Observe));
+        let shards: Vec<ShardObservation> = join_all(asked).await.into_iter().flatten().collect();
+        EngineMetrics {
+            counters: self.counters(),
+            shards,
+            recorder: self.0.recorder.as_ref().map(Recorder::stats),
+            tap_lost: self.0.options.tap.as_ref().map_or(0, crate::tap::Tap::lost),
+            uptime: self.0.clock.monotonic().saturating_sub(self.0.started),
+        }
+    }
+
+    /// The counters alone, without asking the shards.
+    #[must_use]
+    pub fn counters(&self) -> CounterValues {
+        let mut sum = CounterValues::default();
+        for shard in &self.0.shards {
+            sum.add(&shard.counters.values());
+        }
+        sum
+    }
+
+    /// The recorder; `None` without a store.
+    #[must_use]
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.0.recorder.as_ref()
+    }
+
+    /// The clock in use.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The options it was started with.
+    #[must_use]
+    pub fn options(&self) -> &GatewayOptions {
+        &self.0.options
+    }
+
+    /// True once [`Gateway::shutdown`] has begun.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Stops sources, books and shards, then writes what is left; each step within its part of
+    /// `limit`. Sessions are stopped before, by those who own them.
+    pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        let half = limit / 2;
+        let stopped = join_all(self.0.shards.iter().map(|shard| async {
+            let stopped = pin!(shard.stop());
+            matches!(
+                select(stopped, self.0.clock.sleep(half)).await,
+                Either::Left((true, _))
+            )
+        }))
+        .await;
+        let shards_stopped = stopped.iter().filter(|stopped| **stopped).count();
+        let is_store_flushed = match (self.0.recorder.clone(), &self.0.control) {
+            (Some(recorder), Some(control)) => control
+                .spawn_blocking(move || recorder.stop(half))
+                .await
+                .unwrap_or(false),
+            _ => true,
+        };
+        ShutdownReport {
+            shards_stopped,
+            shards_left: stopped.len() - shards_stopped,
+            is_store_flushed,
+        }
+    }
+
+    pub(crate) fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(control) = &self.0.control {
+            control.spawn(task);
+        }
+    }
+
+    /// Takes a market's instruments into the table and tells the shards.
+    pub(crate) async fn set_market(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        specs: Vec<InstrumentSpec>,
+    ) {
+        let table = {
+            // Loaders of several markets come here at the same time; each must see the others'.
+            let _editing = self.0.table_edit.lock();
+            let table = self.0.table.load().with_market(provider, market, specs);
+            let table = Arc::new(table);
+            self.0.table.store(table.clone());
+            table
+        };
+        for collision in table.collisions() {
+            tracing::warn!(
+                spelling = %collision.spelling, natives = ?collision.native_symbols,
+                "several instruments share a spelling"
+            );
+        }
+        for shard in &self.0.shards {
+            // The newest table, should another loader have been faster.
+            let newest = SetTable(self.instruments());
+            if let Err(error) = self.ask(shard.addr(), newest).await {
+                tracing::error!(%error, "shard did not take the instruments");
+            }
+        }
+    }
+}
+
+impl ReaderPool {
+    fn new(store: &dyn Store) -> Result<Self, StoreError> {
+        let (back, free) = crossbeam_channel::bounded(READERS);
+        for _ in 0..READERS {
+            // The channel has room for all of them.
+            let _ = back.try_send(store.reader()?);
+        }
+        Ok(Self { free, back })
+    }
+}
+
+impl MarketSource for Gateway {
+    fn instruments(&self) -> Arc<InstrumentTable> {
+        Self::instruments(self)
+    }
+
+    fn subscribe(
+        &self,
+        worker: WorkerId,
+        slot: Slot,
+        topic: Topic,
+    ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
+        let gateway = self.clone();
+        Box::pin(async move {
+            let shard = gateway.shard_of(topic.instrument);
+            let message = Subscribe {
+                worker,
+                slot,
+                topic,
+            };
+            gateway.ask(shard, message).await?
+        })
+    }
+
+    fn unsubscribe(
+        &self,
+        worker: WorkerId,
+        slot: Slot,
+        instrument: InstrumentId,
+    ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
+        let gateway = self.clone();
+        Box::pin(async move {
+            let shard = gateway.shard_of(instrument);
+            gateway.ask(shard, Unsubscribe { worker, slot }).await
+        })
+    }
+
+    fn refresh(
+        &self,
+        worker: WorkerId,
+        slot: Slot,
+        instrument: InstrumentId,
+    ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
+        let gateway = self.clone();
+        Box::pin(async move {
+            let shard = gateway.shard_of(instrument);
+            gateway.ask(shard, Refresh { worker, slot }).await?
+        })
+    }
+
+    fn now(&self) -> TsNanos {
+        self.0.clock.now()
+    }
+}

@@ -1,0 +1,110 @@
+//! Instrument lists: loaded when the engine starts, tried until the exchange answers, loaded anew
+//! from time to time. Also the slow heartbeat of each provider: clock offset and uptime.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::{InstrumentSpec, Market};
+
+use crate::connection::backoff::Backoff;
+use crate::gateway::{Gateway, Inner};
+use crate::rest_client::RestError;
+use crate::rest_client::budget::Priority;
+
+/// Pauses between attempts while an exchange is away.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How often the exchange's clock is measured.
+const CLOCK_EVERY: u64 = 30;
+/// How often a sample for the uptime is taken.
+const SAMPLE: Duration = Duration::from_secs(10);
+
+/// Starts a loader for each enabled market and a heartbeat for each provider.
+pub(crate) fn start(gateway: &Gateway) {
+    for provider in &gateway.0.options.providers {
+        let offered = provider.exchange().markets();
+        for market in provider.markets.iter().filter(|m| offered.contains(m)) {
+            gateway.spawn_control(load(Arc::downgrade(&gateway.0), provider.id, *market));
+        }
+        gateway.spawn_control(heartbeat(Arc::downgrade(&gateway.0), provider.id));
+    }
+}
+
+/// The engine while it runs. Loaders hold it weakly, so that they never keep it alive.
+fn running(gateway: &Weak<Inner>) -> Option<Gateway> {
+    let gateway = Gateway(gateway.upgrade()?);
+    (!gateway.is_stopping()).then_some(gateway)
+}
+
+async fn load(engine: Weak<Inner>, provider: ProviderId, market: Market) {
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    while let Some(gateway) = running(&engine) {
+        let pause = match fetch(&gateway, provider, market).await {
+            Ok(specs) => {
+                backoff.reset();
+                let count = specs.len();
+                tracing::info!(provider = provider.name(), %market, count, "instruments loaded");
+                gateway.set_market(provider, market, specs).await;
+                gateway.0.options.reload
+            }
+            Err(error) => {
+                let pause = backoff.next();
+                tracing::warn!(
+                    provider = provider.name(), %market, %error, retry_ms = pause.as_millis(),
+                    "instruments not loaded"
+                );
+                pause
+            }
+        };
+        let pause = gateway.0.clock.sleep(pause);
+        drop(gateway);
+        pause.await;
+    }
+}
+
+async fn fetch(
+    gateway: &Gateway,
+    provider: ProviderId,
+    market: Market,
+) -> Result<Vec<InstrumentSpec>, RestError> {
+    let exchange = provider.exchange();
+    let mut bodies = Vec::new();
+    for request in exchange.instrument_requests(market) {
+        let body = gateway
+            .0
+            .rest
+            .get(provider, market, request, Priority::Live, 1)
+            .await?;
+        bodies.push(Vec::from(body));
+    }
+    let (specs, left_out) = exchange
+        .parse_instruments(market, &bodies)
+        .map_err(|error| RestError::Decode {
+            host: exchange.rest_host(market).0.to_owned(),
+            error,
+        })?;
+    for (reason, count) in left_out {
+        tracing::info!(provider = provider.name(), %market, reason, count, "instruments left out");
+    }
+    Ok(specs)
+}
+
+async fn heartbeat(engine: Weak<Inner>, provider: ProviderId) {
+    let mut beat = 0u64;
+    while let Some(gateway) = running(&engine) {
+        let options = gateway.0.options.provider(provider);
+        let market = options.and_then(|options| options.markets.first().copied());
+        if let Some(market) = market.filter(|_| beat % CLOCK_EVERY == 0)
+            && let Err(error) = gateway.0.rest.clock_offset(provider, market).await
+        {
+            tracing::debug!(provider = provider.name(), %error, "clock not measured");
+        }
+        if let Some(meter) = gateway.meter(provider) {
+            meter.sample(gateway.0.clock.monotonic());
+        }
+        beat += 1;
+        let pause = gateway.0.clock.sleep(SAMPLE);
+        drop(gateway);
+        pause.await;
+    }
+}

@@ -1,0 +1,125 @@
+//! What the engine is started with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bookwire_engine::exchange::{Exchange, ProviderId};
+use bookwire_engine::instrument::Market;
+
+use crate::tap::Tap;
+
+/// One provider's part of [`GatewayOptions`].
+#[derive(Clone, Debug)]
+pub struct ProviderOptions {
+    /// Which.
+    pub id: ProviderId,
+    /// Product lines to load; those that the provider lacks are left out.
+    pub markets: Vec<Market>,
+    /// Symbols whose streams are always on, any spelling; perpetuals with `-perp`.
+    pub symbols: Vec<String>,
+    /// The exchange's host name → base address, where it lives elsewhere (`http://127.0.0.1:4100`,
+    /// `ws://127.0.0.1:4101`).
+    pub hosts: BTreeMap<String, String>,
+    /// Levels a side that a book snapshot is asked for.
+    pub snapshot_depth: usize,
+    /// How long a stream that nobody wants any more is kept.
+    pub linger: Duration,
+    /// Streams on one connection; cut to the exchange's limit.
+    pub streams_per_connection: usize,
+}
+
+impl ProviderOptions {
+    /// The provider with all its markets and nothing always on.
+    #[must_use]
+    pub fn new(id: ProviderId) -> Self {
+        Self {
+            id,
+            markets: id.exchange().markets().to_vec(),
+            symbols: Vec::new(),
+            hosts: BTreeMap::new(),
+            snapshot_depth: 1000,
+            linger: Duration::from_secs(30),
+            streams_per_connection: 200,
+        }
+    }
+
+    /// Base address of a host of the exchange: the mapped one, else `default`.
+    #[must_use]
+    pub fn base_url<'a>(&'a self, host: &str, default: &'a str) -> &'a str {
+        self.hosts
+            .get(host)
+            .map_or(default, String::as_str)
+            .trim_end_matches('/')
+    }
+
+    /// The exchange.
+    #[must_use]
+    pub fn exchange(&self) -> &'static dyn Exchange {
+        self.id.exchange()
+    }
+}
+
+/// How rows are handed to the store.
+#[derive(Clone, Copy, Debug)]
+pub struct RecorderOptions {
+    /// Rows in one write.
+    pub batch: usize,
+    /// Longest time that a row waits for its batch to fill.
+    pub flush: Duration,
+    /// Rows of one shard between it and the writer.
+    pub ring: usize,
+    /// Rows of one shard kept when the ring is full, before rows are lost.
+    pub overflow: usize,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            batch: 10_000,
+            flush: Duration::from_millis(200),
+            ring: 1 << 15,
+            overflow: 1 << 17,
+        }
+    }
+}
+
+/// What the engine is started with.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// Shards, each a thread; at least one.
+    pub shards: usize,
+    /// Threads spin instead of sleeping: lower latency for a core each.
+    pub busy_poll: bool,
+    /// Messages on the lane between a shard and an API worker.
+    pub lane_capacity: usize,
+    /// Enabled providers.
+    pub providers: Vec<ProviderOptions>,
+    /// How often the instrument lists are loaded anew.
+    pub reload: Duration,
+    /// How rows are handed to the store.
+    pub recorder: RecorderOptions,
+    /// Takes a copy of everything that exchanges send.
+    pub tap: Option<Tap>,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            busy_poll: false,
+            lane_capacity: 1 << 14,
+            providers: Vec::new(),
+            reload: Duration::from_secs(3600),
+            recorder: RecorderOptions::default(),
+            tap: None,
+        }
+    }
+}
+
+impl GatewayOptions {
+    /// The options of a provider, `None` when it is not enabled.
+    #[must_use]
+    pub fn provider(&self, id: ProviderId) -> Option<&ProviderOptions> {
+        self.providers.iter().find(|provider| provider.id == id)
+    }
+}

@@ -1,0 +1,473 @@
+//! Requests to exchanges for public data: pooled connections, rate budgets, time-outs, and another
+//! try for reads. Nothing here is fit to send an order.
+//!
+//! All requests run on one control runtime, whichever thread asks: a connection pool belongs to the
+//! runtime that opened its sockets.
+
+pub mod budget;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::event::BookSnapshot;
+use bookwire_engine::exchange::{DecodeError, ProviderId, RestFailure, RestRequest};
+use bookwire_engine::instrument::{Instrument, Market};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::clock::Clock;
+use crate::options::GatewayOptions;
+use crate::status::{ProviderMeter, WeightUse};
+use crate::tap::{RawMessage, RawSource, Tap};
+use budget::{Priority, RateBudget};
+
+/// Longest time for a whole answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time to reach the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that is read; the largest real one, spot's instrument list, is below 20 MB.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest pause that a request sits through; a longer one is answered with an error.
+const PAUSE_MAX: Duration = Duration::from_secs(65);
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RestError {
+    /// The host could not be reached, or the connection broke.
+    #[error("{host}: {reason}")]
+    Transport {
+        /// Host and port asked.
+        host: String,
+        /// What the transport says, all its causes.
+        reason: String,
+    },
+    /// The exchange answered with an error.
+    #[error("{}", .0.error)]
+    Refused(Box<RestFailure>),
+    /// The exchange has banned us, or the budget is used up, for longer than a request waits.
+    #[error("rate budget of {host} is used up for {} s", wait.as_secs())]
+    Budget {
+        /// Whose budget.
+        host: String,
+        /// For how long.
+        wait: Duration,
+    },
+    /// The answer could not be read.
+    #[error("answer of {host}: {error}")]
+    Decode {
+        /// Who sent it.
+        host: String,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// The engine is being stopped.
+    #[error("the engine is stopping")]
+    Stopped,
+}
+
+impl RestError {
+    /// Worth another try.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Budget { .. } | Self::Decode { .. } => true,
+            Self::Refused(failure) => failure.is_retryable,
+            Self::Stopped => false,
+        }
+    }
+
+    /// The exchange says that it is being maintained.
+    #[must_use]
+    pub fn is_maintenance(&self) -> bool {
+        matches!(self, Self::Refused(failure)
+            if failure.error.code == CryptoCode::ExchangeMaintenance)
+    }
+}
+
+impl From<RestError> for CryptoError {
+    fn from(error: RestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestError::Refused(failure) => failure.error,
+            RestError::Budget { wait, .. } => Self::new(CryptoCode::RateLimitExceeded, message)
+                .with("retry_after_seconds", wait.as_secs().max(1)),
+            _ => Self::new(CryptoCode::ProviderUnavailable, message),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Host {
+    provider: ProviderId,
+    market: Market,
+    /// Where it lives, without a slash at the end.
+    base: String,
+    /// Where the exchange itself says it lives: for recordings.
+    official: String,
+    used_header: &'static str,
+    budget: Mutex<RateBudget>,
+    meter: Arc<ProviderMeter>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    runtime: Handle,
+    clock: Arc<dyn Clock>,
+    hosts: AHashMap<(ProviderId, Market), Arc<Host>>,
+    tap: Option<Tap>,
+}
+
+/// Sends requests. Clones share connections and budgets.
+#[derive(Clone)]
+pub struct RestClient(Arc<Inner>);
+
+/// TLS as all our outgoing connections use it: ring, and the roots that Mozilla trusts, so that it
+/// works the same in a container without a certificate store.
+#[must_use]
+pub fn tls_config() -> Arc<rustls::ClientConfig> {
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    // The provider's own default versions are always consistent with its suites.
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .unwrap_or_else(|_| rustls::ClientConfig::builder());
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+impl RestClient {
+    /// A client for the enabled providers whose requests run on `runtime`.
+    ///
+    /// # Errors
+    /// When the HTTP client can't be built.
+    pub fn new(
+        options: &GatewayOptions,
+        meters: &[Arc<ProviderMeter>],
+        runtime: Handle,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls_config()).clone())
+            .user_agent(concat!("bookwire/", env!("CARGO_PKG_VERSION")))
+            .gzip(true)
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()?;
+        let mut hosts = AHashMap::new();
+        for provider in &options.providers {
+            let Some(meter) = meters.iter().find(|meter| meter.provider == provider.id) else {
+                continue;
+            };
+            let exchange = provider.exchange();
+            for market in exchange.markets() {
+                let (name, default) = exchange.rest_host(*market);
+                let budget = exchange.rest_budget(*market);
+                let host = Host {
+                    provider: provider.id,
+                    market: *market,
+                    base: provider.base_url(name, default).to_owned(),
+                    official: default.trim_end_matches('/').to_owned(),
+                    used_header: budget.used_header,
+                    budget: Mutex::new(RateBudget::new(budget)),
+                    meter: meter.clone(),
+                };
+                hosts.insert((provider.id, *market), Arc::new(host));
+            }
+        }
+        Ok(Self(Arc::new(Inner {
+            http,
+            runtime,
+            clock,
+            hosts,
+            tap: options.tap.clone(),
+        })))
+    }
+
+    /// Budgets of a provider.
+    #[must_use]
+    pub fn weight(&self, provider: ProviderId) -> Vec<WeightUse> {
+        let now = self.0.clock.now();
+        let mut rows: Vec<WeightUse> = self
+            .0
+            .hosts
+            .values()
+            .filter(|host| host.provider == provider)
+            .map(|host| {
+                let mut budget = host.budget.lock();
+                WeightUse {
+                    market: host.market,
+                    used: budget.used(now),
+                    limit: budget.limit(),
+                }
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.market);
+        rows
+    }
+
+    /// The body of an answer, after up to `tries` attempts.
+    ///
+    /// # Errors
+    /// [`RestError`] of the last attempt.
+    pub async fn get(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        request: RestRequest,
+        priority: Priority,
+        tries: u32,
+    ) -> Result<Bytes, RestError> {
+        let inner = self.0.clone();
+        let task = async move { inner.get(provider, market, &request, priority, tries).await };
+        self.run(task).await
+    }
+
+    /// A book snapshot, read on the control runtime: a deep one would hold a shard up.
+    ///
+    /// # Errors
+    /// [`RestError`]; one attempt only, the caller decides about the next.
+    pub async fn snapshot(
+        &self,
+        instrument: Arc<Instrument>,
+        depth: usize,
+    ) -> Result<BookSnapshot, RestError> {
+        let inner = self.0.clone();
+        let task = async move {
+            let (provider, market) = (instrument.spec.provider, instrument.spec.market);
+            let exchange = provider.exchange();
+            let request = exchange.snapshot_request(&instrument, depth);
+            let body = inner
+                .get(provider, market, &request, Priority::Live, 1)
+                .await?;
+            let mut body = Vec::from(body);
+            exchange
+                .parse_snapshot(&instrument, &mut body)
+                .map_err(|error| inner.unreadable(provider, market, error))
+        };
+        self.run(task).await
+    }
+
+    /// Measures the exchange's clock against ours; the result goes to the meter too.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn clock_offset(
+        &self,
+        provider: ProviderId,
+        market: Market,
+    ) -> Result<i64, RestError> {
+        let inner = self.0.clone();
+        let task = async move {
+            let exchange = provider.exchange();
+            let request = exchange.time_request(market);
+            let (before, asked) = (inner.clock.now(), inner.clock.monotonic());
+            let body = inner
+                .get(provider, market, &request, Priority::Background, 1)
+                .await?;
+            let round_trip = inner.clock.monotonic().saturating_sub(asked);
+            let theirs = exchange
+                .parse_time(&body)
+                .map_err(|error| inner.unreadable(provider, market, error))?;
+            // The answer was made half a round trip after the question was asked.
+            let half = i64::try_from(round_trip.as_nanos() / 2).unwrap_or(0);
+            let micros = (theirs.0.saturating_sub(before.0.saturating_add(half))) / 1000;
+            if let Some(host) = inner.hosts.get(&(provider, market)) {
+                host.meter.clock_offset(micros);
+            }
+            Ok(micros)
+        };
+        self.run(task).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, RestError>> + Send + 'static,
+    ) -> Result<T, RestError> {
+        match self.0.runtime.spawn(task).await {
+            Ok(result) => result,
+            // The runtime is gone, or the task panicked, which the panic hook has reported.
+            Err(_) => Err(RestError::Stopped),
+        }
+    }
+}
+
+impl Inner {
+    fn unreadable(&self, provider: ProviderId, market: Market, error: DecodeError) -> RestError {
+        let host = self.hosts.get(&(provider, market));
+        RestError::Decode {
+            host: host.map_or_else(String::new, |host| host.base.clone()),
+            error,
+        }
+    }
+
+    async fn get(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        request: &RestRequest,
+        priority: Priority,
+        tries: u32,
+    ) -> Result<Bytes, RestError> {
+        let Some(host) = self.hosts.get(&(provider, market)) else {
+            return Err(RestError::Stopped);
+        };
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(host, request, priority).await {
+                Ok(body) => return Ok(body),
+                Err(error) => error,
+            };
+            if attempt >= tries || !error.is_retryable() {
+                return Err(error);
+            }
+            tracing::debug!(provider = provider.name(), %market, attempt, %error, "trying again");
+            // A pause that the exchange asked for is in the budget and waited for there.
+            self.clock
+                .sleep(Duration::from_millis(250 << attempt.min(5)))
+                .await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        host: &Host,
+        request: &RestRequest,
+        priority: Priority,
+    ) -> Result<Bytes, RestError> {
+        self.wait_for_budget(host, request.weight, priority).await?;
+        let asked = self.clock.monotonic();
+        let answer = self.send(host, request).await;
+        let now = self.clock.monotonic();
+        match &answer {
+            Ok(_) => host.meter.request_ok(now, now.saturating_sub(asked)),
+            // A wrong request is our fault, not the provider's.
+            Err(error) if !error.is_retryable() => {}
+            Err(error) => {
+                host.meter
+                    .request_failed(now, &error.to_string(), error.is_maintenance());
+            }
+        }
+        answer
+    }
+
+    async fn wait_for_budget(
+        &self,
+        host: &Host,
+        weight: u32,
+        priority: Priority,
+    ) -> Result<(), RestError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let taken = host.budget.lock().take(self.clock.now(), weight, priority);
+            let Err(wait) = taken else { return Ok(()) };
+            if waited + wait > PAUSE_MAX {
+                return Err(RestError::Budget {
+                    host: host.base.clone(),
+                    wait,
+                });
+            }
+            waited += wait;
+            self.clock.sleep(wait).await;
+        }
+    }
+
+    async fn send(&self, host: &Host, request: &RestRequest) -> Result<Bytes, RestError> {
+        let url = format!("{}{}", host.base, request.path);
+        let settle = |used| {
+            let mut budget = host.budget.lock();
+            budget.settle(self.clock.now(), request.weight, used);
+        };
+        let transport = |error: reqwest::Error| RestError::Transport {
+            host: host.base.clone(),
+            reason: chain(&error.without_url()),
+        };
+        let response = match self.http.get(&url).send().await {
+            Ok(response) => response,
+            Err(error) => {
+                settle(None);
+                return Err(transport(error));
+            }
+        };
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        settle(header(host.used_header).and_then(|used| used.parse().ok()));
+        let retry_after = header("retry-after");
+        let body = read_body(response).await.map_err(|error| match error {
+            BodyError::Transport(error) => transport(error),
+            BodyError::TooLarge => RestError::Decode {
+                host: host.base.clone(),
+                error: DecodeError::TooLarge {
+                    bytes: BODY_BYTES_MAX,
+                },
+            },
+        })?;
+        if (200..300).contains(&status) {
+            self.copy(host, request, &body);
+            return Ok(body);
+        }
+        let exchange = host.provider.exchange();
+        let failure = exchange.rest_failure(host.market, status, retry_after.as_deref(), &body);
+        if let Some(secs) = failure.retry_after_secs {
+            let pause = Duration::from_secs(secs.max(1));
+            host.budget.lock().block(self.clock.now(), pause);
+            tracing::warn!(
+                provider = host.provider.name(), market = %host.market, status, secs,
+                "exchange asks for a pause"
+            );
+        }
+        Err(RestError::Refused(Box::new(failure)))
+    }
+
+    fn copy(&self, host: &Host, request: &RestRequest, body: &Bytes) {
+        if let Some(tap) = &self.tap {
+            tap.push(RawMessage {
+                provider: host.provider,
+                market: host.market,
+                source: RawSource::Rest {
+                    method: "GET",
+                    url: format!("{}{}", host.official, request.path),
+                },
+                ts_recv: self.clock.now(),
+                raw: body.clone(),
+            });
+        }
+    }
+}
+
+enum BodyError {
+    Transport(reqwest::Error),
+    TooLarge,
+}
+
+async fn read_body(mut response: reqwest::Response) -> Result<Bytes, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Transport)? {
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

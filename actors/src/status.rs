@@ -1,0 +1,502 @@
+//! What is measured about providers and shards, and the plain structs in which it is told.
+//!
+//! Meters are shared and cheap: the data path writes counters that have one writer each, everything
+//! else happens at the pace of requests and connections and may take a lock.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Market;
+use bookwire_engine::time::TsNanos;
+use parking_lot::Mutex;
+
+/// How well a provider works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderState {
+    /// All that is wanted flows.
+    Operational,
+    /// Part of it: a connection is down, or more than a twentieth of recent attempts failed.
+    Degraded,
+    /// The exchange says that it is being maintained.
+    Maintenance,
+    /// Nothing flows and nothing is answered.
+    Unavailable,
+    /// Switched off in the configuration.
+    Disabled,
+}
+
+impl ProviderState {
+    /// The public name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operational => "operational",
+            Self::Degraded => "degraded",
+            Self::Maintenance => "maintenance",
+            Self::Unavailable => "unavailable",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// Use of one REST budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightUse {
+    /// Of which product line.
+    pub market: Market,
+    /// Weight used in the running window, as the exchange counts it.
+    pub used: u32,
+    /// Weight allowed in a window.
+    pub limit: u32,
+}
+
+/// A provider as `GET /api/crypto/providers/status` shows it. All of it is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderStatus {
+    /// Which.
+    pub provider: ProviderId,
+    /// In one word.
+    pub state: ProviderState,
+    /// Why it is not operational, lower case; `None` when it is.
+    pub reason: Option<String>,
+    /// Round trip of the last successful request, milliseconds.
+    pub api_latency_ms: Option<f64>,
+    /// At least one stream connection is up and none that is wanted is down.
+    pub websocket_connected: bool,
+    /// Stream connections that are up.
+    pub connections_up: u64,
+    /// Stream connections that are wanted.
+    pub connections_wanted: u64,
+    /// When the last market data came, wall clock.
+    pub last_data: Option<TsNanos>,
+    /// Failed requests and connection attempts of the last hour as a fraction of all.
+    pub error_rate_1h: f64,
+    /// Percent of the last 24 h (or since the start) in which the provider was usable: streams up
+    /// where any are wanted, else the last request answered.
+    pub uptime_24h: f64,
+    /// Connections that were lost and had to be opened again, since the start.
+    pub reconnects: u64,
+    /// The same in the last 24 h.
+    pub reconnects_24h: u64,
+    /// REST budgets.
+    pub weight: Vec<WeightUse>,
+    /// The exchange's clock minus ours, milliseconds; `None`: not measured yet.
+    pub clock_offset_ms: Option<f64>,
+    /// Instruments known.
+    pub instruments: usize,
+}
+
+/// One minute's counts in a [`Rolling`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Minute {
+    number: u64,
+    good: u64,
+    bad: u64,
+}
+
+/// Counts of the last `minutes` minutes.
+#[derive(Debug)]
+pub struct Rolling {
+    minutes: u64,
+    rows: VecDeque<Minute>,
+}
+
+impl Rolling {
+    /// A window of `minutes`.
+    #[must_use]
+    pub fn new(minutes: u64) -> Self {
+        Self {
+            minutes,
+            rows: VecDeque::new(),
+        }
+    }
+
+    fn row(&mut self, now: Duration) -> &mut Minute {
+        let number = now.as_secs() / 60;
+        self.forget(number);
+        if self.rows.back().is_none_or(|row| row.number != number) {
+            self.rows.push_back(Minute {
+                number,
+                ..Minute::default()
+            });
+        }
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
+    }
+
+    fn forget(&mut self, number: u64) {
+        while self
+            .rows
+            .front()
+            .is_some_and(|row| row.number + self.minutes <= number)
+        {
+            self.rows.pop_front();
+        }
+    }
+
+    /// Counts at `now` (monotonic).
+    pub fn add(&mut self, now: Duration, good: u64, bad: u64) {
+        let row = self.row(now);
+        row.good += good;
+        row.bad += bad;
+    }
+
+    /// Good and bad counts of the window.
+    pub fn sums(&mut self, now: Duration) -> (u64, u64) {
+        self.forget(now.as_secs() / 60);
+        self.rows
+            .iter()
+            .fold((0, 0), |(good, bad), row| (good + row.good, bad + row.bad))
+    }
+}
+
+/// Measures one provider; shared by its connections, requests and whoever asks for its status.
+#[derive(Debug)]
+pub struct ProviderMeter {
+    /// Which.
+    pub provider: ProviderId,
+    wanted: AtomicU64,
+    up: AtomicU64,
+    reconnects: AtomicU64,
+    last_data: AtomicI64,
+    latency_us: AtomicU64,
+    clock_offset_us: AtomicI64,
+    has_clock_offset: AtomicBool,
+    last_request_ok: AtomicBool,
+    maintenance: AtomicBool,
+    attempts: Mutex<Rolling>,
+    uptime: Mutex<Rolling>,
+    reconnects_24h: Mutex<Rolling>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl ProviderMeter {
+    /// A meter that has measured nothing.
+    #[must_use]
+    pub fn new(provider: ProviderId) -> Self {
+        Self {
+            provider,
+            wanted: AtomicU64::new(0),
+            up: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            last_data: AtomicI64::new(0),
+            latency_us: AtomicU64::new(0),
+            clock_offset_us: AtomicI64::new(0),
+            has_clock_offset: AtomicBool::new(false),
+            last_request_ok: AtomicBool::new(false),
+            maintenance: AtomicBool::new(false),
+            attempts: Mutex::new(Rolling::new(60)),
+            uptime: Mutex::new(Rolling::new(24 * 60)),
+            reconnects_24h: Mutex::new(Rolling::new(24 * 60)),
+            trouble: Mutex::new(None),
+        }
+    }
+
+    /// A connection is wanted (or no longer). Returns nothing: the count is told in the status.
+    pub fn connection_wanted(&self, is_wanted: bool) {
+        count(&self.wanted, is_wanted);
+    }
+
+    /// A connection came up or went down. True when none that is wanted is down now.
+    pub fn connection_up(&self, is_up: bool) -> bool {
+        count(&self.up, is_up);
+        if is_up {
+            *self.trouble.lock() = None;
+        }
+        self.all_up()
+    }
+
+    /// True when no connection that is wanted is down.
+    #[must_use]
+    pub fn all_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed) >= self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// A connection was lost and has to be opened again.
+    pub fn reconnect(&self, now: Duration, reason: &str) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+        self.reconnects_24h.lock().add(now, 1, 0);
+        *self.trouble.lock() = Some(reason.to_owned());
+    }
+
+    /// A connection attempt ended.
+    pub fn attempt(&self, now: Duration, is_ok: bool) {
+        self.attempts
+            .lock()
+            .add(now, u64::from(is_ok), u64::from(!is_ok));
+    }
+
+    /// A request ended well after `took`.
+    pub fn request_ok(&self, now: Duration, took: Duration) {
+        self.latency_us.store(
+            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        self.last_request_ok.store(true, Ordering::Relaxed);
+        self.maintenance.store(false, Ordering::Relaxed);
+        self.attempt(now, true);
+    }
+
+    /// A request failed for a reason on the exchange's side.
+    pub fn request_failed(&self, now: Duration, reason: &str, is_maintenance: bool) {
+        self.last_request_ok.store(false, Ordering::Relaxed);
+        self.maintenance.store(is_maintenance, Ordering::Relaxed);
+        *self.trouble.lock() = Some(reason.to_owned());
+        self.attempt(now, false);
+    }
+
+    /// Market data came. One writer at a time is enough; the newest wins.
+    pub fn data(&self, ts_recv: TsNanos) {
+        self.last_data.store(ts_recv.0, Ordering::Relaxed);
+    }
+
+    /// The exchange's clock minus ours was measured.
+    pub fn clock_offset(&self, micros: i64) {
+        self.clock_offset_us.store(micros, Ordering::Relaxed);
+        self.has_clock_offset.store(true, Ordering::Relaxed);
+    }
+
+    /// The exchange says that it is being maintained.
+    #[must_use]
+    pub fn is_maintenance(&self) -> bool {
+        self.maintenance.load(Ordering::Relaxed)
+    }
+
+    fn is_usable(&self) -> bool {
+        match self.wanted.load(Ordering::Relaxed) {
+            0 => self.last_request_ok.load(Ordering::Relaxed),
+            _ => self.up.load(Ordering::Relaxed) > 0,
+        }
+    }
+
+    /// Takes a sample for the uptime; called at a steady pace.
+    pub fn sample(&self, now: Duration) {
+        let usable = self.is_usable();
+        self.uptime
+            .lock()
+            .add(now, u64::from(usable), u64::from(!usable));
+    }
+
+    /// The status without what the meter does not know (budgets, instruments).
+    pub fn status(&self, now: Duration) -> ProviderStatus {
+        let (wanted, up) = (
+            self.wanted.load(Ordering::Relaxed),
+            self.up.load(Ordering::Relaxed),
+        );
+        let (good, bad) = self.attempts.lock().sums(now);
+        let error_rate = fraction(bad, good + bad, 0.0);
+        let (usable, not) = self.uptime.lock().sums(now);
+        let state = if self.is_maintenance() {
+            ProviderState::Maintenance
+        } else if !self.is_usable() {
+            ProviderState::Unavailable
+        } else if up < wanted || error_rate > 0.05 {
+            ProviderState::Degraded
+        } else {
+            ProviderState::Operational
+        };
+        let latency = self.latency_us.load(Ordering::Relaxed);
+        let last_data = self.last_data.load(Ordering::Relaxed);
+        let trouble = self.trouble.lock().clone();
+        ProviderStatus {
+            provider: self.provider,
+            state,
+            reason: trouble.filter(|_| state != ProviderState::Operational),
+            api_latency_ms: (latency > 0).then(|| latency as f64 / 1000.0),
+            websocket_connected: up > 0 && up >= wanted,
+            connections_up: up,
+            connections_wanted: wanted,
+            last_data: (last_data != 0).then_some(TsNanos(last_data)),
+            error_rate_1h: error_rate,
+            uptime_24h: 100.0 * fraction(usable, usable + not, f64::from(self.is_usable())),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+            reconnects_24h: self.reconnects_24h.lock().sums(now).0,
+            weight: Vec::new(),
+            clock_offset_ms: self
+                .has_clock_offset
+                .load(Ordering::Relaxed)
+                .then(|| self.clock_offset_us.load(Ordering::Relaxed) as f64 / 1000.0),
+            instruments: 0,
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, up: bool) {
+    if up {
+        counter.fetch_add(1, Ordering::Relaxed);
+    } else {
+        // A connection never goes down twice; saturating keeps a mistake from wrapping round.
+        let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    }
+}
+
+/// `part / whole`, `empty` when there is nothing yet.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn fraction(part: u64, whole: u64, empty: f64) -> f64 {
+    match whole {
+        0 => empty,
+        _ => part as f64 / whole as f64,
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Counters of one shard. Each is written by that shard's thread only.
+        #[derive(Debug, Default)]
+        pub struct ShardCounters { $($(#[$doc])* pub $name: Counter,)+ }
+
+        /// [`ShardCounters`] at one moment, or the sum of several shards'.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct CounterValues { $($(#[$doc])* pub $name: u64,)+ }
+
+        impl ShardCounters {
+            /// What they are now.
+            #[must_use]
+            pub fn values(&self) -> CounterValues {
+                CounterValues { $($name: self.$name.get(),)+ }
+            }
+        }
+
+        impl CounterValues {
+            /// Adds another shard's.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+
+            /// Names and values, in the order of their declaration.
+            #[must_use]
+            pub fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames read from stream connections.
+    frames,
+    /// Their bytes.
+    bytes,
+    /// Frames that could not be read.
+    malformed,
+    /// Well-formed messages that were left out: unknown symbols and kinds.
+    skipped,
+    /// Changes of books applied.
+    book_deltas,
+    /// Levels in them.
+    book_levels,
+    /// Book snapshots fetched and joined.
+    book_snapshots,
+    /// Times a trusted book was lost.
+    book_desyncs,
+    /// Best prices compared with the book at the same sequence number.
+    bbo_checks,
+    /// Of these, how many differed.
+    bbo_mismatches,
+    /// Trades.
+    trades,
+    /// Trades that had been seen before.
+    trades_repeated,
+    /// Trade ids that were skipped by the stream.
+    trades_missed,
+    /// Bars, forming and closed.
+    klines,
+    /// Bars that ended without their closing message.
+    klines_missed,
+    /// Best bid and ask updates.
+    tickers,
+    /// Funding updates.
+    fundings,
+    /// Publications put on lanes.
+    published,
+    /// Publications lost because a lane was full.
+    publications_lost,
+    /// Streams subscribed again because they were silent.
+    stale_streams,
+    /// Subscribe requests that failed or were not acknowledged.
+    subscribe_failures,
+    /// Rows handed to the recorder.
+    rows,
+    /// Rows lost because the recorder was too far behind.
+    rows_lost,
+    /// Actors that panicked or stopped by themselves and were started again.
+    actor_restarts,
+}
+
+/// A counter with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning thread calls it, so no locked instruction is needed.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn rolling_counts_forget() {
+        let mut rolling = Rolling::new(60);
+        rolling.add(Duration::ZERO, 1, 2);
+        rolling.add(MINUTE * 59, 3, 0);
+        assert_eq!(rolling.sums(MINUTE * 59), (4, 2));
+        assert_eq!(rolling.sums(MINUTE * 60), (3, 0));
+        assert_eq!(rolling.sums(MINUTE * 500), (0, 0));
+    }
+
+    #[test]
+    fn state_follows_what_is_measured() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        let state = |at| meter.status(at).state;
+        assert_eq!(state(Duration::ZERO), ProviderState::Unavailable);
+        meter.request_ok(Duration::ZERO, Duration::from_millis(12));
+        assert_eq!(state(Duration::ZERO), ProviderState::Operational);
+        meter.connection_wanted(true);
+        meter.connection_wanted(true);
+        assert_eq!(state(Duration::ZERO), ProviderState::Unavailable);
+        assert!(!meter.connection_up(true));
+        assert_eq!(state(Duration::ZERO), ProviderState::Degraded);
+        assert!(meter.connection_up(true));
+        let status = meter.status(Duration::ZERO);
+        assert_eq!(status.state, ProviderState::Operational);
+        assert!(status.websocket_connected && status.reason.is_none());
+        assert!((status.api_latency_ms.unwrap_or_default() - 12.0).abs() < 1e-9);
+        meter.connection_up(false);
+        meter.reconnect(Duration::ZERO, "connection reset");
+        assert_eq!(
+            meter.status(Duration::ZERO).reason.as_deref(),
+            Some("connection reset")
+        );
+        meter.request_failed(Duration::ZERO, "system maintenance", true);
+        assert_eq!(state(Duration::ZERO), ProviderState::Maintenance);
+        assert!((meter.status(Duration::ZERO).error_rate_1h - 0.5).abs() < 1e-9);
+        assert!(meter.status(MINUTE * 61).error_rate_1h.abs() < 1e-9);
+    }
+
+    #[test]
+    fn uptime_is_a_share_of_samples() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        meter.sample(Duration::ZERO);
+        meter.request_ok(Duration::ZERO, Duration::from_millis(1));
+        for _ in 0..3 {
+            meter.sample(MINUTE);
+        }
+        assert!((meter.status(MINUTE).uptime_24h - 75.0).abs() < 1e-9);
+    }
+}

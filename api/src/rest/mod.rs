@@ -1,0 +1,7 @@
+//! REST: check the request, ask the engine or the store, encode. No business rule lives here.
+
+pub mod answer;
+pub mod entities;
+pub mod params;
+pub mod schema;
+pub mod series;

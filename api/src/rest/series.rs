@@ -1,0 +1,369 @@
+//! Time series out of the store: closed bars, trades, settled funding. Runs on threads that may
+//! block.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::event::Side;
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, SymbolError};
+use bookwire_engine::store::{
+    FundingQuery, KlineQuery, KlineRow, Order, Series, Span, StoreReader, TimeWindow, TradeQuery,
+};
+use bookwire_engine::time::{Level, TsNanos};
+use bookwire_engine::wire::{FundingView, KlineView, TradeView};
+use rust_decimal::Decimal;
+
+use super::answer::{Listing, Shape};
+use super::entities;
+use super::params::Params;
+use super::schema::Schema;
+
+/// What is asked of a time series, parameters checked and symbols resolved.
+#[derive(Clone, Debug)]
+pub struct SeriesRequest {
+    /// Source of the data.
+    pub provider: ProviderId,
+    /// Whose rows.
+    pub instruments: Vec<Arc<Instrument>>,
+    /// The request names its instruments; without names everything stored is meant and nothing is
+    /// fetched.
+    pub is_named: bool,
+    /// Which part.
+    pub window: TimeWindow,
+    /// Trades with this taker side only.
+    pub side: Option<Side>,
+    /// Trades of at least this quantity only.
+    pub min_volume: Option<Decimal>,
+    /// Funding with this interval only.
+    pub funding_interval_hours: Option<u32>,
+    /// What is told besides the rows.
+    pub warnings: Vec<String>,
+}
+
+impl SeriesRequest {
+    /// Reads the parameters of a time series of `schema`.
+    ///
+    /// # Errors
+    /// A parameter that is wrong, or none of the symbols exists.
+    pub fn read(
+        schema: Schema,
+        table: &InstrumentTable,
+        params: &Params,
+        shape: &Shape,
+    ) -> Result<Self, CryptoError> {
+        let provider = params.provider_required()?;
+        let (start, end) = (
+            params.time("start_timestamp")?,
+            params.time("end_timestamp")?,
+        );
+        if let (Some(start), Some(end)) = (start, end)
+            && start > end
+        {
+            return Err(CryptoError::invalid_parameter(
+                "start_timestamp",
+                params.text("start_timestamp")?.unwrap_or_default(),
+                "an instant that is not after end_timestamp",
+            ));
+        }
+        let orders = [
+            ("timestamp_asc", Order::Ascending),
+            ("timestamp_desc", Order::Descending),
+        ];
+        let sides = [("buy", Side::Buy), ("sell", Side::Sell)];
+        let window = TimeWindow {
+            start,
+            end,
+            limit: shape.limit,
+            order: params.choice("order", &orders)?.unwrap_or_default(),
+        };
+        let hours = params.integer("funding_interval_hours", 1..=24)?;
+        let side = params.choice("side", &sides)?;
+        let min_volume = params.decimal("min_volume")?;
+        entities::require_loaded(table, Some(provider))?;
+        let (instruments, is_named, warnings) = resolve(schema, table, provider, params)?;
+        Ok(Self {
+            provider,
+            instruments,
+            is_named,
+            window,
+            side,
+            min_volume,
+            funding_interval_hours: hours.and_then(|hours| u32::try_from(hours).ok()),
+            warnings,
+        })
+    }
+
+    fn entity_ids(&self) -> Vec<String> {
+        self.instruments.iter().map(|row| row.entity_id()).collect()
+    }
+}
+
+/// The instruments that a request means, whether it names them, and what to warn of.
+type Resolved = (Vec<Arc<Instrument>>, bool, Vec<String>);
+
+fn resolve(
+    schema: Schema,
+    table: &InstrumentTable,
+    provider: ProviderId,
+    params: &Params,
+) -> Result<Resolved, CryptoError> {
+    let market = match schema {
+        Schema::Klines(market, _) => Some(market),
+        Schema::Funding => Some(Market::Perp),
+        _ => None,
+    };
+    let exchange = entities::exchange(params, table)?;
+    let scope = Scope {
+        provider: Some(provider),
+        exchange: exchange.as_deref(),
+        market,
+    };
+    let texts: Vec<&str> = params
+        .list("codes")?
+        .into_iter()
+        .chain(params.list("entity_ids")?)
+        .collect();
+    if texts.is_empty() {
+        let all = table.iter().filter(|row| {
+            row.spec.provider == provider
+                && market.is_none_or(|market| market == row.spec.market)
+                && exchange
+                    .as_ref()
+                    .is_none_or(|exchange| *exchange == row.spec.exchange)
+        });
+        return Ok((all.cloned().collect(), false, Vec::new()));
+    }
+    let mut found: BTreeMap<_, Arc<Instrument>> = BTreeMap::new();
+    let mut missing: Vec<CryptoError> = Vec::new();
+    for text in texts {
+        match table.resolve(text, scope) {
+            Ok(row) => {
+                found.insert(row.id, Arc::clone(row));
+            }
+            Err(error @ SymbolError::NotListed { .. }) => {
+                missing.push(not_listed(schema, table, scope, text, error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if found.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|error| error.message.as_str()).collect();
+        if let Some(first) = missing.first() {
+            return Err(match names.as_slice() {
+                [_] => first.clone(),
+                _ => first.clone().with("not_listed", names),
+            });
+        }
+    }
+    let warnings = missing.into_iter().map(|error| error.message).collect();
+    Ok((found.into_values().collect(), true, warnings))
+}
+
+/// A spot pair is listed, but has no funding: that is another answer than a pair that is not.
+fn not_listed(
+    schema: Schema,
+    table: &InstrumentTable,
+    scope: Scope<'_>,
+    text: &str,
+    error: SymbolError,
+) -> CryptoError {
+    let spot = Scope {
+        market: Some(Market::Spot),
+        ..scope
+    };
+    match table.resolve(text, spot) {
+        Ok(row) if schema == Schema::Funding => CryptoError::new(
+            CryptoCode::FundingRateMissing,
+            format!("`{}` is a spot pair and has no funding", row.code),
+        )
+        .with("symbol", text)
+        .with("entity_id", row.entity_id()),
+        _ => error.into(),
+    }
+}
+
+/// Refuses unknown columns before anything is fetched.
+///
+/// # Errors
+/// A name that the schema does not have.
+pub fn check_columns(schema: Schema, shape: &Shape) -> Result<(), CryptoError> {
+    match schema {
+        Schema::Klines(..) => shape.columns::<KlineView<'_>>().map(drop),
+        Schema::Trades => shape.columns::<TradeView<'_>>().map(drop),
+        Schema::Funding => shape.columns::<FundingView<'_>>().map(drop),
+        Schema::Asset | Schema::Instruments(_) | Schema::Orderbook => Ok(()),
+    }
+}
+
+/// Answers any schema whose rows are stored.
+///
+/// # Errors
+/// An unknown column, a schema that is not stored, or the store fails.
+pub fn list(
+    reader: &dyn StoreReader,
+    schema: Schema,
+    request: &SeriesRequest,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    match schema {
+        Schema::Klines(_, level) => klines(reader, request, level, shape),
+        Schema::Trades => trades(reader, request, shape),
+        Schema::Funding => funding(reader, request, shape),
+        Schema::Asset | Schema::Instruments(_) | Schema::Orderbook => Err(CryptoError::new(
+            CryptoCode::Unsupported,
+            format!("{} is not stored", schema.name()),
+        )),
+    }
+}
+
+/// Answers `Crypto{Pair,Perp}…Kdata`.
+///
+/// # Errors
+/// An unknown column, or the store fails.
+pub fn klines(
+    reader: &dyn StoreReader,
+    request: &SeriesRequest,
+    level: Level,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    let columns = shape.columns::<KlineView<'_>>()?;
+    let names: HashMap<String, String> = request
+        .instruments
+        .iter()
+        .map(|row| (row.entity_id(), row.name()))
+        .collect();
+    let query = KlineQuery {
+        provider: request.provider.name().to_owned(),
+        entity_ids: request.entity_ids(),
+        level,
+        window: request.window,
+    };
+    let rows = reader.klines(&query)?;
+    let needs_previous = columns.names().any(|name| name == "change_pct");
+    let previous = if needs_previous {
+        previous_closes(reader, &query, &rows)?
+    } else {
+        vec![None; rows.len()]
+    };
+    let rows: Vec<(KlineRow, Option<Decimal>)> = rows.into_iter().zip(previous).collect();
+    Ok(Listing::encode(
+        shape,
+        &columns,
+        &rows,
+        |(row, previous_close)| KlineView {
+            row,
+            name: names.get(&row.entity.entity_id).map_or("", String::as_str),
+            previous_close: *previous_close,
+        },
+        request.warnings.clone(),
+    ))
+}
+
+/// The close of the bar before each row, where it is known.
+///
+/// An older bar with an unknown stretch between is not the bar before: a quiet market leaves real
+/// holes, history that nobody fetched leaves others, and only the store's promises tell them apart.
+fn previous_closes(
+    reader: &dyn StoreReader,
+    query: &KlineQuery,
+    rows: &[KlineRow],
+) -> Result<Vec<Option<Decimal>>, CryptoError> {
+    let mut ascending: Vec<usize> = (0..rows.len()).collect();
+    ascending.sort_by_key(|&at| rows[at].ts);
+    let mut last: HashMap<&str, KlineRow> = HashMap::new();
+    let mut closes = vec![None; rows.len()];
+    for at in ascending {
+        let row = &rows[at];
+        let entity_id = row.entity.entity_id.as_str();
+        let before = match last.remove(entity_id) {
+            Some(before) => Some(before),
+            None => {
+                let mut first = query.clone();
+                first.entity_ids = vec![entity_id.to_owned()];
+                first.window.start = Some(row.ts);
+                reader.klines_before(&first)?.pop()
+            }
+        };
+        if let Some(before) = before
+            && is_neighbour(reader, query, &before, row)?
+        {
+            closes[at] = Some(before.close);
+        }
+        last.insert(entity_id, row.clone());
+    }
+    Ok(closes)
+}
+
+fn is_neighbour(
+    reader: &dyn StoreReader,
+    query: &KlineQuery,
+    before: &KlineRow,
+    row: &KlineRow,
+) -> Result<bool, CryptoError> {
+    let next = TsNanos(before.ts.0.saturating_add(query.level.nanos()));
+    if next >= row.ts {
+        return Ok(true);
+    }
+    let span = Span {
+        start: next,
+        end: row.ts,
+    };
+    let entity_id = &row.entity.entity_id;
+    let series = Series::Klines(query.level);
+    Ok(reader
+        .missing(&query.provider, entity_id, series, span)?
+        .is_empty())
+}
+
+/// Answers `CryptoTrade`.
+///
+/// # Errors
+/// An unknown column, or the store fails.
+pub fn trades(
+    reader: &dyn StoreReader,
+    request: &SeriesRequest,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    let columns = shape.columns::<TradeView<'_>>()?;
+    let rows = reader.trades(&TradeQuery {
+        provider: request.provider.name().to_owned(),
+        entity_ids: request.entity_ids(),
+        window: request.window,
+        side: request.side,
+        min_volume: request.min_volume,
+    })?;
+    Ok(Listing::encode(
+        shape,
+        &columns,
+        &rows,
+        TradeView,
+        request.warnings.clone(),
+    ))
+}
+
+/// Answers `CryptoFunding`.
+///
+/// # Errors
+/// An unknown column, or the store fails.
+pub fn funding(
+    reader: &dyn StoreReader,
+    request: &SeriesRequest,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    let columns = shape.columns::<FundingView<'_>>()?;
+    let rows = reader.funding(&FundingQuery {
+        provider: request.provider.name().to_owned(),
+        entity_ids: request.entity_ids(),
+        window: request.window,
+        funding_interval_hours: request.funding_interval_hours,
+    })?;
+    Ok(Listing::encode(
+        shape,
+        &columns,
+        &rows,
+        FundingView,
+        request.warnings.clone(),
+    ))
+}

@@ -1,0 +1,264 @@
+//! What `/ws` needs on every worker thread, and the route itself.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use actix_web::dev::Extensions;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{self, WsResponseBuilder};
+use bookwire_actors::dispatcher::WorkerHub;
+use bookwire_actors::session::flow::Close;
+use bookwire_actors::session::{SessionLimits, SessionOptions, SubscriptionSession};
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::wire;
+use futures_util::future::LocalBoxFuture;
+use socket2::{SockRef, Socket};
+use tokio::sync::{OnceCell, watch};
+
+use super::admission::{ConnectionCounter, check_origin, numbers_of};
+use super::inbound::FrameGuard;
+use super::protocol;
+use super::pump::{Pump, PumpOptions};
+
+/// Header that carries a trace id in both directions.
+const TRACE_HEADER: &str = "x-trace-id";
+
+/// Limits of `/ws`; defaults are the contract's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WsOptions {
+    /// Limits of each session.
+    pub session: SessionLimits,
+    /// Connections of one address.
+    pub connections_per_ip: u32,
+    /// Largest inbound frame and message, bytes.
+    pub frame_bytes_max: usize,
+    /// Origins whose pages may connect, besides our own.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for WsOptions {
+    fn default() -> Self {
+        Self {
+            session: SessionLimits::default(),
+            connections_per_ip: 5,
+            frame_bytes_max: 64 << 10,
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+/// Makes the hub of the worker thread that calls it.
+pub type StartHub =
+    dyn Fn() -> LocalBoxFuture<'static, Result<Rc<WorkerHub>, CryptoError>> + Send + Sync;
+
+struct Shared {
+    options: WsOptions,
+    counter: Arc<ConnectionCounter>,
+    start_hub: Box<StartHub>,
+    stop: watch::Sender<Option<Close>>,
+}
+
+/// Shared by all worker threads; clone it into the server's factory.
+#[derive(Clone)]
+pub struct WsState(Arc<Shared>);
+
+/// One worker thread's part: its hub, started with the first connection.
+struct WsWorker {
+    state: WsState,
+    hub: OnceCell<Rc<WorkerHub>>,
+}
+
+/// A duplicate of a connection's socket, kept with the connection, so that a client that takes
+/// nothing any more can be cut off: its pump is not polled then.
+struct SocketHandle(Arc<Socket>);
+
+impl WsState {
+    /// State for hubs made by `start_hub`.
+    #[must_use]
+    pub fn new(options: WsOptions, start_hub: Box<StartHub>) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            counter: Arc::default(),
+            start_hub,
+            stop: watch::Sender::new(None),
+        }))
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.counter.open()
+    }
+
+    /// Closes all connections with code 1012, and those that come later. Returns at once; they are
+    /// gone when [`WsState::connections`] is 0, at the latest after the close's grace period.
+    pub fn stop(&self, reason: &str) {
+        self.0.stop.send_replace(Some(Close::restart(reason)));
+    }
+
+    /// Mounts `/ws`. Call it in the server's factory, once for each worker.
+    pub fn configure(&self, config: &mut web::ServiceConfig) {
+        let worker = Rc::new(WsWorker {
+            state: self.clone(),
+            hub: OnceCell::new(),
+        });
+        config
+            .app_data(worker)
+            .route("/ws", web::get().to(ws_route));
+    }
+
+    /// For `HttpServer::on_connect`: keeps the socket's duplicate, and lets small messages leave
+    /// at once.
+    pub fn on_connect(io: &dyn std::any::Any, data: &mut Extensions) {
+        let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else {
+            return;
+        };
+        // Fails only for a socket that is gone already.
+        let _ = stream.set_nodelay(true);
+        if let Ok(socket) = SockRef::from(stream).try_clone() {
+            data.insert(SocketHandle(Arc::new(socket)));
+        }
+    }
+}
+
+impl WsWorker {
+    async fn hub(&self) -> Result<Rc<WorkerHub>, CryptoError> {
+        let hub = self
+            .hub
+            .get_or_try_init(|| async {
+                let hub = (self.state.0.start_hub)().await?;
+                let mut stop = self.state.0.stop.subscribe();
+                let weak = Rc::downgrade(&hub);
+                actix_web::rt::spawn(async move {
+                    // Ends with the state or with the one stop there is.
+                    if let Ok(close) = stop.wait_for(Option::is_some).await
+                        && let (Some(hub), Some(close)) = (weak.upgrade(), &*close)
+                    {
+                        hub.close_all(close);
+                    }
+                });
+                Ok::<_, CryptoError>(hub)
+            })
+            .await?;
+        Ok(hub.clone())
+    }
+}
+
+/// `GET /ws`: becomes a WebSocket connection, or answers with an error of the contract's form:
+/// `CRYPTO_FORBIDDEN` for a page of another origin, `CRYPTO_INVALID_PARAMETER` for a bad query or
+/// handshake, `CRYPTO_RATE_LIMIT_EXCEEDED` for too many connections of the address.
+pub async fn ws_route(req: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let trace_id = trace_id_of(req.headers().get(TRACE_HEADER));
+    let mut answer = match connect(&req, payload, &trace_id).await {
+        Ok(answer) => answer,
+        Err(error) => refuse(&req, &error, &trace_id).await,
+    };
+    if let Ok(value) = HeaderValue::from_str(&trace_id) {
+        let name = HeaderName::from_static(TRACE_HEADER);
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// The client's own id when it is short and harmless in a log line and a header, else a new one.
+fn trace_id_of(sent: Option<&HeaderValue>) -> Rc<str> {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
+    sent.and_then(|value| value.to_str().ok())
+        .filter(|text| (1..=128).contains(&text.len()) && text.bytes().all(harmless))
+        .map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Rc::from)
+}
+
+async fn refuse(req: &HttpRequest, error: &CryptoError, trace_id: &str) -> HttpResponse {
+    // Without a hub there is no clock either; the time of day is then the framework's.
+    let now = match req.app_data::<Rc<WsWorker>>() {
+        Some(worker) => worker.hub().await.ok().map(|hub| hub.source().now()),
+        None => None,
+    };
+    let body = wire::error_body(error, trace_id, now.unwrap_or_default());
+    let status =
+        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = HttpResponse::build(status);
+    answer.content_type("application/json");
+    if let Some(seconds) = error.details.get("retry_after_seconds") {
+        answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+    }
+    answer.body(body)
+}
+
+async fn connect(
+    req: &HttpRequest,
+    payload: web::Payload,
+    trace_id: &Rc<str>,
+) -> Result<HttpResponse, CryptoError> {
+    let internal = |what: &str| CryptoError::new(CryptoCode::InternalError, what);
+    let worker = req
+        .app_data::<Rc<WsWorker>>()
+        .ok_or_else(|| internal("/ws is not configured"))?;
+    let shared = &worker.state.0;
+    let options = &shared.options;
+    let text = |name| req.headers().get(name).map(|value| value.to_str());
+    let origin = match text(header::ORIGIN) {
+        // Not even text: certainly no origin that is allowed.
+        Some(Err(_)) => Some("null"),
+        Some(Ok(origin)) => Some(origin),
+        None => None,
+    };
+    let host = text(header::HOST).and_then(Result::ok);
+    check_origin(origin, host, &options.allowed_origins)?;
+    let numbers = numbers_of(req.query_string())?;
+    if let Err(error) = ws::handshake(req) {
+        let accepted = "a WebSocket handshake of RFC 6455";
+        return Err(
+            CryptoError::invalid_parameter("upgrade", &error.to_string(), accepted)
+                .suggest("connect with a WebSocket client to ws://…/ws"),
+        );
+    }
+    let address = req
+        .peer_addr()
+        .ok_or_else(|| internal("the connection has no peer address"))?
+        .ip();
+    let permit = shared.counter.admit(address, options.connections_per_ip)?;
+    let hub = worker.hub().await?;
+
+    let for_replies = trace_id.clone();
+    // A strong handle here would keep the socket open after the connection's end.
+    let socket = req
+        .conn_data::<SocketHandle>()
+        .map_or_else(Weak::new, |handle| Arc::downgrade(&handle.0));
+    let session = SubscriptionSession::launch(SessionOptions {
+        hub: hub.clone(),
+        limits: options.session,
+        numbers,
+        encode: Box::new(move |reply, now| protocol::encode(reply, &for_replies, now)),
+        cut: Box::new(move || {
+            if let Some(socket) = socket.upgrade() {
+                // Fails only for a socket that is gone already.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+        }),
+    });
+    tracing::debug!(%trace_id, %address, "client connected");
+    let is_draining = Rc::new(Cell::new(false));
+    let inbound = FrameGuard::new(
+        payload,
+        options.frame_bytes_max,
+        session.cell.clone(),
+        is_draining.clone(),
+    );
+    let pump = Pump::new(PumpOptions {
+        hub,
+        session,
+        trace_id: trace_id.clone(),
+        requests_per_second: options.session.requests_per_second,
+        message_bytes_max: options.frame_bytes_max,
+        is_draining,
+        permit,
+    });
+    WsResponseBuilder::new(pump, req, inbound)
+        .frame_size(options.frame_bytes_max)
+        .start()
+        .map_err(|error| internal(&error.to_string()))
+}
