@@ -1,9 +1,11 @@
 //! bookwire over HTTP and WebSocket, and its command line: the only room that knows either.
 //!
-//! Requests pass [`gate`]; what goes wrong is told by [`error`].
+//! Start reading at [`server`], which holds the one route table. Requests pass [`gate`]; what goes
+//! wrong is told by [`error`].
 
 pub mod error;
 pub mod gate;
 pub mod limit;
 pub mod rest;
+pub mod server;
 pub mod ws;

@@ -1,7 +1,9 @@
 //! REST: check the request, ask the engine or the store, encode. No business rule lives here.
 
 pub mod answer;
+pub mod data;
 pub mod entities;
+pub mod ops;
 pub mod params;
 pub mod schema;
 pub mod series;

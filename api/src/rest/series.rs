@@ -9,7 +9,8 @@ use bookwire_engine::event::Side;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, SymbolError};
 use bookwire_engine::store::{
-    FundingQuery, KlineQuery, KlineRow, Order, Series, Span, StoreReader, TimeWindow, TradeQuery,
+    FundingQuery, KlineQuery, KlineRow, Order, Series, Span, StoreError, StoreReader, TimeWindow,
+    TradeQuery,
 };
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire::{FundingView, KlineView, TradeView};
@@ -240,7 +241,7 @@ pub fn klines(
         level,
         window: request.window,
     };
-    let rows = reader.klines(&query)?;
+    let rows = reader.klines(&query).map_err(told)?;
     let needs_previous = columns.names().any(|name| name == "change_pct");
     let previous = if needs_previous {
         previous_closes(reader, &query, &rows)?
@@ -283,7 +284,7 @@ fn previous_closes(
                 let mut first = query.clone();
                 first.entity_ids = vec![entity_id.to_owned()];
                 first.window.start = Some(row.ts);
-                reader.klines_before(&first)?.pop()
+                reader.klines_before(&first).map_err(told)?.pop()
             }
         };
         if let Some(before) = before
@@ -313,7 +314,8 @@ fn is_neighbour(
     let entity_id = &row.entity.entity_id;
     let series = Series::Klines(query.level);
     Ok(reader
-        .missing(&query.provider, entity_id, series, span)?
+        .missing(&query.provider, entity_id, series, span)
+        .map_err(told)?
         .is_empty())
 }
 
@@ -333,7 +335,8 @@ pub fn trades(
         window: request.window,
         side: request.side,
         min_volume: request.min_volume,
-    })?;
+    });
+    let rows = rows.map_err(told)?;
     Ok(Listing::encode(
         shape,
         &columns,
@@ -358,7 +361,8 @@ pub fn funding(
         entity_ids: request.entity_ids(),
         window: request.window,
         funding_interval_hours: request.funding_interval_hours,
-    })?;
+    });
+    let rows = rows.map_err(told)?;
     Ok(Listing::encode(
         shape,
         &columns,
@@ -366,4 +370,10 @@ pub fn funding(
         FundingView,
         request.warnings.clone(),
     ))
+}
+
+/// Clients are told what kind of failure it was, the log which file and what to do.
+fn told(error: StoreError) -> CryptoError {
+    tracing::error!(%error, "the store failed");
+    error.into()
 }

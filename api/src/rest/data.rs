@@ -1,0 +1,239 @@
+//! `/api/data/…`: entities, bars, trades, funding and books.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::shard::messages::BookView;
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::{EXCHANGES, ProviderId};
+use bookwire_engine::instrument::Instrument;
+use bookwire_engine::wire::OrderbookView;
+use serde_json::json;
+
+use super::answer::{Listing, Shape};
+use super::entities;
+use super::params::{self, Params};
+use super::schema::Schema;
+use super::series::{self, SeriesRequest};
+use crate::error::ApiError;
+
+/// Longest time that an answer may take, exchange included.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest wait for a book that nobody has asked for before.
+const BOOK_WAIT: Duration = Duration::from_secs(5);
+
+/// Books in one answer.
+const BOOKS_MAX: usize = 50;
+
+/// Rows in an answer of ZVT's generic form.
+const QUERY_DATA_ROWS: usize = 100;
+
+type Answer = Result<HttpResponse, ApiError>;
+
+/// `GET /api/data/providers`.
+///
+/// # Errors
+/// A parameter that is wrong.
+pub async fn providers(request: HttpRequest) -> Answer {
+    let params = Params::parse(request.query_string(), &["format"])?;
+    let names: Vec<&str> = EXCHANGES.iter().map(|exchange| exchange.name()).collect();
+    let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
+    Ok(HttpResponse::Ok().json(if is_flat == Some(true) {
+        json!(names)
+    } else {
+        json!({"stock": [], "crypto": names, "index": [], "etf": []})
+    }))
+}
+
+/// `GET /api/data/schemas`.
+///
+/// # Errors
+/// A parameter that is wrong.
+pub async fn schemas(request: HttpRequest) -> Answer {
+    let params = Params::parse(request.query_string(), &["provider", "format"])?;
+    let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
+    let [entity, kdata, tick] = match params.provider()? {
+        Some(provider) => entities::offered(provider),
+        None => ProviderId::all().map(entities::offered).fold(
+            [Vec::new(), Vec::new(), Vec::new()],
+            |mut all, lists| {
+                for (all, list) in all.iter_mut().zip(lists) {
+                    let new: Vec<String> = list
+                        .into_iter()
+                        .filter(|name| !all.contains(name))
+                        .collect();
+                    all.extend(new);
+                }
+                all
+            },
+        ),
+    };
+    Ok(HttpResponse::Ok().json(if is_flat == Some(true) {
+        json!([entity, kdata, tick].concat())
+    } else {
+        json!({"entity_schemas": entity, "kdata_schemas": kdata, "tick_schemas": tick})
+    }))
+}
+
+/// `GET /api/data/{Schema}`.
+///
+/// # Errors
+/// An unknown schema, a parameter that is wrong, or what the engine answers.
+pub async fn rows(
+    request: HttpRequest,
+    path: web::Path<String>,
+    gateway: web::Data<Gateway>,
+) -> Answer {
+    let schema = Schema::of_path(&path)?;
+    let params = Params::parse(request.query_string(), &schema.parameters())?;
+    let shape = Shape::read(&params, schema.limit_max())?;
+    Ok(list(&gateway, schema, &params, shape).await?.respond())
+}
+
+/// `GET /api/data/query_data`: up to 100 rows of any schema as a bare list.
+///
+/// # Errors
+/// As [`rows`].
+pub async fn query_data(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
+    let query = request.query_string();
+    // The schema decides which other parameters there are, so it is read first, by itself.
+    let names: Vec<&str> = Schema::all()
+        .flat_map(Schema::parameters)
+        .chain(["schema"])
+        .collect();
+    let params = Params::parse(query, &names)?;
+    let all: Vec<String> = Schema::all().map(Schema::name).collect();
+    let name = params
+        .text("schema")?
+        .ok_or_else(|| params::missing("schema", &format!("one of {}", all.join(", "))))?;
+    let schema = Schema::of_parameter(name)?;
+    let known: Vec<&str> = schema.parameters().into_iter().chain(["schema"]).collect();
+    let params = Params::parse(query, &known)?;
+    params.provider_required()?;
+    let mut shape = Shape::read(&params, schema.limit_max())?;
+    shape.limit = shape.limit.min(QUERY_DATA_ROWS);
+    shape.is_bare = true;
+    Ok(list(&gateway, schema, &params, shape).await?.respond())
+}
+
+async fn list(
+    gateway: &Gateway,
+    schema: Schema,
+    params: &Params,
+    shape: Shape,
+) -> Result<Listing, CryptoError> {
+    let table = gateway.instruments();
+    match schema {
+        Schema::Asset => entities::assets(&table, params, &shape),
+        Schema::Instruments(market) => entities::instruments(&table, market, params, &shape),
+        Schema::Orderbook => {
+            let depth = params.integer("depth", 1..=5000)?.unwrap_or(20) as usize;
+            let series = SeriesRequest::read(schema, &table, params, &shape)?;
+            in_time(books(gateway, series, depth, &shape)).await
+        }
+        Schema::Klines(..) | Schema::Trades | Schema::Funding => {
+            let request = SeriesRequest::read(schema, &table, params, &shape)?;
+            series::check_columns(schema, &shape)?;
+            in_time(stored(gateway, schema, request, shape)).await
+        }
+    }
+}
+
+/// Reads the store.
+async fn stored(
+    gateway: &Gateway,
+    schema: Schema,
+    request: SeriesRequest,
+    shape: Shape,
+) -> Result<Listing, CryptoError> {
+    gateway
+        .query_store(move |reader| Ok(series::list(reader, schema, &request, &shape)))
+        .await?
+}
+
+/// Live books.
+async fn books(
+    gateway: &Gateway,
+    request: SeriesRequest,
+    depth: usize,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    let columns = shape.columns::<OrderbookView<'_>>()?;
+    if request.window.start.is_some() || request.window.end.is_some() {
+        return Err(CryptoError::new(
+            CryptoCode::Unsupported,
+            "stored book snapshots are not recorded",
+        )
+        .suggest("leave start_timestamp and end_timestamp out for the live book"));
+    }
+    if !request.is_named {
+        return Err(params::missing("codes", "symbols separated by commas"));
+    }
+    if request.instruments.len() > BOOKS_MAX {
+        return Err(CryptoError::invalid_parameter(
+            "codes",
+            &format!("{} symbols", request.instruments.len()),
+            format!("at most {BOOKS_MAX} symbols"),
+        ));
+    }
+    let asked = request
+        .instruments
+        .iter()
+        .take(shape.limit)
+        .map(|instrument| async {
+            (
+                Arc::clone(instrument),
+                gateway.order_book(instrument.id, depth, BOOK_WAIT).await,
+            )
+        });
+    let mut warnings = request.warnings.clone();
+    let mut failure = None;
+    let mut found: Vec<(Arc<Instrument>, BookView)> = Vec::new();
+    for (instrument, answer) in futures_util::future::join_all(asked).await {
+        match answer {
+            Ok(book) => found.push((instrument, book)),
+            Err(error) => {
+                let symbol = instrument.stream_symbol();
+                warnings.push(format!(
+                    "{symbol}: {}: {}",
+                    error.code.as_str(),
+                    error.message
+                ));
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    if let (true, Some(error)) = (found.is_empty(), failure) {
+        return Err(error);
+    }
+    Ok(Listing::encode(
+        shape,
+        &columns,
+        &found,
+        |(instrument, book)| OrderbookView {
+            instrument,
+            bids: &book.bids,
+            asks: &book.asks,
+            sequence: book.seq,
+            ts: book.ts_event,
+        },
+        warnings,
+    ))
+}
+
+/// Bounds the time of an answer.
+async fn in_time<T>(work: impl Future<Output = Result<T, CryptoError>>) -> Result<T, CryptoError> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(result) => result,
+        Err(_) => Err(CryptoError::new(
+            CryptoCode::ProviderUnavailable,
+            format!("no answer within {} s", PATIENCE.as_secs()),
+        )
+        .with("timeout_seconds", PATIENCE.as_secs())
+        .suggest("ask for a shorter range or fewer symbols, or retry later")),
+    }
+}

@@ -1,0 +1,406 @@
+//! What operators and supervisors ask: status, health, liveness, readiness, counters.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::status::{ProviderState, ProviderStatus};
+use bookwire_engine::error::CryptoError;
+use serde_json::{Map, Value, json};
+
+use super::params::Params;
+use crate::error::{ApiError, wall_clock};
+use crate::gate::Gate;
+
+/// Data older than this are worth a warning in the health answer.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// Memory above which the health answer warns, bytes.
+const MEMORY_WARN: u64 = 2 << 30;
+
+/// Time allowed for the store to prove itself.
+const PING: Duration = Duration::from_secs(2);
+
+/// When the server was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Started(pub Instant);
+
+type Answer = Result<HttpResponse, ApiError>;
+
+fn no_parameters(request: &HttpRequest) -> Result<(), CryptoError> {
+    Params::parse(request.query_string(), &[]).map(drop)
+}
+
+/// `GET /livez`: the process answers.
+pub async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "alive"}))
+}
+
+/// `GET /readyz`: instruments are known and the store answers.
+pub async fn readyz(gateway: web::Data<Gateway>) -> HttpResponse {
+    let has_instruments = !gateway.instruments().is_empty();
+    let store = ping(&gateway).await;
+    let is_ready = has_instruments && store.is_ok();
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    HttpResponse::build(status).json(json!({
+        "status": if is_ready { "ready" } else { "not ready" },
+        "instruments_loaded": has_instruments,
+        "store": if store.is_ok() { "pass" } else { "fail" },
+    }))
+}
+
+async fn ping(gateway: &Gateway) -> Result<(), String> {
+    let asked = gateway.query_store(|reader| reader.ping());
+    match tokio::time::timeout(PING, asked).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.message),
+        Err(_) => Err(format!("no answer within {} s", PING.as_secs())),
+    }
+}
+
+/// `GET /api/crypto/providers/status`.
+///
+/// # Errors
+/// A parameter that is wrong.
+pub async fn providers_status(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
+    no_parameters(&request)?;
+    let providers: Vec<Value> = gateway.status().iter().map(provider_json).collect();
+    Ok(HttpResponse::Ok().json(json!({ "providers": providers })))
+}
+
+fn provider_json(status: &ProviderStatus) -> Value {
+    let weight: Vec<Value> = status
+        .weight
+        .iter()
+        .map(|weight| {
+            json!({
+                "market": weight.market.as_str(),
+                "used": weight.used,
+                "limit": weight.limit,
+            })
+        })
+        .collect();
+    json!({
+        "name": status.provider.name(),
+        "status": status.state.as_str(),
+        "reason": status.reason,
+        "api_latency_ms": status.api_latency_ms,
+        "websocket_connected": status.websocket_connected,
+        "websocket_connections": status.connections_up,
+        "websocket_connections_wanted": status.connections_wanted,
+        "last_data_timestamp": status.last_data.map(|ts| ts.to_rfc3339()),
+        "error_rate_1h": status.error_rate_1h,
+        "uptime_24h": status.uptime_24h,
+        "reconnects": status.reconnects,
+        "reconnects_24h": status.reconnects_24h,
+        "weight_used": weight,
+        "clock_offset_ms": status.clock_offset_ms,
+        "instruments": status.instruments,
+    })
+}
+
+/// A check's result: `pass`, `warn`, `fail`, and why it is not `pass`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Check {
+    name: &'static str,
+    grade: Grade,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Grade {
+    Pass,
+    Warn,
+    Fail,
+}
+
+impl Grade {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl Check {
+    fn new(name: &'static str, grade: Grade, reason: Option<String>) -> Self {
+        Self {
+            name,
+            grade,
+            reason: reason.filter(|_| grade != Grade::Pass),
+        }
+    }
+}
+
+/// `GET /api/crypto/health`.
+///
+/// # Errors
+/// A parameter that is wrong.
+pub async fn health(
+    request: HttpRequest,
+    gateway: web::Data<Gateway>,
+    started: web::Data<Started>,
+) -> Answer {
+    no_parameters(&request)?;
+    let store = match ping(&gateway).await {
+        Ok(()) => Check::new("database_connectivity", Grade::Pass, None),
+        Err(reason) => Check::new("database_connectivity", Grade::Fail, Some(reason)),
+    };
+    let status = gateway.status();
+    let checks = [
+        store,
+        connectivity(&status),
+        streams(&status),
+        freshness(&status),
+        memory(resident_bytes()),
+    ];
+    let worst = checks
+        .iter()
+        .map(|check| check.grade)
+        .max()
+        .unwrap_or(Grade::Pass);
+    let (word, code) = match worst {
+        Grade::Pass => ("healthy", StatusCode::OK),
+        Grade::Warn => ("degraded", StatusCode::OK),
+        Grade::Fail => ("unhealthy", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let mut grades = Map::new();
+    let mut reasons = Map::new();
+    for check in &checks {
+        grades.insert(check.name.to_owned(), check.grade.as_str().into());
+        if let Some(reason) = &check.reason {
+            reasons.insert(check.name.to_owned(), reason.clone().into());
+        }
+    }
+    // A 503 with its own body: `x-trace-id` tells the gate that nothing is left to render.
+    let trace = crate::error::TraceId::take_over(
+        request
+            .headers()
+            .get(crate::error::TRACE_HEADER)
+            .map(|value| value.as_bytes()),
+    );
+    Ok(HttpResponse::build(code)
+        .insert_header((crate::error::TRACE_HEADER, trace.as_str()))
+        .json(json!({
+            "status": word,
+            "checks": grades,
+            "reasons": reasons,
+            "uptime_seconds": started.0.elapsed().as_secs(),
+            "last_check": wall_clock().to_rfc3339(),
+        })))
+}
+
+/// Providers that are switched on, as text when some are not well.
+fn enabled(providers: &[ProviderStatus]) -> impl Iterator<Item = &ProviderStatus> {
+    providers
+        .iter()
+        .filter(|status| status.state != ProviderState::Disabled)
+}
+
+fn connectivity(providers: &[ProviderStatus]) -> Check {
+    let name = "exchange_connectivity";
+    let (mut down, mut all) = (Vec::new(), 0);
+    for status in enabled(providers) {
+        all += 1;
+        if matches!(
+            status.state,
+            ProviderState::Unavailable | ProviderState::Maintenance
+        ) {
+            let reason = status.reason.as_deref().unwrap_or("no answer yet");
+            down.push(format!(
+                "{}: {}: {reason}",
+                status.provider.name(),
+                status.state.as_str()
+            ));
+        }
+    }
+    let grade = match down.len() {
+        0 => Grade::Pass,
+        n if n == all => Grade::Fail,
+        _ => Grade::Warn,
+    };
+    Check::new(name, grade, Some(down.join("; ")))
+}
+
+fn streams(providers: &[ProviderStatus]) -> Check {
+    let (mut wanted, mut up) = (0, 0);
+    for status in enabled(providers) {
+        wanted += status.connections_wanted;
+        up += status.connections_up.min(status.connections_wanted);
+    }
+    let grade = match (up, wanted) {
+        (up, wanted) if up == wanted => Grade::Pass,
+        (0, _) => Grade::Fail,
+        _ => Grade::Warn,
+    };
+    Check::new(
+        "websocket_streams",
+        grade,
+        Some(format!("{up} of {wanted} connections are up")),
+    )
+}
+
+fn freshness(providers: &[ProviderStatus]) -> Check {
+    let now = wall_clock().0;
+    let stale: Vec<String> = enabled(providers)
+        .filter(|status| status.connections_wanted > 0)
+        .filter_map(|status| {
+            let age = status
+                .last_data
+                .map(|ts| Duration::from_nanos(now.abs_diff(ts.0)));
+            let name = status.provider.name();
+            match age {
+                None => Some(format!("{name}: no data yet")),
+                Some(age) if age > FRESH => Some(format!("{name}: {} s old", age.as_secs())),
+                Some(_) => None,
+            }
+        })
+        .collect();
+    let grade = if stale.is_empty() {
+        Grade::Pass
+    } else {
+        Grade::Warn
+    };
+    Check::new("data_freshness", grade, Some(stale.join("; ")))
+}
+
+fn memory(resident: Option<u64>) -> Check {
+    let grade = match resident {
+        Some(bytes) if bytes > MEMORY_WARN => Grade::Warn,
+        _ => Grade::Pass,
+    };
+    let mib = resident.unwrap_or_default() >> 20;
+    Check::new("memory_usage", grade, Some(format!("{mib} MiB resident")))
+}
+
+/// Resident memory of this process; `None` where the system does not say.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// `GET /metrics`: counters in Prometheus' text form.
+pub async fn metrics(
+    gateway: web::Data<Gateway>,
+    gate: web::Data<Gate>,
+    started: web::Data<Started>,
+) -> HttpResponse {
+    let mut out = String::with_capacity(8192);
+    let status = gateway.status();
+    for (name, value) in gateway.counters().rows() {
+        sample(
+            &mut out,
+            &format!("bookwire_{name}_total"),
+            "counter",
+            &[("", value as f64)],
+        );
+    }
+    type Field = (&'static str, &'static str, fn(&ProviderStatus) -> f64);
+    let fields: [Field; 6] = [
+        ("bookwire_provider_up", "gauge", |s| {
+            f64::from(matches!(
+                s.state,
+                ProviderState::Operational | ProviderState::Degraded
+            ))
+        }),
+        ("bookwire_provider_connections", "gauge", |s| {
+            s.connections_up as f64
+        }),
+        ("bookwire_provider_reconnects_total", "counter", |s| {
+            s.reconnects as f64
+        }),
+        ("bookwire_provider_error_ratio_1h", "gauge", |s| {
+            s.error_rate_1h
+        }),
+        ("bookwire_provider_api_latency_seconds", "gauge", |s| {
+            s.api_latency_ms.unwrap_or(f64::NAN) / 1000.0
+        }),
+        (
+            "bookwire_provider_last_data_timestamp_seconds",
+            "gauge",
+            |s| {
+                s.last_data
+                    .map_or(f64::NAN, |ts| ts.as_ms() as f64 / 1000.0)
+            },
+        ),
+    ];
+    for (name, kind, value) in fields {
+        let rows: Vec<(String, f64)> = status
+            .iter()
+            .map(|status| {
+                (
+                    format!("{{provider=\"{}\"}}", status.provider.name()),
+                    value(status),
+                )
+            })
+            .collect();
+        let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
+        sample(&mut out, name, kind, &rows);
+    }
+    http_samples(&mut out, &gate);
+    let uptime = started.0.elapsed().as_secs_f64();
+    sample(
+        &mut out,
+        "bookwire_uptime_seconds",
+        "gauge",
+        &[("", uptime)],
+    );
+    if let Some(bytes) = resident_bytes() {
+        let name = "process_resident_memory_bytes";
+        sample(&mut out, name, "gauge", &[("", bytes as f64)]);
+    }
+    HttpResponse::Ok()
+        .insert_header(("content-type", "text/plain; version=0.0.4; charset=utf-8"))
+        .body(out)
+}
+
+fn http_samples(out: &mut String, gate: &Gate) {
+    let counters = gate.counters();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    let rows = [
+        ("{class=\"ok\"}", read(&counters.ok)),
+        ("{class=\"client_error\"}", read(&counters.client_errors)),
+        ("{class=\"server_error\"}", read(&counters.server_errors)),
+    ];
+    sample(out, "bookwire_http_requests_total", "counter", &rows);
+    let limited = read(&counters.rate_limited);
+    sample(
+        out,
+        "bookwire_http_rate_limited_total",
+        "counter",
+        &[("", limited)],
+    );
+    let busy = read(&counters.busy_us) / 1e6;
+    sample(
+        out,
+        "bookwire_http_request_seconds_total",
+        "counter",
+        &[("", busy)],
+    );
+}
+
+fn sample(out: &mut String, name: &str, kind: &str, rows: &[(&str, f64)]) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "# TYPE {name} {kind}");
+    for (labels, value) in rows {
+        if value.is_nan() {
+            let _ = writeln!(out, "{name}{labels} NaN");
+        } else {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The HTTP server: the one route table, what it is bound to, and how it stops.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Handler, HttpServiceFactory};
+use actix_web::http::{KeepAlive, Method};
+use actix_web::{App, FromRequest, HttpRequest, HttpServer, Responder, guard, middleware, web};
+use bookwire_actors::dispatcher::WorkerHub;
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::session::SessionLimits;
+use bookwire_actors::session::flow::OutboxLimits;
+use bookwire_engine::config::{Config, WebsocketConfig};
+use tokio::task::JoinHandle;
+
+use crate::error::ApiError;
+use crate::gate::{self, Gate};
+use crate::rest::{data, ops};
+use crate::ws::{WsOptions, WsState};
+
+/// Largest request body; nothing that is served so far takes one.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Time for a request's headers to arrive.
+const HEADERS: Duration = Duration::from_secs(5);
+
+/// Longest time that a stop waits for clients to take their last message.
+const SESSIONS: Duration = Duration::from_secs(2);
+
+/// Longest time that a stop waits for answers under way.
+const ANSWERS_SECS: u64 = 3;
+
+/// Longest time that a stop waits for the engine and its store.
+const ENGINE: Duration = Duration::from_secs(10);
+
+/// Connections waiting to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A running server.
+pub struct ServerHandle {
+    address: SocketAddr,
+    server: actix_web::dev::ServerHandle,
+    task: JoinHandle<io::Result<()>>,
+    sessions: WsState,
+    gateway: Gateway,
+}
+
+/// Starts serving on `config.server.listen`; port 0 takes a free one.
+///
+/// Needs a tokio runtime; the workers have threads of their own.
+///
+/// # Errors
+/// The address can't be bound.
+pub fn start(config: &Config, gateway: Gateway) -> io::Result<ServerHandle> {
+    let listener = TcpListener::bind(config.server.listen)?;
+    start_on(listener, config, gateway)
+}
+
+/// Starts serving on a listener.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn start_on(
+    listener: TcpListener,
+    config: &Config,
+    gateway: Gateway,
+) -> io::Result<ServerHandle> {
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let is_loopback = address.ip().is_loopback();
+    let origins = &config.websocket.allowed_origins;
+    let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
+    let gate = web::Data::new(gate);
+    let started = web::Data::new(ops::Started(Instant::now()));
+    let sessions = ws_state(&config.websocket, gateway.clone());
+    let shared = web::Data::new(gateway.clone());
+    let mounted = sessions.clone();
+    let workers = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gate.clone())
+            .app_data(shared.clone())
+            .app_data(started.clone())
+            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .wrap(middleware::from_fn(gate::pass))
+            .configure(routes)
+            .configure(|config| mounted.configure(config))
+            .default_service(web::to(unknown))
+    })
+    .on_connect(WsState::on_connect)
+    .workers(workers)
+    .backlog(BACKLOG)
+    .client_request_timeout(HEADERS)
+    .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
+    .shutdown_timeout(ANSWERS_SECS)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    Ok(ServerHandle {
+        address,
+        server: handle,
+        task: tokio::spawn(server),
+        sessions,
+        gateway,
+    })
+}
+
+/// All REST routes.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(get("/livez", ops::livez))
+        .service(get("/readyz", ops::readyz))
+        .service(get("/metrics", ops::metrics))
+        .service(get("/api/crypto/health", ops::health))
+        .service(get("/api/crypto/providers/status", ops::providers_status))
+        .service(get("/api/data/providers", data::providers))
+        .service(get("/api/data/schemas", data::schemas))
+        .service(get("/api/data/query_data", data::query_data))
+        .service(get("/api/data/{schema}", data::rows));
+}
+
+/// A path that can be read.
+fn get<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let reads = guard::Any(guard::Get()).or(guard::Head());
+    web::resource(path)
+        .route(web::route().guard(reads).to(handler))
+        .default_service(web::to(wrong_method))
+}
+
+async fn wrong_method(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD"))
+}
+
+async fn unknown(request: HttpRequest) -> Result<String, ApiError> {
+    Err(ApiError::unknown_path(request.path()))
+}
+
+fn ws_state(config: &WebsocketConfig, gateway: Gateway) -> WsState {
+    let options = WsOptions {
+        session: SessionLimits {
+            subscriptions: config.subscriptions_per_connection,
+            requests_per_second: config.messages_per_second,
+            outbox: OutboxLimits {
+                messages: config.outbox_messages,
+                ..OutboxLimits::default()
+            },
+            ping_secs: config.ping_secs,
+            idle_secs: config.idle_secs,
+        },
+        connections_per_ip: config.connections_per_ip,
+        frame_bytes_max: config.frame_bytes_max,
+        allowed_origins: config.allowed_origins.clone(),
+    };
+    let start_hub = Box::new(move || {
+        let gateway = gateway.clone();
+        let start: futures_util::future::LocalBoxFuture<'static, _> = Box::pin(async move {
+            let port = gateway.attach_worker().await?;
+            let source = std::rc::Rc::new(gateway);
+            Ok(WorkerHub::start(port.id, port.lanes, port.wake, source))
+        });
+        start
+    });
+    WsState::new(options, start_hub)
+}
+
+impl ServerHandle {
+    /// The address that is really bound.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// WebSocket connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.sessions.connections()
+    }
+
+    /// Completes when the server ended by itself.
+    ///
+    /// # Errors
+    /// Why it did.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        match (&mut self.task).await {
+            Ok(result) => result,
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Stops in order, each step bounded: nothing new is accepted, sessions are closed with 1012,
+    /// answers under way end, the engine stops and the store is flushed. True when everything was
+    /// written and nothing had to be left behind.
+    pub async fn stop(self) -> bool {
+        self.server.pause().await;
+        self.sessions.stop("the server is restarting");
+        let deadline = Instant::now() + SESSIONS;
+        while self.sessions.connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.server.stop(true).await;
+        let report = self.gateway.shutdown(ENGINE).await;
+        if report.shards_left > 0 || !report.is_store_flushed {
+            tracing::error!(
+                shards_left = report.shards_left,
+                is_store_flushed = report.is_store_flushed,
+                "not everything stopped in time"
+            );
+            return false;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

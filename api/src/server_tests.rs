@@ -1,0 +1,309 @@
+//! The server without any exchange: error forms, headers, limits, and how it stops.
+
+use std::sync::Arc;
+
+use bookwire_actors::clock::SystemClock;
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::options::GatewayOptions;
+use bookwire_engine::config::Config;
+use reqwest::{Client, Method, Response};
+use serde_json::Value;
+
+use super::*;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.server.listen = "127.0.0.1:0".parse().unwrap();
+    config.server.workers = 1;
+    config
+}
+
+struct Rig {
+    server: ServerHandle,
+    client: Client,
+}
+
+impl Rig {
+    fn start(config: &Config) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let clock = Arc::new(SystemClock::new());
+        let gateway = Gateway::start(GatewayOptions::default(), clock, None).unwrap();
+        Self {
+            server: start(config, gateway).unwrap(),
+            client: Client::new(),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.server.address());
+        self.client.request(method, url).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.send(Method::GET, path).await
+    }
+}
+
+/// The error object of an answer, after the parts that every error has.
+async fn error(answer: Response, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status(), status);
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let trace = answer.headers()["x-trace-id"].to_str().unwrap().to_owned();
+    let body: Value = answer.json().await.unwrap();
+    let error = body["error"].clone();
+    assert_eq!(error["code"], code, "{body}");
+    assert_eq!(error["trace_id"], trace.as_str());
+    assert!(!error["recovery_suggestions"].as_array().unwrap().is_empty());
+    assert!(error["timestamp"].as_str().unwrap().ends_with('Z'));
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    );
+    let mut names: Vec<&str> = error
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    let contract = [
+        "code",
+        "details",
+        "message",
+        "recovery_suggestions",
+        "timestamp",
+        "trace_id",
+    ];
+    assert_eq!(names, contract);
+    error
+}
+
+#[actix_web::test]
+async fn every_refusal_has_the_contract_form() {
+    let rig = Rig::start(&config());
+    let told = error(rig.get("/api/nothing").await, 404, "CRYPTO_NOT_FOUND").await;
+    assert_eq!(told["details"]["path"], "/api/nothing");
+    let told = error(
+        rig.get("/api/data/CryptoPear").await,
+        404,
+        "CRYPTO_NOT_FOUND",
+    )
+    .await;
+    assert_eq!(told["details"]["schemas"].as_array().unwrap().len(), 20);
+    let answer = rig.send(Method::DELETE, "/api/data/CryptoPair").await;
+    assert_eq!(answer.headers()["allow"], "GET, HEAD");
+    error(answer, 405, "CRYPTO_INVALID_PARAMETER").await;
+    let rows = [
+        ("/api/data/CryptoPair?codez=btcusdt", "codez"),
+        ("/api/data/CryptoPair?limit=0", "limit"),
+        ("/api/data/CryptoPair?limit=10001", "limit"),
+        ("/api/data/CryptoPair?page=0", "page"),
+        ("/api/data/CryptoPair?page_size=x", "page_size"),
+        ("/api/data/CryptoPair?format=xml", "format"),
+        ("/api/data/CryptoPair?numbers=float", "numbers"),
+        ("/api/data/CryptoPair?provider=mtgox", "provider"),
+        ("/api/data/CryptoPair?side=buy", "side"),
+        ("/api/data/CryptoTrade", "provider"),
+        (
+            "/api/data/CryptoTrade?provider=binance&limit=100001",
+            "limit",
+        ),
+        ("/api/data/CryptoTrade?provider=binance&side=long", "side"),
+        (
+            "/api/data/CryptoTrade?provider=binance&min_volume=-1",
+            "min_volume",
+        ),
+        ("/api/data/CryptoTrade?provider=binance&order=desc", "order"),
+        (
+            "/api/data/CryptoTrade?provider=binance&start_timestamp=soon",
+            "start_timestamp",
+        ),
+        (
+            "/api/data/CryptoTrade?provider=binance&end_timestamp=31-12-2024",
+            "end_timestamp",
+        ),
+        (
+            "/api/data/CryptoTrade?provider=binance&start_timestamp=2024-02-01\
+             &end_timestamp=2024-01-01",
+            "start_timestamp",
+        ),
+        (
+            "/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=0",
+            "depth",
+        ),
+        (
+            "/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=1000000000",
+            "depth",
+        ),
+        (
+            "/api/data/CryptoFunding?provider=binance&funding_interval_hours=0",
+            "funding_interval_hours",
+        ),
+        ("/api/data/query_data?provider=binance", "schema"),
+        ("/api/data/query_data?schema=CryptoPair", "provider"),
+        (
+            "/api/data/query_data?provider=binance&schema=Stock",
+            "schema",
+        ),
+        (
+            "/api/data/query_data?provider=binance&schema=CryptoPair&depth=3",
+            "depth",
+        ),
+        ("/api/data/providers?x=1", "x"),
+        ("/api/crypto/health?x=1", "x"),
+    ];
+    for (path, name) in rows {
+        let told = error(rig.get(path).await, 400, "CRYPTO_INVALID_PARAMETER").await;
+        assert_eq!(told["details"]["parameter"], name, "{path}");
+        assert!(told["details"].get("value").is_some(), "{path}");
+        assert!(
+            !told["details"]["accepted"].as_str().unwrap().is_empty(),
+            "{path}"
+        );
+    }
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn an_engine_without_instruments_says_so() {
+    let rig = Rig::start(&config());
+    for path in [
+        "/api/data/CryptoPair?provider=binance",
+        "/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt",
+    ] {
+        error(rig.get(path).await, 503, "CRYPTO_PROVIDER_UNAVAILABLE").await;
+    }
+    assert_eq!(rig.get("/livez").await.status(), 200);
+    assert_eq!(rig.get("/readyz").await.status(), 503);
+    let health = rig.get("/api/crypto/health").await;
+    assert_eq!(health.status(), 503, "there is no store");
+    let health: Value = health.json().await.unwrap();
+    assert_eq!(health["status"], "unhealthy");
+    for check in [
+        "database_connectivity",
+        "exchange_connectivity",
+        "websocket_streams",
+        "data_freshness",
+        "memory_usage",
+    ] {
+        let grade = health["checks"][check].as_str().unwrap();
+        assert!(["pass", "warn", "fail"].contains(&grade), "{check}");
+        assert_eq!(
+            health["reasons"].get(check).is_some(),
+            grade != "pass",
+            "{check}"
+        );
+    }
+    assert!(health["uptime_seconds"].is_u64());
+    assert!(health["last_check"].as_str().unwrap().ends_with('Z'));
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn fixed_lists_have_the_contract_shape() {
+    let rig = Rig::start(&config());
+    let json = async |path: &str| rig.get(path).await.json::<Value>().await.unwrap();
+    let providers = json("/api/data/providers").await;
+    assert_eq!(providers["stock"], serde_json::json!([]));
+    assert_eq!(providers["index"], serde_json::json!([]));
+    assert_eq!(providers["etf"], serde_json::json!([]));
+    assert_eq!(providers["crypto"][0], "binance");
+    assert_eq!(
+        json("/api/data/providers?format=list").await,
+        providers["crypto"]
+    );
+    let schemas = json("/api/data/schemas?provider=binance").await;
+    let entity = serde_json::json!(["CryptoAsset", "CryptoPair", "CryptoPerp"]);
+    assert_eq!(schemas["entity_schemas"], entity);
+    assert_eq!(schemas["kdata_schemas"].as_array().unwrap().len(), 14);
+    let tick = serde_json::json!(["CryptoTrade", "CryptoOrderbook", "CryptoFunding"]);
+    assert_eq!(schemas["tick_schemas"], tick);
+    let flat = json("/api/data/schemas?provider=binance&format=list").await;
+    assert_eq!(flat.as_array().unwrap().len(), 20);
+    assert_eq!(
+        json("/api/crypto/providers/status").await["providers"],
+        serde_json::json!([])
+    );
+    let metrics = rig.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("# TYPE bookwire_frames_total counter\nbookwire_frames_total 0\n"));
+    assert!(metrics.contains("bookwire_http_requests_total{class=\"ok\"}"));
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn answers_carry_their_headers() {
+    let rig = Rig::start(&config());
+    let url = format!("http://{}/livez", rig.server.address());
+    let request = rig.client.get(&url).header("x-trace-id", "abc-1");
+    let answer = request
+        .header("origin", "https://evil.example")
+        .send()
+        .await
+        .unwrap();
+    let headers = answer.headers();
+    assert_eq!(headers["x-trace-id"], "abc-1");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["x-frame-options"], "DENY");
+    assert_eq!(headers["x-ratelimit-limit"], "1000");
+    assert!(!headers.contains_key("access-control-allow-origin"));
+    let answer = rig
+        .client
+        .get(&url)
+        .header("host", "evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "probes are not refused");
+    let url = format!("http://{}/api/data/providers", rig.server.address());
+    let answer = rig
+        .client
+        .get(&url)
+        .header("host", "evil.example")
+        .send()
+        .await
+        .unwrap();
+    error(answer, 403, "CRYPTO_FORBIDDEN").await;
+    let head = rig.send(Method::HEAD, "/api/data/providers").await;
+    assert_eq!(head.status(), 200);
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn too_many_requests_are_refused_and_told_when_to_return() {
+    let mut config = config();
+    config.limits.requests_per_minute = 3;
+    let rig = Rig::start(&config);
+    for left in ["2", "1", "0"] {
+        let answer = rig.get("/api/data/providers").await;
+        assert_eq!(answer.headers()["x-ratelimit-remaining"], left);
+        assert_eq!(answer.status(), 200);
+    }
+    let answer = rig.get("/api/data/providers").await;
+    let wait: u64 = answer.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=60).contains(&wait));
+    let told = error(answer, 429, "CRYPTO_RATE_LIMIT_EXCEEDED").await;
+    assert_eq!(told["details"]["rate_limit"], 3);
+    assert_eq!(told["details"]["retry_after_seconds"], wait);
+    assert_eq!(told["details"]["current_usage"], 4);
+    assert_eq!(
+        rig.get("/livez").await.status(),
+        200,
+        "probes are not counted"
+    );
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_stopped_server_lets_go_of_its_port() {
+    let rig = Rig::start(&config());
+    let address = rig.server.address();
+    assert!(rig.server.stop().await);
+    let url = format!("http://{address}/livez");
+    assert!(rig.client.get(url).send().await.is_err());
+    std::net::TcpListener::bind(address).unwrap();
+}
