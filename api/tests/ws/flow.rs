@@ -1,0 +1,298 @@
+//! Messages on their way to clients of every speed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bookwire_actors::ring::PubKind;
+use bookwire_actors::session::SessionLimits;
+use bookwire_actors::session::flow::OutboxLimits;
+use bookwire_actors::topic::{BookMode, StreamKind};
+use bookwire_api::ws::WsOptions;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::rig::{Client, Rig, until};
+
+fn outbox(messages: usize) -> WsOptions {
+    WsOptions {
+        session: SessionLimits {
+            outbox: OutboxLimits {
+                messages,
+                bytes: 64 << 20,
+            },
+            ..SessionLimits::default()
+        },
+        connections_per_ip: 100,
+        ..WsOptions::default()
+    }
+}
+
+fn body(n: u64, size: usize) -> Bytes {
+    Bytes::from(format!("{{\"n\":{n},\"fill\":\"{}\"}}", "x".repeat(size)))
+}
+
+/// Reads until the data message with `n`; tells how many holes notices explained.
+async fn read_all(client: &mut Client, last: u64) -> (u64, u64) {
+    let (mut seq, mut missing, mut told) = (0, 0, 0);
+    loop {
+        let message = client.json().await;
+        if message["stream"] == "system.flow" {
+            told += message["data"]["dropped"].as_u64().unwrap();
+            continue;
+        }
+        let next = message["seq"].as_u64().unwrap();
+        assert!(next > seq);
+        missing += next - seq - 1;
+        assert!(missing <= told, "a hole before {next} that nobody told");
+        assert_eq!(
+            message["data"]["n"].as_u64(),
+            Some(next),
+            "seq and content agree"
+        );
+        seq = next;
+        if next == last {
+            return (missing, told);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_on_all_workers_get_everything_in_order() {
+    let rig = Rig::start(2, outbox(1 << 17));
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        let mut client = rig.client().await;
+        client.subscribe(r#""stream":"crypto.trades""#).await;
+        readers.push(tokio::spawn(
+            async move { read_all(&mut client, 20_000).await },
+        ));
+    }
+    let topic = rig.shard.topic(StreamKind::Trades);
+    let shard = rig.shard.clone();
+    let publisher = tokio::task::spawn_blocking(move || {
+        for n in 1..=20_000 {
+            shard.event(topic, PubKind::Event, &body(n, 20));
+            if n % 500 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    publisher.await.unwrap();
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_client_changes_nothing_for_others_and_is_told_what_it_missed() {
+    let rig = Rig::start(1, outbox(256));
+    let mut frozen = rig.client().await;
+    frozen.subscribe(r#""stream":"crypto.trades""#).await;
+    let mut reader = rig.client().await;
+    reader.subscribe(r#""stream":"crypto.trades""#).await;
+    let topic = rig.shard.topic(StreamKind::Trades);
+    // Far more than sockets and queue of the frozen one hold: 3,000 messages of 8 KB. The
+    // publisher keeps the reader's pace, so whatever the reader misses is the frozen one's fault.
+    for n in 1..=3000 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 8000));
+        if n % 100 == 0 {
+            loop {
+                let message = reader.json().await;
+                assert_ne!(message["stream"], "system.flow", "{message}");
+                if message["seq"].as_u64() == Some(n) {
+                    break;
+                }
+            }
+        }
+    }
+    let (missing, told) = read_all(&mut frozen, 3000).await;
+    assert!(
+        missing > 0 && told == missing,
+        "{missing} missing, {told} told"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_clients_states_conflate_and_the_last_one_arrives() {
+    let rig = Rig::start(1, outbox(64));
+    let mut slow = rig.client().await;
+    slow.subscribe(r#""stream":"crypto.orderbook""#).await;
+    let topic = rig.shard.topic(StreamKind::OrderBook {
+        depth: 20,
+        mode: BookMode::Snapshot,
+    });
+    for n in 1..=3000 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 8000));
+    }
+    let (missing, told) = read_all(&mut slow, 3000).await;
+    assert!(
+        missing > 0 && told == missing,
+        "{missing} missing, {told} told"
+    );
+}
+
+/// Applies what a delta client gets, refusing what does not apply.
+#[derive(Default)]
+struct Book {
+    levels: Option<BTreeMap<u64, u64>>,
+    seq: u64,
+    snapshots: usize,
+    updates: usize,
+}
+
+impl Book {
+    fn take(&mut self, message: &Value) {
+        let data = &message["data"];
+        if message["stream"] != "crypto.orderbook" {
+            return;
+        }
+        let rows = data["bids"].as_array().unwrap().iter();
+        let rows = rows.map(|l| (l[0].as_u64().unwrap(), l[1].as_u64().unwrap()));
+        if data["type"] == "snapshot" {
+            self.levels = Some(rows.collect());
+            self.snapshots += 1;
+        } else {
+            let levels = self.levels.as_mut().expect("a snapshot comes first");
+            assert_eq!(data["prev_sequence"].as_u64(), Some(self.seq), "it applies");
+            for (price, qty) in rows {
+                if qty == 0 {
+                    levels.remove(&price);
+                } else {
+                    levels.insert(price, qty);
+                }
+            }
+            self.updates += 1;
+        }
+        self.seq = data["sequence"].as_u64().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delta_books_always_apply() {
+    let rig = Rig::start(2, outbox(64));
+    let request = r#""stream":"crypto.orderbook","mode":"delta""#;
+    let mut early = rig.client().await;
+    early.subscribe(request).await;
+    let kind = StreamKind::OrderBook {
+        depth: 20,
+        mode: BookMode::Delta,
+    };
+    let topic = rig.shard.topic(kind);
+    let shard = rig.shard.clone();
+    let publisher = tokio::task::spawn_blocking(move || {
+        for n in 0..30_000u64 {
+            shard.change(topic, n * 7 % 50, n % 5);
+            if n % 7000 == 6999 {
+                shard.resync(topic);
+            }
+            if n % 9000 == 8999 {
+                shard.lose(topic, 3);
+            }
+            if n % 100 == 0 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
+        }
+        shard.resync(topic);
+    });
+    let mut late = rig.client().await;
+    late.subscribe(request).await;
+    // The late one is slow as well: it does not read until all is over.
+    publisher.await.unwrap();
+    let goal = rig.shard.book(topic);
+    for client in [&mut early, &mut late] {
+        let mut book = Book::default();
+        while book.levels.as_ref() != Some(&goal) {
+            book.take(&client.json().await);
+        }
+        assert!(book.snapshots >= 1);
+    }
+    // In step again: the next change goes to both as a change.
+    rig.shard.change(topic, 1, 77);
+    for client in [&mut early, &mut late] {
+        loop {
+            let message = client.json().await;
+            if message["data"]["type"] == "update" && message["data"]["bids"][0][1] == 77 {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_stretch_is_told_with_its_numbers() {
+    let rig = Rig::start(1, outbox(64));
+    let mut client = rig.client().await;
+    client
+        .subscribe(r#""stream":"crypto.trades","channel":"c""#)
+        .await;
+    let topic = rig.shard.topic(StreamKind::Trades);
+    rig.shard.event(topic, PubKind::Event, &body(1, 1));
+    rig.shard.lose(topic, 4);
+    assert_eq!(client.json().await["seq"], 1);
+    let notice = client.json().await;
+    assert_eq!(notice["stream"], "system.flow");
+    assert_eq!(notice["data"]["channel"], "c");
+    assert_eq!(notice["data"]["from_seq"], 2);
+    assert_eq!(notice["data"]["to_seq"], 5);
+    rig.shard.event(topic, PubKind::Event, &body(6, 1));
+    assert_eq!(client.json().await["seq"], 6);
+}
+
+#[tokio::test]
+async fn flow_control_is_configured_and_answered() {
+    let rig = Rig::start(1, outbox(64));
+    let mut client = rig.client().await;
+    let answer = client.ask(r#"{"method":"configure_flow"}"#).await;
+    assert_eq!(answer["status"], "configured");
+    assert_eq!(answer["buffer_size"], 64);
+    assert_eq!(answer["drop_policy"], "default");
+    assert_eq!(answer["drop_policies"]["crypto.trades"], "oldest");
+    let answer = client
+        .ask(r#"{"method":"configure_flow","params":{"max_messages_per_second":20,"buffer_size":32,"drop_policy":"newest"}}"#)
+        .await;
+    assert_eq!(answer["max_messages_per_second"], 20);
+    assert_eq!(answer["buffer_size"], 32);
+    assert_eq!(answer["drop_policies"]["crypto.trades"], "newest");
+    let answer = client
+        .ask(r#"{"method":"configure_flow","channel":"c","buffer_size":32}"#)
+        .await;
+    assert_eq!(answer["error"]["details"]["parameter"], "buffer_size");
+
+    client.subscribe(r#""stream":"crypto.trades""#).await;
+    let topic = rig.shard.topic(StreamKind::Trades);
+    for n in 1..=100 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 1));
+    }
+    let start = tokio::time::Instant::now();
+    let mut seen = Vec::new();
+    loop {
+        let message = client.json().await;
+        if message["stream"] == "system.flow" {
+            assert_eq!(message["data"]["policy"], "newest");
+            break;
+        }
+        seen.push(message["seq"].as_u64().unwrap());
+    }
+    // The first that came stayed: the queue's 32 and what left while the others arrived.
+    assert!(seen.iter().copied().eq(1..=seen.len() as u64), "{seen:?}");
+    assert!((32..=36).contains(&seen.len()), "{seen:?}");
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_millis(1200),
+        "20 a second, not {took:?}"
+    );
+
+    let answer = client
+        .ask(r#"{"method":"configure_flow","params":{"max_messages_per_second":1,"drop_policy":"disconnect"}}"#)
+        .await;
+    assert_eq!(answer["drop_policy"], "disconnect");
+    for n in 1..=100 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 1));
+    }
+    let (code, reason) = client.closed().await;
+    assert!(
+        code == 1008 && reason.starts_with("slow"),
+        "{code} {reason}"
+    );
+    until("the topic's end", || rig.shard.counts().2 == 0).await;
+}
