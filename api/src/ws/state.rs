@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use actix_web::dev::Extensions;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WsResponseBuilder};
 use bookwire_actors::dispatcher::WorkerHub;
-use bookwire_actors::session::flow::Close;
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::session::flow::{Close, OutboxLimits};
 use bookwire_actors::session::{SessionLimits, SessionOptions, SubscriptionSession};
+use bookwire_engine::config::WebsocketConfig;
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::wire;
 use futures_util::future::LocalBoxFuture;
 use socket2::{SockRef, Socket};
 use tokio::sync::{OnceCell, watch};
@@ -22,9 +22,7 @@ use super::admission::{ConnectionCounter, check_origin, numbers_of};
 use super::inbound::FrameGuard;
 use super::protocol;
 use super::pump::{Pump, PumpOptions};
-
-/// Header that carries a trace id in both directions.
-const TRACE_HEADER: &str = "x-trace-id";
+use crate::error::{ApiError, TRACE_HEADER, TraceId};
 
 /// Limits of `/ws`; defaults are the contract's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +44,27 @@ impl Default for WsOptions {
             connections_per_ip: 5,
             frame_bytes_max: 64 << 10,
             allowed_origins: Vec::new(),
+        }
+    }
+}
+
+impl From<&WebsocketConfig> for WsOptions {
+    fn from(config: &WebsocketConfig) -> Self {
+        let session = SessionLimits::default();
+        Self {
+            session: SessionLimits {
+                subscriptions: config.subscriptions_per_connection,
+                requests_per_second: config.messages_per_second,
+                outbox: OutboxLimits {
+                    messages: config.outbox_messages,
+                    ..session.outbox
+                },
+                ping_secs: config.ping_secs,
+                idle_secs: config.idle_secs,
+            },
+            connections_per_ip: config.connections_per_ip,
+            frame_bytes_max: config.frame_bytes_max,
+            allowed_origins: config.allowed_origins.clone(),
         }
     }
 }
@@ -85,6 +104,21 @@ impl WsState {
             start_hub,
             stop: watch::Sender::new(None),
         }))
+    }
+
+    /// State for hubs that get their market data from an engine.
+    #[must_use]
+    pub fn for_gateway(options: WsOptions, gateway: &Gateway) -> Self {
+        let gateway = gateway.clone();
+        let start_hub = move || -> LocalBoxFuture<'static, Result<Rc<WorkerHub>, CryptoError>> {
+            let gateway = gateway.clone();
+            Box::pin(async move {
+                let port = gateway.attach_worker().await?;
+                let source = Rc::new(gateway);
+                Ok(WorkerHub::start(port.id, port.lanes, port.wake, source))
+            })
+        };
+        Self::new(options, Box::new(start_hub))
     }
 
     /// Connections open now.
@@ -147,51 +181,34 @@ impl WsWorker {
     }
 }
 
-/// `GET /ws`: becomes a WebSocket connection, or answers with an error of the contract's form:
+/// `GET /ws`: becomes a WebSocket connection.
+///
+/// # Errors
 /// `CRYPTO_FORBIDDEN` for a page of another origin, `CRYPTO_INVALID_PARAMETER` for a bad query or
 /// handshake, `CRYPTO_RATE_LIMIT_EXCEEDED` for too many connections of the address.
-pub async fn ws_route(req: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let trace_id = trace_id_of(req.headers().get(TRACE_HEADER));
-    let mut answer = match connect(&req, payload, &trace_id).await {
-        Ok(answer) => answer,
-        Err(error) => refuse(&req, &error, &trace_id).await,
-    };
-    if let Ok(value) = HeaderValue::from_str(&trace_id) {
-        let name = HeaderName::from_static(TRACE_HEADER);
-        answer.headers_mut().insert(name, value);
+pub async fn ws_route(req: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
+    let sent = req.headers().get(TRACE_HEADER);
+    let trace = TraceId::take_over(sent.map(HeaderValue::as_bytes));
+    match connect(&req, payload, &trace).await {
+        Ok(mut answer) => {
+            if let Ok(value) = HeaderValue::from_str(trace.as_str()) {
+                let name = HeaderName::from_static(TRACE_HEADER);
+                answer.headers_mut().insert(name, value);
+            }
+            Ok(answer)
+        }
+        Err(error) => {
+            let mut error = ApiError::new(error);
+            error.trace = Some(trace);
+            Err(error)
+        }
     }
-    answer
-}
-
-/// The client's own id when it is short and harmless in a log line and a header, else a new one.
-fn trace_id_of(sent: Option<&HeaderValue>) -> Rc<str> {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
-    sent.and_then(|value| value.to_str().ok())
-        .filter(|text| (1..=128).contains(&text.len()) && text.bytes().all(harmless))
-        .map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Rc::from)
-}
-
-async fn refuse(req: &HttpRequest, error: &CryptoError, trace_id: &str) -> HttpResponse {
-    // Without a hub there is no clock either; the time of day is then the framework's.
-    let now = match req.app_data::<Rc<WsWorker>>() {
-        Some(worker) => worker.hub().await.ok().map(|hub| hub.source().now()),
-        None => None,
-    };
-    let body = wire::error_body(error, trace_id, now.unwrap_or_default());
-    let status =
-        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = HttpResponse::build(status);
-    answer.content_type("application/json");
-    if let Some(seconds) = error.details.get("retry_after_seconds") {
-        answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
-    }
-    answer.body(body)
 }
 
 async fn connect(
     req: &HttpRequest,
     payload: web::Payload,
-    trace_id: &Rc<str>,
+    trace: &TraceId,
 ) -> Result<HttpResponse, CryptoError> {
     let internal = |what: &str| CryptoError::new(CryptoCode::InternalError, what);
     let worker = req
@@ -223,6 +240,7 @@ async fn connect(
     let permit = shared.counter.admit(address, options.connections_per_ip)?;
     let hub = worker.hub().await?;
 
+    let trace_id: Rc<str> = trace.as_str().into();
     let for_replies = trace_id.clone();
     // A strong handle here would keep the socket open after the connection's end.
     let socket = req
