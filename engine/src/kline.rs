@@ -3,6 +3,9 @@
 //! Everything here takes time as an argument. A bar without a trade does not exist: builders make
 //! no flat bars up.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::event::{Kline, Trade};

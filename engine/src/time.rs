@@ -31,7 +31,7 @@ impl TsNanos {
     /// Start of the bar of `level` that holds this instant.
     #[must_use]
     pub const fn floor_to(self, level: Level) -> Self {
-        Self(self.0 - self.0.rem_euclid(level.nanos()))
+        Self(self.0.saturating_sub(self.0.rem_euclid(level.nanos())))
     }
 
     fn timestamp(self) -> Timestamp {
