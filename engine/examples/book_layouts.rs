@@ -138,6 +138,8 @@ fn spec(market: Market, native: &str, scale: u32) -> InstrumentSpec {
         settlement_symbol: None,
         price_step: Decimal::new(1, scale),
         qty_step: Decimal::new(1, 8),
+        price_digits: 0,
+        qty_digits: 0,
         min_qty: None,
         max_qty: None,
         min_notional: None,

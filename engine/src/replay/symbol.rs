@@ -11,6 +11,9 @@ use crate::instrument::Instrument;
 use crate::kline::{KlineBuilder, TradeOutcome};
 use crate::time::Level;
 
+/// Best prices remembered until their delta comes: they are sent at once, deltas every 100 ms.
+const AHEAD_TICKERS: usize = 4_096;
+
 /// Trade ids remembered to tell a repeated trade from one that only came out of order.
 const RECENT_TRADES: usize = 1_024;
 
@@ -24,6 +27,8 @@ pub(super) struct SymbolState {
     newest_trade: Option<u64>,
     /// Sequence number of the last delta, when it is in the book.
     applied_seq: Option<u64>,
+    /// Best prices that are newer than the book, oldest first.
+    ahead: VecDeque<(u64, Ticker)>,
     volume: i128,
     updates: u64,
     gaps: u64,
@@ -52,6 +57,7 @@ impl SymbolState {
             recent_trades: VecDeque::new(),
             newest_trade: None,
             applied_seq: None,
+            ahead: VecDeque::new(),
             volume: 0,
             updates: 0,
             gaps: 0,
@@ -82,6 +88,7 @@ impl SymbolState {
                 // A delta can also complete a held snapshot that is newer than itself.
                 let seq = self.book.seq();
                 self.applied_seq = (seq == delta.last_seq).then_some(seq);
+                self.compare_ahead(delta.last_seq);
             }
             DeltaOutcome::Ignored => {}
             DeltaOutcome::Buffered { .. } => self.applied_seq = None,
@@ -103,6 +110,10 @@ impl SymbolState {
         match self.book.on_snapshot(snapshot) {
             SnapshotOutcome::TooOld => self.snapshots_too_old += 1,
             SnapshotOutcome::Desynced(reason) => self.desynced(reason),
+            SnapshotOutcome::Synced { replayed } if replayed > 0 => {
+                self.applied_seq = Some(self.book.seq());
+                self.compare_ahead(self.book.seq());
+            }
             SnapshotOutcome::Synced { .. }
             | SnapshotOutcome::Waiting
             | SnapshotOutcome::Unexpected => {}
@@ -135,13 +146,39 @@ impl SymbolState {
         }
     }
 
-    /// A best bid and ask with the sequence number of the delta just applied must be the book's.
+    /// A best bid and ask with the sequence number of the delta just applied must be the book's,
+    /// whichever of the two comes first.
     #[inline]
     pub(super) fn on_ticker(&mut self, ticker: &Ticker) {
         self.tickers += 1;
-        if ticker.seq.is_none() || ticker.seq != self.applied_seq {
-            return;
+        let Some(seq) = ticker.seq else { return };
+        match self.applied_seq {
+            Some(applied) if seq == applied => self.compare(ticker),
+            Some(applied) if seq < applied => {}
+            _ => {
+                if self.ahead.len() == AHEAD_TICKERS {
+                    self.ahead.pop_front();
+                }
+                self.ahead.push_back((seq, *ticker));
+            }
         }
+    }
+
+    /// Compares the best prices that came before the delta just applied, and forgets older ones.
+    #[inline]
+    fn compare_ahead(&mut self, applied: u64) {
+        while let Some((seq, ticker)) = self.ahead.front().copied() {
+            if seq > applied {
+                return;
+            }
+            self.ahead.pop_front();
+            if seq == applied && self.applied_seq == Some(applied) {
+                self.compare(&ticker);
+            }
+        }
+    }
+
+    fn compare(&mut self, ticker: &Ticker) {
         let Some(book) = self.book.book() else { return };
         self.bbo_checks += 1;
         let is_same = |side, told: BookLevel| match book.best(side) {
