@@ -1,8 +1,10 @@
 //! bookwire over HTTP and WebSocket, and its command line: the only room that knows either.
 //!
-//! Start reading at [`server`], which holds the one route table. Requests pass [`gate`]; what goes
-//! wrong is told by [`error`].
+//! Start reading at [`server`], which holds the one route table, and [`cli`], a file per command.
+//! Requests pass [`gate`]; what goes wrong is told by [`error`].
 
+pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod gate;
 pub mod limit;

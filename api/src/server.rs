@@ -7,11 +7,8 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{Handler, HttpServiceFactory};
 use actix_web::http::{KeepAlive, Method};
 use actix_web::{App, FromRequest, HttpRequest, HttpServer, Responder, guard, middleware, web};
-use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::gateway::Gateway;
-use bookwire_actors::session::SessionLimits;
-use bookwire_actors::session::flow::OutboxLimits;
-use bookwire_engine::config::{Config, WebsocketConfig};
+use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
@@ -73,11 +70,11 @@ pub fn start_on(
     let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
     let gate = web::Data::new(gate);
     let started = web::Data::new(ops::Started(Instant::now()));
-    let sessions = ws_state(&config.websocket, gateway.clone());
+    let sessions = WsState::for_gateway(WsOptions::from(&config.websocket), &gateway);
     let shared = web::Data::new(gateway.clone());
     let mounted = sessions.clone();
     let workers = match config.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => crate::engine::cores(),
         workers => workers,
     };
     let server = HttpServer::new(move || {
@@ -143,34 +140,6 @@ async fn wrong_method(method: Method) -> Result<String, ApiError> {
 
 async fn unknown(request: HttpRequest) -> Result<String, ApiError> {
     Err(ApiError::unknown_path(request.path()))
-}
-
-fn ws_state(config: &WebsocketConfig, gateway: Gateway) -> WsState {
-    let options = WsOptions {
-        session: SessionLimits {
-            subscriptions: config.subscriptions_per_connection,
-            requests_per_second: config.messages_per_second,
-            outbox: OutboxLimits {
-                messages: config.outbox_messages,
-                ..OutboxLimits::default()
-            },
-            ping_secs: config.ping_secs,
-            idle_secs: config.idle_secs,
-        },
-        connections_per_ip: config.connections_per_ip,
-        frame_bytes_max: config.frame_bytes_max,
-        allowed_origins: config.allowed_origins.clone(),
-    };
-    let start_hub = Box::new(move || {
-        let gateway = gateway.clone();
-        let start: futures_util::future::LocalBoxFuture<'static, _> = Box::pin(async move {
-            let port = gateway.attach_worker().await?;
-            let source = std::rc::Rc::new(gateway);
-            Ok(WorkerHub::start(port.id, port.lanes, port.wake, source))
-        });
-        start
-    });
-    WsState::new(options, start_hub)
 }
 
 impl ServerHandle {

@@ -1,0 +1,114 @@
+//! Where the configuration comes from, and `bookwire config check`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use bookwire_engine::config::{Config, FileText, LogFormat, Override};
+use bookwire_engine::exchange::ProviderId;
+use clap::Subcommand;
+
+use super::{Failure, GlobalArgs, log};
+
+/// Looks at configuration files.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Says what is wrong and where; exit code 2 when something is
+    Check {
+        /// The file; without one the environment alone is checked
+        #[arg(env = "BOOKWIRE_CONFIG")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Runs `bookwire config …`.
+pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check { file } => {
+            load(global, file.as_deref())?;
+            match file {
+                Some(file) => println!("{}: no problem found", file.display()),
+                None => println!("no problem found"),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The configuration out of the file, the environment and the options.
+pub fn load(global: &GlobalArgs, file: Option<&Path>) -> Result<Config, Failure> {
+    let text =
+        match file {
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                Failure::Usage(format!("can't read {}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+    let name = file
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    let file = text.as_deref().map(|text| FileText { name: &name, text });
+    // A variable whose value is not text can't be one of ours.
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, env, &overrides(global)).map_err(|errors| Failure::Usage(errors.to_string()))
+}
+
+fn overrides(global: &GlobalArgs) -> Vec<Override> {
+    let set = |key: &str, flag: &str, value: Option<String>| {
+        value.map(|value| Override {
+            key: key.to_owned(),
+            value,
+            flag: flag.to_owned(),
+        })
+    };
+    let data_dir = global
+        .data_dir
+        .as_ref()
+        .map(|dir| dir.display().to_string());
+    let format = global.log_format.map(|format| match format {
+        super::LogFormat::Text => "text".to_owned(),
+        super::LogFormat::Json => "json".to_owned(),
+    });
+    let level = global.quiet.then(|| "warn".to_owned());
+    [
+        set("server.listen", "--listen", global.listen.clone()),
+        set("server.data_dir", "--data-dir", data_dir),
+        set("log.format", "--log-format", format),
+        set("log.level", "--quiet", level),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Starts logging as configured.
+pub fn start_logging(config: &Config) {
+    let format = match config.log.format {
+        LogFormat::Text => super::LogFormat::Text,
+        LogFormat::Json => super::LogFormat::Json,
+    };
+    log::start(format, config.log.level.as_str());
+}
+
+/// Where a provider's hosts are, for those that are not at their usual address.
+pub fn hosts(config: &Config, provider: ProviderId) -> BTreeMap<String, String> {
+    config
+        .providers
+        .get(provider.name())
+        .map(|provider| provider.hosts.clone())
+        .unwrap_or_default()
+}
+
+/// Points the configuration at the hosts of an endpoints object.
+pub fn use_endpoints(
+    config: &mut Config,
+    source: &str,
+    endpoints: &serde_json::Value,
+) -> Result<(), Failure> {
+    match config.use_endpoints(source, endpoints) {
+        Ok(0) => Err(anyhow!("{source} names no host of a provider").into()),
+        Ok(_) => Ok(()),
+        Err(errors) => Err(Failure::Usage(errors.to_string())),
+    }
+}

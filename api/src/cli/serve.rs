@@ -1,0 +1,79 @@
+//! `bookwire serve`: the engine against the real exchanges, or what the configuration names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use bookwire_engine::config::Config;
+use clap::Args;
+
+use super::{Failure, GlobalArgs, config, signal};
+use crate::{engine, server};
+
+/// The engine against the real exchanges, or what the configuration names.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration file [default: defaults, environment and options alone]
+    #[arg(long, env = "BOOKWIRE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// File written by `bookwire sim --endpoints`: talks to those simulators instead
+    #[arg(long, env = "BOOKWIRE_ENDPOINTS", value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
+    let mut config = config::load(global, args.config.as_deref())?;
+    if let Some(path) = &args.endpoints {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::Usage(format!("can't read {name}: {error}")))?;
+        let endpoints = serde_json::from_str(&text)
+            .map_err(|error| Failure::Usage(format!("{name} is not JSON: {error}")))?;
+        config::use_endpoints(&mut config, &name, &endpoints)?;
+    }
+    config::start_logging(&config);
+    super::install_tls();
+    block_on(serve(&config, global.quiet))
+}
+
+/// Runs a command's work on the main thread. Under an actix system each API worker has a runtime of
+/// its own; without one all sockets would be driven by the main thread's.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(work)
+}
+
+async fn serve(config: &Config, is_quiet: bool) -> Result<(), Failure> {
+    let stop = signal::listen()?;
+    // The port first: a second server on it must not touch the store of the first.
+    let listener = super::bind(config.server.listen)?;
+    let gateway = engine::start(config).map_err(anyhow::Error::from)?;
+    let mut server = server::start_on(listener, config, gateway.clone())?;
+    if !is_quiet {
+        let address = server.address();
+        println!("REST       http://{address}/api/data/CryptoPair");
+        println!("WebSocket  ws://{address}/ws");
+    }
+    tokio::select! {
+        () = signal::stopped(stop) => {}
+        result = server.ended() => {
+            let reason = match result {
+                Ok(()) => "the server ended by itself".to_owned(),
+                Err(error) => format!("the server ended: {error}"),
+            };
+            gateway.shutdown(Duration::from_secs(10)).await;
+            return Err(anyhow!(reason).into());
+        }
+    }
+    tracing::info!("stopping");
+    finish(server.stop().await)
+}
+
+/// What a stop that was asked for means for the exit code.
+pub fn finish(is_clean: bool) -> Result<(), Failure> {
+    if is_clean {
+        Ok(())
+    } else {
+        Err(anyhow!("stopped, but not everything was written in time: see the log").into())
+    }
+}

@@ -1,0 +1,95 @@
+//! From the configuration to a running engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bookwire_actors::clock::SystemClock;
+use bookwire_actors::gateway::{Gateway, GatewayError};
+use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
+use bookwire_engine::config::{Config, ProviderConfig, StoreKind};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::store::{Store, StoreError, open_embedded};
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can't be made.
+    #[error("can't create the data directory {path}: {source}")]
+    DataDir {
+        /// Its path.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error("can't open the store: {0}")]
+    Store(#[from] StoreError),
+    /// The engine refuses.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+}
+
+/// Starts the engine with its store.
+///
+/// # Errors
+/// [`StartError`]. Exchanges that can't be reached are no error.
+pub fn start(config: &Config) -> Result<Gateway, StartError> {
+    let file = config.store_file();
+    let dir = file.parent().unwrap_or(&config.server.data_dir);
+    std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir {
+        path: dir.display().to_string(),
+        source,
+    })?;
+    let store: Box<dyn Store> = match config.store.kind {
+        StoreKind::Embedded => Box::new(open_embedded(file)?),
+    };
+    let clock = Arc::new(SystemClock::new());
+    Ok(Gateway::start(options(config), clock, Some(store))?)
+}
+
+/// The engine's part of the configuration.
+#[must_use]
+pub fn options(config: &Config) -> GatewayOptions {
+    let providers = config
+        .providers
+        .iter()
+        .filter(|(_, provider)| provider.enabled)
+        .filter_map(|(name, provider)| Some(provider_options(ProviderId::parse(name)?, provider)))
+        .collect();
+    GatewayOptions {
+        shards: match config.engine.shards {
+            0 => (cores() / 2).max(1),
+            shards => shards,
+        },
+        busy_poll: config.engine.busy_poll,
+        providers,
+        recorder: RecorderOptions {
+            batch: config.store.batch,
+            flush: Duration::from_millis(config.store.flush_ms),
+            ..RecorderOptions::default()
+        },
+        ..GatewayOptions::default()
+    }
+}
+
+fn provider_options(id: ProviderId, config: &ProviderConfig) -> ProviderOptions {
+    ProviderOptions {
+        markets: config.markets.clone(),
+        symbols: config.symbols.clone(),
+        hosts: config.hosts.clone(),
+        snapshot_depth: config.snapshot_depth,
+        linger: Duration::from_secs(config.linger_secs),
+        // The engine cuts it to what the exchange allows.
+        streams_per_connection: match config.streams_per_connection {
+            0 => usize::MAX,
+            streams => streams,
+        },
+        ..ProviderOptions::new(id)
+    }
+}
+
+/// Cores that the process may use; 1 where the system does not say.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
