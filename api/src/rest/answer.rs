@@ -132,6 +132,12 @@ impl Listing {
         }
     }
 
+    /// What will be sent.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// True when the whole result has no row.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -377,3 +377,7 @@ fn told(error: StoreError) -> CryptoError {
     tracing::error!(%error, "the store failed");
     error.into()
 }
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;
