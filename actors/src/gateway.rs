@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
-use actix::Addr;
 use arc_swap::ArcSwap;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
@@ -21,7 +20,6 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
-use crate::connection::backoff::ConnectBudgets;
 use crate::dispatcher::MarketSource;
 use crate::history::History;
 use crate::loader;
@@ -163,14 +161,13 @@ impl Gateway {
             }
             None => (None, (0..shard_count).map(|_| None).collect::<Vec<_>>()),
         };
-        let shared = ShardShared {
-            options: options.clone(),
-            clock: clock.clone(),
-            rest: rest.clone(),
-            meters: meters.clone(),
-            budgets: ConnectBudgets::default(),
-            recorder: recorder.clone(),
-        };
+        let shared = ShardShared::new(
+            options.clone(),
+            clock.clone(),
+            rest.clone(),
+            meters.clone(),
+            recorder.clone(),
+        );
         let mut shards = Vec::with_capacity(shard_count);
         for (index, port) in ports.into_iter().enumerate() {
             shards.push(ShardHandle::start(
@@ -264,12 +261,11 @@ impl Gateway {
 
     /// The shard that owns an instrument.
     #[must_use]
-    pub fn shard_of(&self, id: InstrumentId) -> Addr<Shard> {
-        let index = id.0 as usize % self.0.shards.len();
-        self.0.shards[index].addr()
+    pub fn shard_of(&self, id: InstrumentId) -> &ShardHandle {
+        &self.0.shards[id.0 as usize % self.0.shards.len()]
     }
 
-    async fn ask<M>(&self, shard: Addr<Shard>, message: M) -> Result<M::Result, CryptoError>
+    async fn ask<M>(&self, shard: &ShardHandle, message: M) -> Result<M::Result, CryptoError>
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
@@ -280,7 +276,7 @@ impl Gateway {
 
     async fn ask_within<M>(
         &self,
-        shard: Addr<Shard>,
+        shard: &ShardHandle,
         message: M,
         limit: Duration,
     ) -> Result<M::Result, CryptoError>
@@ -289,7 +285,8 @@ impl Gateway {
         M::Result: Send,
         Shard: actix::Handler<M>,
     {
-        let answer = pin!(shard.send(message));
+        let addr = shard.addr()?;
+        let answer = pin!(addr.send(message));
         match select(answer, self.0.clock.sleep(limit)).await {
             Either::Left((Ok(answer), _)) => Ok(answer),
             Either::Left((Err(error), _)) => Err(CryptoError::new(
@@ -317,7 +314,7 @@ impl Gateway {
                 worker: id,
                 lane: tx,
             };
-            self.ask(shard.addr(), attach).await?;
+            self.ask(shard, attach).await?;
             lanes.push(rx);
         }
         Ok(WorkerPort { id, lanes, wake })
@@ -329,7 +326,7 @@ impl Gateway {
     /// `CRYPTO_INTERNAL_ERROR` when a shard does not answer.
     pub async fn detach_worker(&self, worker: WorkerId) -> Result<(), CryptoError> {
         for shard in &self.0.shards {
-            self.ask(shard.addr(), DetachWorker(worker)).await?;
+            self.ask(shard, DetachWorker(worker)).await?;
         }
         Ok(())
     }
@@ -372,7 +369,7 @@ impl Gateway {
     pub async fn reconnect(&self, provider: ProviderId) -> Result<usize, CryptoError> {
         let mut count = 0;
         for shard in &self.0.shards {
-            count += self.ask(shard.addr(), Reconnect(provider)).await?;
+            count += self.ask(shard, Reconnect(provider)).await?;
         }
         Ok(count)
     }
@@ -431,11 +428,7 @@ impl Gateway {
 
     /// Counters and latencies.
     pub async fn metrics(&self) -> EngineMetrics {
-        let asked = self
-            .0
-            .shards
-            .iter()
-            .map(|shard| self.ask(shard.addr(), Observe));
+        let asked = self.0.shards.iter().map(|shard| self.ask(shard, Observe));
         let shards: Vec<ShardObservation> = join_all(asked).await.into_iter().flatten().collect();
         EngineMetrics {
             counters: self.counters(),
@@ -538,7 +531,7 @@ impl Gateway {
         for shard in &self.0.shards {
             // The newest table, should another loader have been faster.
             let newest = SetTable(self.instruments());
-            if let Err(error) = self.ask(shard.addr(), newest).await {
+            if let Err(error) = self.ask(shard, newest).await {
                 tracing::error!(%error, "shard did not take the instruments");
             }
         }

@@ -26,6 +26,8 @@ pub struct ProviderOptions {
     pub linger: Duration,
     /// Streams on one connection; cut to the exchange's limit.
     pub streams_per_connection: usize,
+    /// How long a connection is used before it is replaced; `None`: as the exchange says.
+    pub connection_lifetime: Option<Duration>,
 }
 
 impl ProviderOptions {
@@ -40,6 +42,7 @@ impl ProviderOptions {
             snapshot_depth: 1000,
             linger: Duration::from_secs(30),
             streams_per_connection: 200,
+            connection_lifetime: None,
         }
     }
 

@@ -1,3 +1,738 @@
-//! Connections to exchanges.
+//! ExchangeConnection: one upstream connection for the life of its plan. It dials, subscribes, reads
+//! frames into the shard's state, notices that the other side is gone or deaf, and comes back.
+//!
+//! At most two links exist at a time: the one in use and, during a planned change-over, its
+//! successor. Both deliver; what comes twice is told apart further on, by sequence number, trade id
+//! and the bars' gate.
 
 pub mod backoff;
+pub mod ledger;
+pub mod socket;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle,
+    StreamHandler, WrapFuture,
+};
+use bookwire_engine::book::sync::DesyncReason;
+use bookwire_engine::event::Control;
+use bookwire_engine::exchange::{ConnectionLimits, Decoder, Exchange, Feed, ProviderId};
+use bookwire_engine::instrument::InstrumentTable;
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use futures_util::stream;
+use rand::Rng;
+
+use crate::clock::Clock;
+use crate::ring::StatusState;
+use crate::state::effect::Effect;
+use crate::state::{ReadAt, ShardState};
+use crate::status::ProviderMeter;
+use crate::supervisor::Life;
+use crate::tap::{RawMessage, RawSource, Tap};
+use crate::upstream::{SharedPlan, StreamKey};
+use backoff::{Backoff, ConnectBudgets};
+use ledger::{Ledger, Silence};
+use socket::{Inbound, Outbound, Socket, Wire, dial};
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Longest time for a handshake.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pauses before dialling again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// A link that carried data for this long was good: the next failure starts with a short pause.
+const GOOD_AFTER: Duration = Duration::from_secs(60);
+/// A successor without any data takes over after this long all the same: its streams are quiet.
+const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(15);
+/// A link without any data for this long is suspect when its streams stay silent after having been
+/// asked for again.
+const MUTE: Duration = Duration::from_secs(60);
+/// Control messages that may wait.
+const MAILBOX: usize = 64;
+/// Malformed frames told one by one; later ones are only counted.
+const MALFORMED_TOLD: u64 = 20;
+
+/// What a connection needs. Everything in it outlives the actor.
+#[derive(Clone)]
+pub struct ConnectionSetup {
+    /// What to carry.
+    pub plan: SharedPlan,
+    /// Where events go.
+    pub state: Rc<RefCell<ShardState>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The provider's meter.
+    pub meter: Arc<ProviderMeter>,
+    /// Limits on connection attempts.
+    pub budgets: ConnectBudgets,
+    /// TLS.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Where to connect: `wss://stream.binance.com:9443/ws`.
+    pub url: String,
+    /// The route's name.
+    pub route: &'static str,
+    /// Limits of the market.
+    pub limits: ConnectionLimits,
+    /// Takes a copy of every frame.
+    pub tap: Option<Tap>,
+}
+
+/// The plan changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Nudge;
+
+/// Close and open again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReconnectNow;
+
+/// Ask for a stream again: it is deaf.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Renew(
+    /// Which.
+    pub StreamKey,
+);
+
+/// Use another table.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct UseTable(
+    /// Which.
+    pub Arc<InstrumentTable>,
+);
+
+/// Close and end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopConnection;
+
+struct Tick;
+
+/// Counts a link that is up; its end, by panic too, takes the count back.
+struct UpGuard {
+    meter: Arc<ProviderMeter>,
+    plan: SharedPlan,
+}
+
+impl Drop for UpGuard {
+    fn drop(&mut self) {
+        self.meter.connection_up(false);
+        if let Ok(mut plan) = self.plan.try_borrow_mut() {
+            (plan.is_up, plan.live) = (false, 0);
+        }
+    }
+}
+
+struct Link {
+    id: u32,
+    reader: SpawnHandle,
+    out: Outbound,
+    decoder: Box<dyn Decoder>,
+    ledger: Ledger,
+    opened_at: Duration,
+    inbound_at: Duration,
+    has_pinged: bool,
+    /// When data came last; `None`: never.
+    data_at: Option<Duration>,
+    /// When the exchange will cut it, or some time before.
+    replace_at: Option<Duration>,
+}
+
+/// The actor. See the module's text.
+pub struct ExchangeConnection {
+    setup: ConnectionSetup,
+    exchange: &'static dyn Exchange,
+    provider: ProviderId,
+    life: Life,
+    name: String,
+    current: Option<(Link, UpGuard)>,
+    successor: Option<Link>,
+    is_dialing: bool,
+    dial_at: Duration,
+    next_link: u32,
+    backoff: Backoff,
+    is_down_told: bool,
+    was_up: bool,
+    scratch: Vec<u8>,
+    controls: Vec<Control>,
+    malformed: u64,
+    silence_at: Duration,
+}
+
+impl ExchangeConnection {
+    /// A connection that dials as soon as it is started.
+    #[must_use]
+    pub fn new(setup: ConnectionSetup, life: Life) -> Self {
+        let (provider, name) = {
+            let plan = setup.plan.borrow();
+            (plan.provider, plan.name())
+        };
+        Self {
+            exchange: provider.exchange(),
+            provider,
+            setup,
+            life,
+            name,
+            current: None,
+            successor: None,
+            is_dialing: false,
+            dial_at: Duration::ZERO,
+            next_link: 1,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            is_down_told: false,
+            was_up: false,
+            scratch: Vec::with_capacity(64 * 1024),
+            controls: Vec::new(),
+            malformed: 0,
+            silence_at: Duration::ZERO,
+        }
+    }
+
+    fn link_mut(&mut self, id: u32) -> Option<&mut Link> {
+        let current = self.current.as_mut().map(|(link, _)| link);
+        current
+            .into_iter()
+            .chain(self.successor.as_mut())
+            .find(|link| link.id == id)
+    }
+
+    /// Everything that is due now.
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        let now = self.setup.clock.monotonic();
+        self.check_links(now, ctx);
+        if self.must_dial(now) {
+            self.start_dial(now, ctx);
+        }
+        self.send_requests(now);
+        self.change_over(now, ctx);
+        if now >= self.silence_at {
+            self.silence_at = now + Duration::from_secs(1);
+            self.check_silence(now, ctx);
+        }
+    }
+
+    fn must_dial(&self, now: Duration) -> bool {
+        if self.is_dialing || now < self.dial_at {
+            return false;
+        }
+        match &self.current {
+            None => true,
+            Some((link, _)) => {
+                self.successor.is_none() && link.replace_at.is_some_and(|at| at <= now)
+            }
+        }
+    }
+
+    fn start_dial(&mut self, now: Duration, ctx: &mut Context<Self>) {
+        let (setup, url) = (&self.setup, self.setup.url.clone());
+        if let Err(wait) = setup.budgets.take(&url, &setup.limits, now) {
+            tracing::warn!(
+                connection = %self.name, wait_ms = wait.as_millis(),
+                "connection attempts used up"
+            );
+            self.dial_at = now + wait;
+            return;
+        }
+        self.is_dialing = true;
+        let (tls, clock) = (setup.tls.clone(), setup.clock.clone());
+        let attempt = async move {
+            let dialing = std::pin::pin!(dial(&url, tls));
+            match select(dialing, clock.sleep(DIAL_TIMEOUT)).await {
+                Either::Left((Ok(wire), _)) => Ok(wire),
+                Either::Left((Err(error), _)) => Err(error.to_string()),
+                Either::Right(_) => Err("no answer to the handshake".to_owned()),
+            }
+        };
+        ctx.spawn(
+            attempt
+                .into_actor(self)
+                .map(|result, actor, ctx| actor.dialed(result, ctx)),
+        );
+    }
+
+    fn dialed(&mut self, result: Result<Wire, String>, ctx: &mut Context<Self>) {
+        self.is_dialing = false;
+        let now = self.setup.clock.monotonic();
+        self.setup.meter.attempt(now, result.is_ok());
+        match result {
+            Ok(wire) => self.open(wire, now, ctx),
+            Err(reason) => {
+                let pause = self.backoff.next();
+                self.dial_at = now + pause;
+                tracing::warn!(
+                    provider = self.provider.name(), connection = %self.name, reason,
+                    retry_ms = pause.as_millis(), "can't connect"
+                );
+                if self.current.is_none() {
+                    self.tell_down(&reason);
+                }
+            }
+        }
+        self.drive(ctx);
+    }
+
+    fn open(&mut self, wire: Wire, now: Duration, ctx: &mut Context<Self>) {
+        let id = self.next_link;
+        self.next_link += 1;
+        let (socket, out) = Socket::new(wire, id, self.setup.clock.clone());
+        let market = self.setup.plan.borrow().market;
+        let table = self.setup.state.borrow().table().clone();
+        let link = Link {
+            id,
+            reader: ctx.add_stream(socket),
+            out,
+            decoder: self.exchange.decoder(market, table),
+            ledger: Ledger::new(self.setup.limits),
+            opened_at: now,
+            inbound_at: now,
+            has_pinged: false,
+            data_at: None,
+            replace_at: self.setup.limits.lifetime_secs.map(|secs| {
+                // A twentieth early, and not all at the same moment.
+                let share = rand::rng().random_range(0.90..0.95);
+                now + Duration::from_secs(secs).mul_f64(share)
+            }),
+        };
+        tracing::info!(provider = self.provider.name(), connection = %self.name, link = id, "connected");
+        if self.current.is_some() {
+            self.successor = Some(link);
+            return;
+        }
+        let guard = UpGuard {
+            meter: self.setup.meter.clone(),
+            plan: self.setup.plan.clone(),
+        };
+        self.current = Some((link, guard));
+        self.setup.plan.borrow_mut().is_up = true;
+        let all_up = self.setup.meter.connection_up(true);
+        if self.is_down_told || !self.was_up {
+            self.is_down_told = false;
+            self.was_up = true;
+            if all_up {
+                self.setup.state.borrow_mut().announce(
+                    self.provider,
+                    None,
+                    StatusState::Connected,
+                    format!("{} connected", self.name),
+                );
+            }
+        }
+    }
+
+    fn tell_down(&mut self, reason: &str) {
+        if self.is_down_told {
+            return;
+        }
+        self.is_down_told = true;
+        let state = match self.setup.meter.is_maintenance() {
+            true => StatusState::Maintenance,
+            false => StatusState::Disconnected,
+        };
+        let reason = format!("{}: {reason}", self.name);
+        self.setup
+            .state
+            .borrow_mut()
+            .announce(self.provider, None, state, reason);
+    }
+
+    /// A link has ended or is given up.
+    fn lose(&mut self, id: u32, reason: &str, ctx: &mut Context<Self>) {
+        let now = self.setup.clock.monotonic();
+        if self.successor.as_ref().is_some_and(|link| link.id == id) {
+            if let Some(link) = self.successor.take() {
+                ctx.cancel_future(link.reader);
+            }
+            self.dial_at = now + self.backoff.next();
+            tracing::warn!(connection = %self.name, link = id, reason, "successor lost");
+            return;
+        }
+        if self.current.as_ref().is_none_or(|(link, _)| link.id != id) {
+            return;
+        }
+        let Some((link, guard)) = self.current.take() else {
+            return;
+        };
+        ctx.cancel_future(link.reader);
+        tracing::warn!(
+            provider = self.provider.name(), connection = %self.name, link = id, reason,
+            "connection lost"
+        );
+        self.setup.meter.reconnect(now, reason);
+        if let Some(successor) = self.successor.take() {
+            // It has been delivering: streams it does not carry yet are the only ones lost.
+            let carried: Vec<StreamKey> = successor.ledger.live().collect();
+            self.streams_down(link.ledger.keys().filter(|key| !carried.contains(key)));
+            self.current = Some((successor, guard));
+            return;
+        }
+        drop(guard);
+        self.streams_down(link.ledger.keys());
+        if link.data_at.is_some() && now.saturating_sub(link.opened_at) >= GOOD_AFTER {
+            self.backoff.reset();
+        }
+        self.dial_at = now + self.backoff.next();
+        self.tell_down(reason);
+    }
+
+    fn streams_down(&self, keys: impl Iterator<Item = StreamKey>) {
+        let mut state = self.setup.state.borrow_mut();
+        for key in keys {
+            state.on_stream_down(key.instrument, key.feed);
+        }
+    }
+
+    /// Sends what the exchange's limit allows now.
+    fn send_requests(&mut self, now: Duration) {
+        let plan = self.setup.plan.borrow();
+        let mut dead = false;
+        for link in links(&mut self.current, &mut self.successor) {
+            link.ledger.want(&plan.streams, plan.revision);
+            while let Some(text) = link.ledger.next_request(self.exchange, now) {
+                dead |= !link.out.text(text);
+            }
+        }
+        if dead {
+            tracing::warn!(connection = %self.name, "the exchange does not read our requests");
+        }
+    }
+
+    /// Dead links, late answers.
+    fn check_links(&mut self, now: Duration, ctx: &mut Context<Self>) {
+        let silence = Duration::from_secs(self.setup.limits.silence_secs);
+        let mut dead = Vec::new();
+        let mut late = Vec::new();
+        for link in links(&mut self.current, &mut self.successor) {
+            let silent = now.saturating_sub(link.inbound_at);
+            if silent >= silence {
+                dead.push(link.id);
+            } else if silent >= silence / 2 && !link.has_pinged && link.ledger.take_message(now) {
+                // A half-open socket looks like a quiet one until somebody asks.
+                link.has_pinged = true;
+                link.out.ping();
+            }
+            late.extend(link.ledger.expire(now));
+        }
+        self.subscribe_failed(&late, "not acknowledged");
+        for id in dead {
+            self.lose(id, "silent for too long", ctx);
+        }
+    }
+
+    fn subscribe_failed(&self, names: &[Arc<str>], reason: &str) {
+        if names.is_empty() {
+            return;
+        }
+        let state = self.setup.state.borrow();
+        state.counters().subscribe_failures.add(names.len() as u64);
+        tracing::warn!(
+            provider = self.provider.name(), connection = %self.name, ?names, reason,
+            "subscribe failed, trying again"
+        );
+    }
+
+    /// Puts the successor in place of the current link once it delivers.
+    fn change_over(&mut self, now: Duration, ctx: &mut Context<Self>) {
+        let is_ready = self.successor.as_ref().is_some_and(|link| {
+            let is_patient = now.saturating_sub(link.opened_at) >= SUCCESSOR_PATIENCE;
+            link.ledger.is_complete() && (link.data_at.is_some() || is_patient)
+        });
+        if !is_ready {
+            return;
+        }
+        if let (Some(new), Some((current, _))) = (self.successor.take(), &mut self.current) {
+            let (old, id) = (current.id, new.id);
+            ctx.cancel_future(current.reader);
+            *current = new;
+            self.backoff.reset();
+            tracing::info!(connection = %self.name, old, link = id, "changed over");
+        }
+    }
+
+    /// Streams that are acknowledged and say nothing.
+    fn check_silence(&mut self, now: Duration, ctx: &mut Context<Self>) {
+        let Some((link, _)) = &mut self.current else {
+            return;
+        };
+        let exchange = self.exchange;
+        let limit = |key: StreamKey| {
+            exchange
+                .silence_limit_secs(key.feed)
+                .map(Duration::from_secs)
+        };
+        let mut state = self.setup.state.borrow_mut();
+        // A book's silence is judged by comparing it with a snapshot first.
+        let found = link.ledger.check_silence(
+            now,
+            limit,
+            |key| state.heard(key.instrument, key.feed),
+            |key| key.feed != Feed::Book,
+        );
+        for silence in found {
+            match silence {
+                Silence::Stale { key, .. } if key.feed == Feed::Book => {
+                    state.effects().push(Effect::CheckBook(key.instrument));
+                }
+                Silence::Stale { key, rounds } => {
+                    state.counters().stale_streams.add(1);
+                    // Once: a quiet instrument's best prices need no message a minute.
+                    if rounds == 1 {
+                        let reason = format!("{:?} silent", key.feed).to_lowercase();
+                        let id = Some(key.instrument);
+                        state.announce(self.provider, id, StatusState::Stale, reason);
+                    }
+                }
+                Silence::Recovered { key } => {
+                    let reason = format!("{:?} flows", key.feed).to_lowercase();
+                    let id = Some(key.instrument);
+                    state.announce(self.provider, id, StatusState::Connected, reason);
+                }
+            }
+        }
+        let behind: Vec<StreamKey> = link
+            .ledger
+            .live()
+            .filter(|key| state.is_behind(key.instrument, key.feed, now))
+            .collect();
+        for key in behind {
+            state.counters().stale_streams.add(1);
+            state.desync(key.instrument, DesyncReason::Stale);
+            link.ledger.renew(key);
+        }
+        // Books are judged by snapshots: their silence alone condemns no connection.
+        let (stale, all) = link.ledger.stale(|key| match key.feed {
+            Feed::Book => None,
+            _ => limit(key),
+        });
+        drop(state);
+        let quiet_since = link.data_at.unwrap_or(link.opened_at);
+        let is_mute = now.saturating_sub(quiet_since) > MUTE;
+        // Asking again did not help, and it is not just one quiet instrument among others.
+        if stale > 0 && stale * 2 >= all && is_mute {
+            let id = link.id;
+            self.lose(id, "acknowledged streams stay silent", ctx);
+        }
+        let live = self
+            .current
+            .as_ref()
+            .map_or(0, |(link, _)| link.ledger.live().count());
+        self.setup.plan.borrow_mut().live = live;
+    }
+
+    fn on_text(&mut self, id: u32, at: ReadAt, text: &[u8], ctx: &mut Context<Self>) {
+        if let Some(tap) = &self.setup.tap {
+            tap.push(RawMessage {
+                provider: self.provider,
+                market: self.setup.plan.borrow().market,
+                source: RawSource::Frame {
+                    route: self.setup.route,
+                },
+                ts_recv: at.wall,
+                raw: Bytes::copy_from_slice(text),
+            });
+        }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(text);
+        let current = self.current.as_mut().map(|(link, _)| link);
+        let link = current
+            .into_iter()
+            .chain(self.successor.as_mut())
+            .find(|link| link.id == id);
+        let Some(link) = link else { return };
+        link.inbound_at = at.monotonic;
+        link.has_pinged = false;
+        let mut state = self.setup.state.borrow_mut();
+        let result = state.on_frame(
+            &mut *link.decoder,
+            &mut self.scratch,
+            at,
+            &mut self.controls,
+        );
+        match result {
+            Ok(has_data) => {
+                if has_data {
+                    link.data_at = Some(at.monotonic);
+                    self.setup.meter.data(at.wall);
+                }
+            }
+            Err(error) => {
+                let books = link.ledger.keys().filter(|key| key.feed == Feed::Book);
+                state.on_malformed(text, books.map(|key| key.instrument));
+                self.malformed += 1;
+                if self.malformed <= MALFORMED_TOLD {
+                    tracing::warn!(
+                        provider = self.provider.name(), connection = %self.name, %error,
+                        bytes = text.len(), "frame can't be read"
+                    );
+                }
+            }
+        }
+        drop(state);
+        if !self.controls.is_empty() {
+            let controls = std::mem::take(&mut self.controls);
+            for control in &controls {
+                self.on_control(id, control, ctx);
+            }
+            self.controls = controls;
+            self.controls.clear();
+            self.drive(ctx);
+        }
+    }
+
+    fn on_control(&mut self, id: u32, control: &Control, _: &mut Context<Self>) {
+        let now = self.setup.clock.monotonic();
+        let name = self.name.clone();
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        match control {
+            Control::Ack { id } => {
+                let live = link.ledger.on_ack(*id, now);
+                let mut state = self.setup.state.borrow_mut();
+                for key in live {
+                    state.on_stream_up(key.instrument, key.feed, now);
+                }
+            }
+            Control::Error { id, code, message } => {
+                let failed = link.ledger.on_error(*id, now);
+                let reason = format!("{code} {message}");
+                tracing::warn!(connection = %name, reason, "the exchange refuses a request");
+                self.subscribe_failed(&failed, &reason);
+            }
+            Control::Shutdown => {
+                tracing::info!(connection = %name, "the exchange announces its shutdown");
+                link.replace_at = Some(now);
+                self.dial_at = now;
+            }
+            Control::Subscriptions { .. } | Control::Heartbeat => {}
+        }
+    }
+}
+
+/// The links that exist.
+fn links<'a>(
+    current: &'a mut Option<(Link, UpGuard)>,
+    successor: &'a mut Option<Link>,
+) -> impl Iterator<Item = &'a mut Link> {
+    let current = current.as_mut().map(|(link, _)| link);
+    current.into_iter().chain(successor.as_mut())
+}
+
+impl Actor for ExchangeConnection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        // After a panic: whatever was live is not any more.
+        let keys: Vec<StreamKey> = self.setup.plan.borrow().streams.values().copied().collect();
+        self.streams_down(keys.into_iter());
+        let clock = self.setup.clock.clone();
+        let ticks = stream::unfold(clock, |clock| async move {
+            clock.sleep(TICK).await;
+            Some((Tick, clock))
+        });
+        ctx.add_stream(ticks);
+        self.drive(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.life.stopped();
+    }
+}
+
+impl StreamHandler<Tick> for ExchangeConnection {
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.drive(ctx);
+    }
+}
+
+impl StreamHandler<Inbound> for ExchangeConnection {
+    fn handle(&mut self, inbound: Inbound, ctx: &mut Self::Context) {
+        match inbound {
+            Inbound::Text { link, at, text } => {
+                self.on_text(link, at, text.as_bytes(), ctx);
+            }
+            Inbound::Alive { link, at } => {
+                if let Some(link) = self.link_mut(link) {
+                    link.inbound_at = at.monotonic;
+                    link.has_pinged = false;
+                }
+            }
+            Inbound::Binary { link, at } => {
+                self.setup.state.borrow().counters().malformed.add(1);
+                if let Some(link) = self.link_mut(link) {
+                    link.inbound_at = at.monotonic;
+                }
+            }
+            Inbound::Closed { link, reason } => {
+                self.lose(link, &reason, ctx);
+                self.drive(ctx);
+            }
+        }
+    }
+
+    /// A link's end is not the actor's.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Handler<Nudge> for ExchangeConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Nudge, ctx: &mut Self::Context) {
+        self.drive(ctx);
+    }
+}
+
+impl Handler<ReconnectNow> for ExchangeConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: ReconnectNow, ctx: &mut Self::Context) {
+        if let Some(id) = self.successor.as_ref().map(|link| link.id) {
+            self.lose(id, "requested", ctx);
+        }
+        if let Some(id) = self.current.as_ref().map(|(link, _)| link.id) {
+            self.lose(id, "requested", ctx);
+        }
+        self.backoff.reset();
+        self.dial_at = Duration::ZERO;
+        self.drive(ctx);
+    }
+}
+
+impl Handler<Renew> for ExchangeConnection {
+    type Result = ();
+
+    fn handle(&mut self, message: Renew, ctx: &mut Self::Context) {
+        if let Some((link, _)) = &mut self.current {
+            link.ledger.renew(message.0);
+        }
+        self.drive(ctx);
+    }
+}
+
+impl Handler<UseTable> for ExchangeConnection {
+    type Result = ();
+
+    fn handle(&mut self, message: UseTable, _: &mut Self::Context) {
+        for link in links(&mut self.current, &mut self.successor) {
+            link.decoder.set_table(message.0.clone());
+        }
+    }
+}
+
+impl Handler<StopConnection> for ExchangeConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: StopConnection, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! OrderBook: the life of one instrument's book. Its levels are changed by direct calls in the
+//! shard's state; this actor fetches the snapshots that make it whole, as often as it takes, and
+//! finds out whether a silent book is quiet or deaf.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
+};
+use bookwire_engine::book::sync::{DesyncReason, SnapshotOutcome};
+use bookwire_engine::event::BookLevel;
+use bookwire_engine::instrument::{Instrument, InstrumentId};
+use futures_util::future::select;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::connection::backoff::Backoff;
+use crate::rest_client::RestClient;
+use crate::ring::StatusState;
+use crate::state::{BookNeed, ShardState};
+use crate::supervisor::Life;
+
+/// Pauses between attempts.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
+/// Pause after an answer that will not change soon (the symbol is unknown there).
+const REFUSED: Duration = Duration::from_secs(30);
+/// How long the first delta is waited for before a snapshot is asked for, and how long after it
+/// the instrument counts as quiet.
+const FIRST_DELTA: Duration = Duration::from_secs(1);
+/// Failed attempts after which it is told.
+const TOLD_AFTER: u32 = 3;
+/// Control messages that may wait.
+const MAILBOX: usize = 16;
+
+/// What a book needs. Everything in it outlives the actor.
+#[derive(Clone)]
+pub struct BookSetup {
+    /// Whose.
+    pub instrument: InstrumentId,
+    /// Where the book is.
+    pub state: Rc<RefCell<ShardState>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For snapshots.
+    pub rest: RestClient,
+    /// Snapshots of this provider under way at the same time, over all shards.
+    pub permits: Arc<Semaphore>,
+    /// Levels a side to ask for.
+    pub depth: usize,
+    /// Has the book's stream asked for again.
+    pub renew: Rc<dyn Fn(InstrumentId)>,
+}
+
+/// The book needs a snapshot.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NeedSnapshot;
+
+/// The book has been silent: is it quiet or deaf?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CheckQuiet;
+
+/// Nobody wants the book any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopBook;
+
+/// The actor. See the module's text.
+pub struct OrderBook {
+    setup: BookSetup,
+    life: Life,
+    is_fetching: bool,
+    is_checking: bool,
+}
+
+impl OrderBook {
+    /// A book that waits to be told what it needs.
+    #[must_use]
+    pub fn new(setup: BookSetup, life: Life) -> Self {
+        Self {
+            setup,
+            life,
+            is_fetching: false,
+            is_checking: false,
+        }
+    }
+
+    fn fetch(&mut self, ctx: &mut Context<Self>) {
+        if self.is_fetching {
+            return;
+        }
+        self.is_fetching = true;
+        let work = synchronise(self.setup.clone());
+        ctx.spawn(work.into_actor(self).map(|(), actor, ctx| {
+            actor.is_fetching = false;
+            // It may have been lost again while the last attempt ended.
+            if actor.need() != BookNeed::Nothing {
+                actor.fetch(ctx);
+            }
+        }));
+    }
+
+    fn need(&self) -> BookNeed {
+        self.setup.state.borrow().book_need(self.setup.instrument)
+    }
+}
+
+/// Fetches until the book is trusted, or there is nothing to be done (its stream is down).
+async fn synchronise(setup: BookSetup) {
+    let id = setup.instrument;
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    loop {
+        let need = setup.state.borrow().book_need(id);
+        match need {
+            BookNeed::Nothing => return,
+            BookNeed::Deltas => wait_for_deltas(&setup).await,
+            BookNeed::Snapshot => {}
+        }
+        let instrument = setup.state.borrow().table().get(id).cloned();
+        let Some(instrument) = instrument else { return };
+        let fetched = {
+            let Ok(_permit) = setup.permits.acquire().await else {
+                return;
+            };
+            // While it waited, the book may have been given up or the stream lost.
+            if setup.state.borrow().book_need(id) == BookNeed::Nothing {
+                return;
+            }
+            setup.rest.snapshot(instrument.clone(), setup.depth).await
+        };
+        let pause = match fetched {
+            Ok(snapshot) => {
+                let outcome = setup.state.borrow_mut().on_snapshot(id, &snapshot);
+                match outcome {
+                    None | Some(SnapshotOutcome::Synced { .. } | SnapshotOutcome::Unexpected) => {
+                        return;
+                    }
+                    Some(SnapshotOutcome::Waiting) => {
+                        settle_quiet(&setup).await;
+                        continue;
+                    }
+                    Some(SnapshotOutcome::TooOld | SnapshotOutcome::Desynced(_)) => backoff.next(),
+                }
+            }
+            Err(error) => {
+                let pause = match error.is_retryable() {
+                    true => backoff.next(),
+                    false => REFUSED,
+                };
+                tell_failure(&setup, &instrument, &error, backoff.failures());
+                pause
+            }
+        };
+        setup.clock.sleep(pause).await;
+    }
+}
+
+/// Waits a little for the stream's first delta: a snapshot taken before it would be too old.
+async fn wait_for_deltas(setup: &BookSetup) {
+    let step = FIRST_DELTA / 10;
+    for _ in 0..10 {
+        setup.clock.sleep(step).await;
+        if setup.state.borrow().book_need(setup.instrument) != BookNeed::Deltas {
+            return;
+        }
+    }
+}
+
+/// A snapshot is held and no delta has come: if none comes for a while, the instrument is quiet and
+/// the snapshot is its book.
+async fn settle_quiet(setup: &BookSetup) {
+    let changed = setup.state.borrow().book_changed(setup.instrument);
+    if let Some(changed) = changed {
+        let told = std::pin::pin!(changed.notified());
+        select(told, setup.clock.sleep(FIRST_DELTA)).await;
+    }
+    setup.state.borrow_mut().accept_held(setup.instrument);
+}
+
+fn tell_failure(
+    setup: &BookSetup,
+    instrument: &Instrument,
+    error: &crate::rest_client::RestError,
+    failures: u32,
+) {
+    let provider = instrument.spec.provider;
+    tracing::warn!(
+        provider = provider.name(), symbol = %instrument.stream_symbol(), %error,
+        "book snapshot not fetched"
+    );
+    // Once for each series of failures, not for each of them.
+    if failures == TOLD_AFTER || !error.is_retryable() {
+        let state = match error.is_maintenance() {
+            true => StatusState::Maintenance,
+            false => StatusState::Resyncing,
+        };
+        let reason = format!("snapshot: {error}");
+        let mut shard = setup.state.borrow_mut();
+        shard.announce(provider, Some(setup.instrument), state, reason);
+    }
+}
+
+/// Compares a silent book with a snapshot: when the exchange is further, the stream is deaf.
+async fn check_quiet(setup: BookSetup) {
+    let id = setup.instrument;
+    let instrument = setup.state.borrow().table().get(id).cloned();
+    let Some(instrument) = instrument else { return };
+    let snapshot = {
+        let Ok(_permit) = setup.permits.acquire().await else {
+            return;
+        };
+        // The smallest answer there is: only its sequence number counts.
+        match setup.rest.snapshot(instrument, 5).await {
+            Ok(snapshot) => snapshot,
+            // Cannot tell: the next silence asks again.
+            Err(_) => return,
+        }
+    };
+    // What it holds may be under way to us.
+    setup.clock.sleep(FIRST_DELTA).await;
+    // A higher number alone proves nothing where numbers are shared with other instruments.
+    let is_deaf = setup.state.borrow().book_view(id, 5).is_some_and(|ours| {
+        let theirs = |levels: &[BookLevel]| levels[..levels.len().min(5)].to_vec();
+        ours.seq < snapshot.seq
+            && (ours.bids != theirs(&snapshot.bids) || ours.asks != theirs(&snapshot.asks))
+    });
+    if is_deaf {
+        {
+            let mut state = setup.state.borrow_mut();
+            state.counters().stale_streams.add(1);
+            state.desync(id, DesyncReason::Stale);
+        }
+        (setup.renew)(id);
+    }
+}
+
+impl Actor for OrderBook {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        // After a panic the book may be waiting already.
+        if self.need() != BookNeed::Nothing {
+            self.fetch(ctx);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.life.stopped();
+    }
+}
+
+impl Handler<NeedSnapshot> for OrderBook {
+    type Result = ();
+
+    fn handle(&mut self, _: NeedSnapshot, ctx: &mut Self::Context) {
+        self.fetch(ctx);
+    }
+}
+
+impl Handler<CheckQuiet> for OrderBook {
+    type Result = ();
+
+    fn handle(&mut self, _: CheckQuiet, ctx: &mut Self::Context) {
+        if !std::mem::replace(&mut self.is_checking, true) {
+            let work = check_quiet(self.setup.clone());
+            ctx.spawn(
+                work.into_actor(self)
+                    .map(|(), actor, _| actor.is_checking = false),
+            );
+        }
+    }
+}
+
+impl Handler<StopBook> for OrderBook {
+    type Result = ();
+
+    fn handle(&mut self, _: StopBook, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

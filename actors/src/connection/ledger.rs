@@ -1,0 +1,324 @@
+//! Which streams of one link are asked for, acknowledged and alive: pure bookkeeping over time.
+//!
+//! ```text
+//! Wanted ──request sent──► Asked ──ack──► Live ──no longer wanted, or silent──► Leaving ──► gone
+//!    ▲                       │ error, or no answer in time                        │    (or Wanted)
+//!    └──────after a pause────┘◄──────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use bookwire_engine::exchange::{ConnectionLimits, Exchange};
+
+use crate::upstream::StreamKey;
+
+/// A request without an answer for this long has failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest pause before a failed stream is asked for again.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// To be asked for, not before this time.
+    Wanted(Duration),
+    /// Asked for by a request that has not been answered.
+    Asked,
+    /// Acknowledged, at this time.
+    Live(Duration),
+    /// To be left; asked for again afterwards when `again` says so.
+    Leaving { again: bool },
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: StreamKey,
+    phase: Phase,
+    failures: u32,
+    /// Silence: how often it was acted on since the stream was last heard, and when.
+    rounds: u32,
+    checked_at: Duration,
+    is_stale_told: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    names: Vec<Arc<str>>,
+    is_subscribe: bool,
+    deadline: Duration,
+}
+
+/// What a stream's silence calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Silent for too long, for the `rounds`-th time in a row.
+    Stale {
+        /// Which.
+        key: StreamKey,
+        /// Counted from 1.
+        rounds: u32,
+    },
+    /// It was told to be silent, and data came again.
+    Recovered {
+        /// Which.
+        key: StreamKey,
+    },
+}
+
+/// The streams of one link.
+#[derive(Debug)]
+pub struct Ledger {
+    entries: BTreeMap<Arc<str>, Entry>,
+    pending: AHashMap<u64, Request>,
+    next_id: u64,
+    sent: VecDeque<Duration>,
+    limits: ConnectionLimits,
+    revision: Option<u64>,
+}
+
+impl Ledger {
+    /// A link without streams.
+    #[must_use]
+    pub fn new(limits: ConnectionLimits) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            pending: AHashMap::new(),
+            next_id: 1,
+            sent: VecDeque::new(),
+            limits,
+            revision: None,
+        }
+    }
+
+    /// Takes what is wanted now; cheap when the revision is the one of the last call.
+    pub fn want(&mut self, streams: &BTreeMap<Arc<str>, StreamKey>, revision: u64) {
+        if self.revision == Some(revision) {
+            return;
+        }
+        self.revision = Some(revision);
+        for (name, entry) in &mut self.entries {
+            let is_wanted = streams.contains_key(name);
+            entry.phase = match (entry.phase, is_wanted) {
+                (_, false) => Phase::Leaving { again: false },
+                (Phase::Leaving { .. }, true) => Phase::Leaving { again: true },
+                (phase, true) => phase,
+            };
+        }
+        for (name, key) in streams {
+            self.entries.entry(name.clone()).or_insert(Entry {
+                key: *key,
+                phase: Phase::Wanted(Duration::ZERO),
+                failures: 0,
+                rounds: 0,
+                checked_at: Duration::ZERO,
+                is_stale_told: false,
+            });
+        }
+    }
+
+    /// True when one more message may be sent now; counts it.
+    pub fn take_message(&mut self, now: Duration) -> bool {
+        while self
+            .sent
+            .front()
+            .is_some_and(|at| now.saturating_sub(*at) >= Duration::from_secs(1))
+        {
+            self.sent.pop_front();
+        }
+        let is_free = self.sent.len() < self.limits.messages_per_second.max(1) as usize;
+        if is_free {
+            self.sent.push_back(now);
+        }
+        is_free
+    }
+
+    /// The next request to send, if there is one and the exchange's limit allows it now.
+    pub fn next_request(&mut self, exchange: &dyn Exchange, now: Duration) -> Option<String> {
+        let most = self.limits.streams_per_request.max(1);
+        let pick = |entries: &BTreeMap<Arc<str>, Entry>, fits: &dyn Fn(Phase) -> bool| {
+            entries
+                .iter()
+                .filter(|(_, entry)| fits(entry.phase))
+                .take(most)
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<Arc<str>>>()
+        };
+        let leaving = pick(&self.entries, &|phase| {
+            matches!(phase, Phase::Leaving { .. })
+        });
+        let (names, is_subscribe) = if leaving.is_empty() {
+            let is_due = |phase| matches!(phase, Phase::Wanted(from) if from <= now);
+            (pick(&self.entries, &is_due), true)
+        } else {
+            (leaving, false)
+        };
+        if names.is_empty() || !self.take_message(now) {
+            return None;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        for name in &names {
+            let Some(entry) = self.entries.get_mut(name) else {
+                continue;
+            };
+            match entry.phase {
+                Phase::Leaving { again: false } => {
+                    self.entries.remove(name);
+                }
+                // Requests are served in order: the next one may ask for it again.
+                Phase::Leaving { again: true } => entry.phase = Phase::Wanted(now),
+                _ => entry.phase = Phase::Asked,
+            }
+        }
+        let list: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let text = match is_subscribe {
+            true => exchange.subscribe_request(&list, id),
+            false => exchange.unsubscribe_request(&list, id),
+        };
+        let request = Request {
+            names,
+            is_subscribe,
+            deadline: now + ANSWER_TIMEOUT,
+        };
+        self.pending.insert(id, request);
+        Some(text)
+    }
+
+    /// A request succeeded: the streams that are live because of it.
+    pub fn on_ack(&mut self, id: u64, now: Duration) -> Vec<StreamKey> {
+        let Some(request) = self.pending.remove(&id).filter(|r| r.is_subscribe) else {
+            return Vec::new();
+        };
+        let mut live = Vec::new();
+        for name in &request.names {
+            if let Some(entry) = self.entries.get_mut(name)
+                && entry.phase == Phase::Asked
+            {
+                entry.phase = Phase::Live(now);
+                entry.failures = 0;
+                entry.checked_at = now;
+                live.push(entry.key);
+            }
+        }
+        live
+    }
+
+    /// A request failed. Without an id nobody can tell which: then all that wait have.
+    pub fn on_error(&mut self, id: Option<u64>, now: Duration) -> Vec<Arc<str>> {
+        let ids: Vec<u64> = match id {
+            Some(id) => vec![id],
+            None => self.pending.keys().copied().collect(),
+        };
+        ids.into_iter().flat_map(|id| self.fail(id, now)).collect()
+    }
+
+    /// Requests that were not answered in time: the streams that are asked for again.
+    pub fn expire(&mut self, now: Duration) -> Vec<Arc<str>> {
+        let late: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, request)| request.deadline <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        late.into_iter().flat_map(|id| self.fail(id, now)).collect()
+    }
+
+    fn fail(&mut self, id: u64, now: Duration) -> Vec<Arc<str>> {
+        let Some(request) = self.pending.remove(&id).filter(|r| r.is_subscribe) else {
+            return Vec::new();
+        };
+        let mut failed = Vec::new();
+        for name in request.names {
+            if let Some(entry) = self.entries.get_mut(&name)
+                && entry.phase == Phase::Asked
+            {
+                let pause = Duration::from_secs(1 << entry.failures.min(6)).min(RETRY_MAX);
+                entry.failures += 1;
+                entry.phase = Phase::Wanted(now + pause);
+                failed.push(name);
+            }
+        }
+        failed
+    }
+
+    /// Looks for streams that were silent for too long. The patience doubles each time, so that a
+    /// quiet instrument is not asked for all the time. Those that are stale are asked for again
+    /// when `renew` says so.
+    pub fn check_silence(
+        &mut self,
+        now: Duration,
+        limit: impl Fn(StreamKey) -> Option<Duration>,
+        heard: impl Fn(StreamKey) -> Duration,
+        renew: impl Fn(StreamKey) -> bool,
+    ) -> Vec<Silence> {
+        let mut found = Vec::new();
+        for entry in self.entries.values_mut() {
+            let Phase::Live(since) = entry.phase else {
+                continue;
+            };
+            let (key, heard) = (entry.key, heard(entry.key));
+            if heard > entry.checked_at {
+                entry.rounds = 0;
+                if std::mem::take(&mut entry.is_stale_told) {
+                    found.push(Silence::Recovered { key });
+                }
+            }
+            let Some(limit) = limit(key) else { continue };
+            let last = heard.max(since).max(entry.checked_at);
+            let patience = limit.saturating_mul(1 << entry.rounds.min(6));
+            if now.saturating_sub(last) <= patience {
+                continue;
+            }
+            entry.rounds += 1;
+            entry.checked_at = now;
+            let rounds = entry.rounds;
+            if renew(key) {
+                entry.is_stale_told = true;
+                entry.phase = Phase::Leaving { again: true };
+            }
+            found.push(Silence::Stale { key, rounds });
+        }
+        found
+    }
+
+    /// Asks for a stream again.
+    pub fn renew(&mut self, key: StreamKey) {
+        for entry in self.entries.values_mut().filter(|e| e.key == key) {
+            if matches!(entry.phase, Phase::Live(_)) {
+                entry.phase = Phase::Leaving { again: true };
+            }
+        }
+    }
+
+    /// Streams that are acknowledged.
+    pub fn live(&self) -> impl Iterator<Item = StreamKey> {
+        let is_live = |entry: &&Entry| matches!(entry.phase, Phase::Live(_));
+        self.entries.values().filter(is_live).map(|entry| entry.key)
+    }
+
+    /// Streams of this link, whatever their phase.
+    pub fn keys(&self) -> impl Iterator<Item = StreamKey> {
+        self.entries.values().map(|entry| entry.key)
+    }
+
+    /// True when all that is wanted is acknowledged.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let mut entries = self.entries.values();
+        entries.all(|entry| matches!(entry.phase, Phase::Live(_)))
+    }
+
+    /// Share of the streams with a silence limit that are stale now, as (stale, all).
+    pub fn stale(&self, limit: impl Fn(StreamKey) -> Option<Duration>) -> (usize, usize) {
+        let judged = self.entries.values().filter(|e| limit(e.key).is_some());
+        judged.fold((0, 0), |(stale, all), entry| {
+            (stale + usize::from(entry.rounds >= 2), all + 1)
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -1,0 +1,140 @@
+//! A shard from outside: its thread, its address, its end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, Addr};
+use arc_swap::ArcSwapOption;
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::messages::StopShard;
+use super::streams::Streams;
+use super::{Shard, ShardShared};
+use crate::recorder::RecorderPort;
+use crate::state::ShardState;
+use crate::status::ShardCounters;
+use crate::supervisor::Supervisor;
+
+type Address = Arc<ArcSwapOption<Addr<Shard>>>;
+
+/// A running shard, from outside.
+pub struct ShardHandle {
+    /// Its counters.
+    pub counters: Arc<ShardCounters>,
+    addr: Address,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl ShardHandle {
+    /// Starts the thread of shard `index` of `of`.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn start(
+        index: usize,
+        of: usize,
+        shared: ShardShared,
+        recorder: Option<RecorderPort>,
+    ) -> std::io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let addr: Address = Arc::default();
+        let counters: Arc<ShardCounters> = Arc::default();
+        let (slot, counts) = (addr.clone(), counters.clone());
+        std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || {
+                let system = actix::System::new();
+                system.block_on(async move {
+                    let busy_poll = shared.options.busy_poll;
+                    // The supervisor lives until the thread ends.
+                    let _supervisor = run(index, of, shared, counts, recorder, slot);
+                    if busy_poll {
+                        actix_rt::spawn(spin());
+                    }
+                    // The starter waits for it.
+                    let _ = ready.send(());
+                    // Both an order and the loss of whoever could give one.
+                    let _ = stopped.await;
+                });
+                let _ = end.send(());
+            })?;
+        is_ready
+            .recv()
+            .map_err(|_| std::io::Error::other("the shard's thread ended at once"))?;
+        Ok(Self {
+            counters,
+            addr,
+            stop: Mutex::new(Some(stop)),
+            ended: Mutex::new(Some(ended)),
+        })
+    }
+
+    /// Where its control messages go. It changes when the control actor is started again.
+    ///
+    /// # Errors
+    /// `CRYPTO_INTERNAL_ERROR` after the end.
+    pub fn addr(&self) -> Result<Addr<Shard>, CryptoError> {
+        let addr = self.addr.load();
+        addr.as_deref().cloned().ok_or_else(|| {
+            CryptoError::new(
+                CryptoCode::InternalError,
+                "the market data thread has ended",
+            )
+        })
+    }
+
+    /// Stops it and returns when its thread has ended its work; false when it was stopped before.
+    pub async fn stop(&self) -> bool {
+        if let Ok(addr) = self.addr() {
+            // An error means that its actor has just died: then there is nothing to tell.
+            let _ = addr.send(StopShard).await;
+        }
+        if let Some(stop) = self.stop.lock().take() {
+            let _ = stop.send(());
+        }
+        let ended = self.ended.lock().take();
+        match ended {
+            Some(ended) => ended.await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+fn run(
+    index: usize,
+    of: usize,
+    shared: ShardShared,
+    counters: Arc<ShardCounters>,
+    recorder: Option<RecorderPort>,
+    slot: Address,
+) -> Supervisor {
+    let clock = shared.clock.clone();
+    let supervisor = Supervisor::start(clock.clone(), counters.clone());
+    let state = Rc::new(RefCell::new(ShardState::new(clock, counters, recorder)));
+    let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
+    supervisor.supervise(format!("shard {index}"), move |life| {
+        let shard = Shard {
+            index,
+            shared: shared.clone(),
+            state: state.clone(),
+            streams: streams.clone(),
+            life,
+            ticks: 0,
+        };
+        slot.store(Some(Arc::new(shard.start())));
+    });
+    supervisor
+}
+
+/// Keeps the thread from sleeping: each turn looks at the sockets.
+async fn spin() {
+    loop {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,147 @@
+//! What a shard knows of one instrument: its book, bars, last values, and who wants them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bookwire_engine::book::sync::SyncedBook;
+use bookwire_engine::event::{Funding, Kline, Ticker};
+use bookwire_engine::exchange::Feed;
+use bookwire_engine::instrument::Instrument;
+use bookwire_engine::kline::KlineGate;
+use bookwire_engine::store::Entity;
+use bookwire_engine::time::{Level, TsNanos};
+use tokio::sync::Notify;
+
+use super::topics::Topics;
+use crate::topic::StreamKind;
+
+/// Number of feeds: four and one for each bar level.
+const FEEDS: usize = 4 + Level::ALL.len();
+
+/// Index of a feed in tables.
+pub(crate) fn feed_index(feed: Feed) -> usize {
+    match feed {
+        Feed::Book => 0,
+        Feed::Trades => 1,
+        Feed::Ticker => 2,
+        Feed::Funding => 3,
+        Feed::Klines(level) => 4 + level as usize,
+    }
+}
+
+/// A book and its surroundings.
+#[derive(Debug)]
+pub(crate) struct BookFeed {
+    pub(crate) synced: SyncedBook,
+    /// Told when the book becomes trusted.
+    pub(crate) changed: Rc<Notify>,
+    /// The stream is acknowledged and its connection up.
+    pub(crate) is_stream_live: bool,
+    /// Workers have been told that it is not to be trusted.
+    pub(crate) is_bad_told: bool,
+    /// Best prices have been ahead of the book since then (monotonic).
+    pub(crate) behind_since: Option<Duration>,
+    /// When the last frame for it was received.
+    pub(crate) ts_recv: TsNanos,
+}
+
+/// Bars held back while bars before them are being fetched.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// They go out then at the latest (monotonic).
+    pub(crate) until: Duration,
+    pub(crate) closed: Vec<(Kline, TsNanos)>,
+    pub(crate) forming: Option<(Kline, TsNanos)>,
+}
+
+/// Bars of one level.
+#[derive(Debug)]
+pub(crate) struct KlineFeed {
+    pub(crate) gate: KlineGate,
+    pub(crate) last: Option<(Kline, TsNanos)>,
+    pub(crate) held: Option<Held>,
+    /// An overdue close is looked for again then (monotonic).
+    pub(crate) check_at: Duration,
+    pub(crate) topics: Topics,
+}
+
+impl KlineFeed {
+    fn new(level: Level) -> Self {
+        Self {
+            gate: KlineGate::new(level),
+            last: None,
+            held: None,
+            check_at: Duration::ZERO,
+            topics: Topics::default(),
+        }
+    }
+}
+
+/// Trades of one instrument.
+#[derive(Debug, Default)]
+pub(crate) struct TradeFeed {
+    pub(crate) last_id: Option<u64>,
+    pub(crate) last_ts: TsNanos,
+    /// All trades from here to `last_ts` have been handed to the recorder.
+    pub(crate) covered_from: Option<TsNanos>,
+    pub(crate) topics: Topics,
+}
+
+/// One instrument's feeds.
+#[derive(Debug)]
+pub(crate) struct InstrumentState {
+    pub(crate) instrument: Arc<Instrument>,
+    pub(crate) entity: Arc<Entity>,
+    pub(crate) book: Option<BookFeed>,
+    pub(crate) book_topics: Topics,
+    pub(crate) trades: TradeFeed,
+    pub(crate) klines: [Option<Box<KlineFeed>>; Level::ALL.len()],
+    pub(crate) ticker: Option<(Ticker, TsNanos)>,
+    pub(crate) ticker_topics: Topics,
+    pub(crate) funding: Option<(Funding, TsNanos)>,
+    pub(crate) funding_topics: Topics,
+    /// When each feed was last heard (monotonic); zero: never.
+    pub(crate) heard: [Duration; FEEDS],
+}
+
+impl InstrumentState {
+    pub(crate) fn new(instrument: Arc<Instrument>) -> Self {
+        Self {
+            entity: Entity::of(&instrument),
+            instrument,
+            book: None,
+            book_topics: Topics::default(),
+            trades: TradeFeed::default(),
+            klines: Default::default(),
+            ticker: None,
+            ticker_topics: Topics::default(),
+            funding: None,
+            funding_topics: Topics::default(),
+            heard: [Duration::ZERO; FEEDS],
+        }
+    }
+
+    pub(crate) fn kline_feed(&mut self, level: Level) -> &mut KlineFeed {
+        self.klines[level as usize].get_or_insert_with(|| Box::new(KlineFeed::new(level)))
+    }
+
+    pub(crate) fn topics(&mut self, kind: StreamKind) -> &mut Topics {
+        match kind {
+            StreamKind::OrderBook { .. } => &mut self.book_topics,
+            StreamKind::Trades => &mut self.trades.topics,
+            StreamKind::Klines(level) => &mut self.kline_feed(level).topics,
+            StreamKind::Ticker => &mut self.ticker_topics,
+            StreamKind::Funding => &mut self.funding_topics,
+        }
+    }
+
+    pub(crate) fn has_topics(&self) -> bool {
+        let has_bars = self.klines.iter().flatten().any(|k| !k.topics.is_empty());
+        has_bars
+            || !self.book_topics.is_empty()
+            || !self.trades.topics.is_empty()
+            || !self.ticker_topics.is_empty()
+            || !self.funding_topics.is_empty()
+    }
+}

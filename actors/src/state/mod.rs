@@ -1,0 +1,645 @@
+//! The data path of a shard: events of decoders change books and bars here, by direct calls on the
+//! shard's thread, and leave encoded on the lanes. No mailbox, no lock, no request.
+//!
+//! Everything that an actor may lose in a panic and must not be lost is kept here too: actors hold
+//! an `Rc` of it.
+
+pub mod effect;
+mod feeds;
+mod market;
+mod outlet;
+mod sweep;
+mod topics;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use bookwire_engine::book::sync::{BookState, DesyncReason, SnapshotOutcome, SyncedBook};
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::event::{BookSide, BookSnapshot};
+use bookwire_engine::exchange::{Feed, ProviderId};
+use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable};
+use bookwire_engine::kline::KlineGate;
+use bookwire_engine::time::TsNanos;
+use bookwire_engine::wire;
+use hdrhistogram::Histogram;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::recorder::RecorderPort;
+use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
+use crate::shard::messages::{BookObservation, BookView, StageLatency};
+use crate::status::ShardCounters;
+use crate::topic::{Slot, StreamKind, Topic, WorkerId};
+use effect::{Effect, Effects};
+use feeds::{BookFeed, InstrumentState, feed_index};
+use outlet::{Item, Outlet};
+use topics::Mark;
+
+pub use market::{FrameSink, ReadAt};
+
+/// A histogram of nanoseconds up to a minute, three digits.
+fn histogram() -> Histogram<u64> {
+    // The bounds are constants that the library accepts; the fallback is its widest form.
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| {
+        Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"))
+    })
+}
+
+/// All that a shard knows of its instruments.
+pub struct ShardState {
+    clock: Arc<dyn Clock>,
+    table: Arc<InstrumentTable>,
+    instruments: Vec<Option<Box<InstrumentState>>>,
+    slots: AHashMap<(WorkerId, Slot), Topic>,
+    out: Outlet,
+    recorder: Option<RecorderPort>,
+    is_losing_rows: bool,
+    effects: Effects,
+    exchange_lag: Histogram<u64>,
+    publish: Histogram<u64>,
+}
+
+impl ShardState {
+    /// A shard that knows nothing yet.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        counters: Arc<ShardCounters>,
+        recorder: Option<RecorderPort>,
+    ) -> Self {
+        Self {
+            clock,
+            table: Arc::default(),
+            instruments: Vec::new(),
+            slots: AHashMap::new(),
+            out: Outlet::new(counters),
+            recorder,
+            is_losing_rows: false,
+            effects: Effects::default(),
+            exchange_lag: histogram(),
+            publish: histogram(),
+        }
+    }
+
+    /// What the data path wants done.
+    #[must_use]
+    pub fn effects(&self) -> Effects {
+        self.effects.clone()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.out.counters
+    }
+
+    /// The instruments as the shard knows them.
+    #[must_use]
+    pub fn table(&self) -> &Arc<InstrumentTable> {
+        &self.table
+    }
+
+    /// Uses another table. An instrument whose steps changed loses its book and last values: their
+    /// numbers have another scale now.
+    pub fn set_table(&mut self, table: Arc<InstrumentTable>) {
+        for state in self.instruments.iter_mut().flatten() {
+            let Some(new) = table.get(state.instrument.id) else {
+                continue;
+            };
+            let scales = |row: &Instrument| (row.price_scale, row.qty_scale);
+            let is_rescaled = scales(new) != scales(&state.instrument);
+            state.instrument = new.clone();
+            if is_rescaled {
+                (state.ticker, state.funding) = (None, None);
+                state.klines = std::mem::take(&mut state.klines).map(|feed| {
+                    let mut feed = feed?;
+                    (feed.last, feed.held) = (None, None);
+                    Some(feed)
+                });
+            }
+            if is_rescaled && state.book.is_some() {
+                lose_book(state, DesyncReason::Requested, &mut self.out, &*self.clock);
+                self.effects.push(Effect::Snapshot(new.id));
+            }
+        }
+        self.table = table;
+    }
+
+    fn state(&mut self, id: InstrumentId) -> Result<&mut InstrumentState, CryptoError> {
+        let index = id.0 as usize;
+        if self.instruments.len() <= index {
+            self.instruments.resize_with(index + 1, || None);
+        }
+        let slot = &mut self.instruments[index];
+        if slot.is_none() {
+            let instrument = self.table.get(id).ok_or_else(|| {
+                CryptoError::new(CryptoCode::PairNotFound, "no instrument has this id")
+            })?;
+            *slot = Some(Box::new(InstrumentState::new(instrument.clone())));
+        }
+        slot.as_deref_mut()
+            .ok_or_else(|| CryptoError::new(CryptoCode::InternalError, "no instrument state"))
+    }
+
+    fn known(&self, id: InstrumentId) -> Option<&InstrumentState> {
+        self.instruments.get(id.0 as usize)?.as_deref()
+    }
+
+    fn known_mut(&mut self, id: InstrumentId) -> Option<&mut InstrumentState> {
+        self.instruments.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// Publications for a worker go to this lane from now on.
+    pub fn attach(&mut self, worker: WorkerId, lane: LaneTx) {
+        self.out.attach(worker, lane);
+    }
+
+    /// Ends all topics of a worker and returns the feeds that they were made from.
+    pub fn detach(&mut self, worker: WorkerId) -> Vec<(InstrumentId, Feed)> {
+        self.out.detach(worker);
+        let slots: Vec<Slot> = self
+            .slots
+            .keys()
+            .filter(|(owner, _)| *owner == worker)
+            .map(|(_, slot)| *slot)
+            .collect();
+        slots
+            .into_iter()
+            .filter_map(|slot| self.unsubscribe(worker, slot))
+            .collect()
+    }
+
+    /// Workers that are gone without saying so.
+    #[must_use]
+    pub fn abandoned(&self) -> Vec<WorkerId> {
+        self.out.abandoned()
+    }
+
+    /// Adds a subscription. True when it is new. The hub asks for the state when a session is ready
+    /// to take it, so nothing is sent here.
+    ///
+    /// # Errors
+    /// `CRYPTO_PAIR_NOT_FOUND` for an unknown instrument, `CRYPTO_INVALID_PARAMETER` when the slot
+    /// stands for another topic.
+    pub fn subscribe(
+        &mut self,
+        worker: WorkerId,
+        slot: Slot,
+        topic: Topic,
+    ) -> Result<bool, CryptoError> {
+        match self.slots.get(&(worker, slot)) {
+            Some(known) if *known == topic => return Ok(false),
+            Some(_) => {
+                return Err(CryptoError::invalid_parameter(
+                    "slot",
+                    &slot.0.to_string(),
+                    "a number that stands for no other topic",
+                ));
+            }
+            None => {}
+        }
+        let state = self.state(topic.instrument)?;
+        state.topics(topic.kind).add(topic, worker, slot);
+        self.slots.insert((worker, slot), topic);
+        // A topic that joins a live book starts from it.
+        if matches!(topic.kind, StreamKind::OrderBook { .. }) {
+            self.start_topic(topic);
+        }
+        Ok(true)
+    }
+
+    fn start_topic(&mut self, topic: Topic) {
+        let index = topic.instrument.0 as usize;
+        let Some(Some(state)) = self.instruments.get_mut(index) else {
+            return;
+        };
+        let Some((feed, mark)) = state
+            .book
+            .as_ref()
+            .and_then(|feed| Some((feed, mark(feed)?)))
+        else {
+            return;
+        };
+        if let (Some(book), Some(topic)) = (feed.synced.book(), state.book_topics.get(topic)) {
+            topic.advance(&mut self.out, &state.instrument, book, mark);
+        }
+    }
+
+    /// Ends a subscription and returns the feed that it was made from; `None` when there was none.
+    pub fn unsubscribe(&mut self, worker: WorkerId, slot: Slot) -> Option<(InstrumentId, Feed)> {
+        let topic = self.slots.remove(&(worker, slot))?;
+        if let Some(state) = self.known_mut(topic.instrument) {
+            state.topics(topic.kind).remove(topic, worker, slot);
+        }
+        Some((topic.instrument, topic.kind.feed()))
+    }
+
+    /// Puts a topic's last state on the worker's lane, where there is one.
+    ///
+    /// # Errors
+    /// `CRYPTO_NOT_FOUND` for an unknown slot.
+    pub fn refresh(&mut self, worker: WorkerId, slot: Slot) -> Result<(), CryptoError> {
+        let Some(topic) = self.slots.get(&(worker, slot)).copied() else {
+            return Err(CryptoError::new(
+                CryptoCode::NotFound,
+                "no topic has this slot",
+            ));
+        };
+        let index = topic.instrument.0 as usize;
+        let Some(Some(state)) = self.instruments.get_mut(index) else {
+            return Ok(());
+        };
+        let (out, instrument, numbers) = (&mut self.out, state.instrument.clone(), topic.numbers);
+        let key = (worker, slot);
+        let item = match topic.kind {
+            StreamKind::OrderBook { .. } => {
+                if let Some(topic) = state.book_topics.get(topic) {
+                    topic.refresh_book(out, &instrument, key);
+                }
+                return Ok(());
+            }
+            StreamKind::Trades => None,
+            StreamKind::Klines(level) => state.kline_feed(level).last.map(|(kline, ts_recv)| {
+                let body = out.encode(|b| wire::kline_data(b, &instrument, &kline, numbers));
+                Item::event(PubKind::LastState, ts_recv, body)
+            }),
+            StreamKind::Ticker => state.ticker.map(|(ticker, ts_recv)| {
+                let body =
+                    out.encode(|b| wire::ticker_data(b, &instrument, &ticker, ts_recv, numbers));
+                Item::event(PubKind::LastState, ts_recv, body)
+            }),
+            StreamKind::Funding => state.funding.map(|(funding, ts_recv)| {
+                let body = out.encode(|b| wire::funding_data(b, &funding, numbers));
+                Item::event(PubKind::LastState, ts_recv, body)
+            }),
+        };
+        if let Some(topic) = state.topics(topic.kind).get(topic) {
+            topic.refresh(&mut self.out, key, item.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Starts to keep an instrument's feeds: events of instruments that nobody asked for are left
+    /// out.
+    ///
+    /// # Errors
+    /// `CRYPTO_PAIR_NOT_FOUND` for an unknown instrument.
+    pub fn open_feed(&mut self, id: InstrumentId) -> Result<(), CryptoError> {
+        self.state(id).map(|_| ())
+    }
+
+    /// Starts to keep a book.
+    ///
+    /// # Errors
+    /// `CRYPTO_PAIR_NOT_FOUND` for an unknown instrument.
+    pub fn open_book(&mut self, id: InstrumentId) -> Result<(), CryptoError> {
+        let state = self.state(id)?;
+        if state.book.is_none() {
+            let spec = &state.instrument.spec;
+            let rule = spec.provider.exchange().continuity(spec.market);
+            state.book = Some(BookFeed {
+                synced: SyncedBook::new(rule),
+                changed: Rc::new(Notify::new()),
+                is_stream_live: false,
+                is_bad_told: false,
+                behind_since: None,
+                ts_recv: TsNanos::default(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Forgets a book that nobody wants any more.
+    pub fn close_book(&mut self, id: InstrumentId) {
+        if let Some(state) = self.known_mut(id) {
+            state.book = None;
+            for topic in &mut state.book_topics.0 {
+                topic.suspend();
+            }
+        }
+    }
+
+    /// Told each time the book becomes trusted; `None` when no book is kept.
+    #[must_use]
+    pub fn book_changed(&self, id: InstrumentId) -> Option<Rc<Notify>> {
+        Some(self.known(id)?.book.as_ref()?.changed.clone())
+    }
+
+    /// The top of a trusted book.
+    #[must_use]
+    pub fn book_view(&self, id: InstrumentId, depth: usize) -> Option<BookView> {
+        let state = self.known(id)?;
+        let feed = state.book.as_ref()?;
+        let book = feed.synced.book()?;
+        let mark = mark(feed)?;
+        let (mut bids, mut asks) = (Vec::new(), Vec::new());
+        book.top(BookSide::Bid, depth, &mut bids);
+        book.top(BookSide::Ask, depth, &mut asks);
+        Some(BookView {
+            instrument: state.instrument.clone(),
+            bids,
+            asks,
+            seq: mark.seq,
+            ts_event: mark.ts,
+            epoch: mark.epoch,
+        })
+    }
+
+    /// What a book is waiting for.
+    #[must_use]
+    pub fn book_need(&self, id: InstrumentId) -> BookNeed {
+        let Some(feed) = self.known(id).and_then(|state| state.book.as_ref()) else {
+            return BookNeed::Nothing;
+        };
+        match feed.synced.state() {
+            BookState::Synced => BookNeed::Nothing,
+            _ if !feed.is_stream_live => BookNeed::Nothing,
+            _ if feed.synced.buffered() == 0 => BookNeed::Deltas,
+            _ => BookNeed::Snapshot,
+        }
+    }
+
+    /// Takes a snapshot that was fetched. `None` when no book is kept.
+    pub fn on_snapshot(
+        &mut self,
+        id: InstrumentId,
+        snapshot: &BookSnapshot,
+    ) -> Option<SnapshotOutcome> {
+        let Self {
+            instruments,
+            out,
+            clock,
+            ..
+        } = self;
+        let state = instruments.get_mut(id.0 as usize)?.as_deref_mut()?;
+        let outcome = state.book.as_mut()?.synced.on_snapshot(snapshot);
+        if let SnapshotOutcome::Synced { .. } = outcome {
+            gain_book(state, out, &**clock);
+        }
+        Some(outcome)
+    }
+
+    /// Trusts a held snapshot of a quiet instrument: the stream was live before it was asked for.
+    pub fn accept_held(&mut self, id: InstrumentId) -> bool {
+        let Self {
+            instruments,
+            out,
+            clock,
+            ..
+        } = self;
+        let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
+            return false;
+        };
+        let is_accepted = state
+            .book
+            .as_mut()
+            .is_some_and(|feed| feed.is_stream_live && feed.synced.accept_held());
+        if is_accepted {
+            gain_book(state, out, &**clock);
+        }
+        is_accepted
+    }
+
+    /// Gives a book up; it is fetched anew when its stream is live. False when none is kept.
+    pub fn desync(&mut self, id: InstrumentId, reason: DesyncReason) -> bool {
+        let Self {
+            instruments,
+            out,
+            clock,
+            effects,
+            ..
+        } = self;
+        let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
+            return false;
+        };
+        if state.book.is_none() {
+            return false;
+        }
+        lose_book(state, reason, out, &**clock);
+        effects.push(Effect::Snapshot(id));
+        true
+    }
+
+    /// A stream is acknowledged: its data will come.
+    pub fn on_stream_up(&mut self, id: InstrumentId, feed: Feed, now: Duration) {
+        let effects = self.effects.clone();
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        let heard = &mut state.heard[feed_index(feed)];
+        *heard = now.max(*heard);
+        if let (Feed::Book, Some(book)) = (feed, &mut state.book) {
+            book.is_stream_live = true;
+            if book.synced.state() != BookState::Synced {
+                effects.push(Effect::Snapshot(id));
+            }
+        }
+    }
+
+    /// A stream's connection is lost: data may be missing from here on.
+    pub fn on_stream_down(&mut self, id: InstrumentId, feed: Feed) {
+        let Self {
+            instruments,
+            out,
+            clock,
+            ..
+        } = self;
+        let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
+            return;
+        };
+        match feed {
+            Feed::Book => {
+                if let Some(book) = &mut state.book {
+                    book.is_stream_live = false;
+                    lose_book(state, DesyncReason::Disconnected, out, &**clock);
+                }
+            }
+            Feed::Trades => state.trades.covered_from = None,
+            Feed::Klines(_) | Feed::Ticker | Feed::Funding => {}
+        }
+    }
+
+    /// A stream has been ended because nobody wanted it any more: when it comes back, what was missed
+    /// meanwhile was not asked for.
+    pub fn forget(&mut self, id: InstrumentId, feed: Feed) {
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        match feed {
+            Feed::Book => self.close_book(id),
+            Feed::Trades => {
+                state.trades.last_id = None;
+                state.trades.covered_from = None;
+            }
+            Feed::Klines(level) => {
+                let feed = state.kline_feed(level);
+                (feed.last, feed.held) = (None, None);
+                feed.gate = KlineGate::new(level);
+            }
+            Feed::Ticker => state.ticker = None,
+            Feed::Funding => state.funding = None,
+        }
+    }
+
+    /// When a feed was last heard (monotonic); zero: never.
+    #[must_use]
+    pub fn heard(&self, id: InstrumentId, feed: Feed) -> Duration {
+        self.known(id)
+            .map_or(Duration::ZERO, |state| state.heard[feed_index(feed)])
+    }
+
+    /// Tells all workers.
+    pub fn announce(
+        &mut self,
+        provider: ProviderId,
+        instrument: Option<InstrumentId>,
+        state: StatusState,
+        reason: impl Into<String>,
+    ) {
+        let event = StatusEvent {
+            provider,
+            instrument,
+            state,
+            reason: reason.into(),
+            ts: self.clock.now(),
+        };
+        self.out.status(&Arc::new(event));
+    }
+
+    /// All books.
+    #[must_use]
+    pub fn books(&self) -> Vec<BookObservation> {
+        let all = self.instruments.iter().flatten();
+        all.filter_map(|state| {
+            let feed = state.book.as_ref()?;
+            Some(BookObservation {
+                instrument: state.instrument.id,
+                state: feed.synced.state(),
+                epoch: feed.synced.epoch(),
+                seq: feed.synced.seq(),
+            })
+        })
+        .collect()
+    }
+
+    /// Subscriptions of all workers.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Latencies since the start.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<StageLatency> {
+        vec![
+            StageLatency {
+                stage: "exchange_lag",
+                histogram: self.exchange_lag.clone(),
+            },
+            StageLatency {
+                stage: "publish",
+                histogram: self.publish.clone(),
+            },
+        ]
+    }
+}
+
+/// What a book is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BookNeed {
+    /// It is trusted, or not kept, or its stream is down: nothing to be done.
+    Nothing,
+    /// Its stream is live but has sent nothing yet.
+    Deltas,
+    /// Deltas are kept: a snapshot joins them.
+    Snapshot,
+}
+
+/// Where a trusted book stands.
+fn mark(feed: &BookFeed) -> Option<Mark> {
+    feed.synced.book()?;
+    let ts = feed.synced.ts_event();
+    Some(Mark {
+        epoch: feed.synced.epoch(),
+        seq: feed.synced.seq(),
+        // A snapshot of an exchange that sends no time with it (Binance spot).
+        ts: if ts.0 == 0 { feed.ts_recv } else { ts },
+        ts_recv: feed.ts_recv,
+    })
+}
+
+/// The book has just become trusted: everybody gets its image and the good news.
+fn gain_book(state: &mut InstrumentState, out: &mut Outlet, clock: &dyn Clock) {
+    out.counters.book_snapshots.add(1);
+    let Some(feed) = &mut state.book else { return };
+    if feed.ts_recv.0 == 0 {
+        feed.ts_recv = clock.now();
+    }
+    feed.behind_since = None;
+    feed.is_bad_told = false;
+    feed.changed.notify_waiters();
+    let spec = &state.instrument.spec;
+    out.status(&Arc::new(StatusEvent {
+        provider: spec.provider,
+        instrument: Some(state.instrument.id),
+        state: StatusState::Connected,
+        reason: "synced".to_owned(),
+        ts: clock.now(),
+    }));
+    if let (Some(book), Some(mark)) = (feed.synced.book(), mark(feed)) {
+        for topic in &mut state.book_topics.0 {
+            topic.restart(out, &state.instrument, book, mark);
+        }
+    }
+}
+
+/// Gives the book up and says so. Does nothing to a book that is not there.
+fn lose_book(
+    state: &mut InstrumentState,
+    reason: DesyncReason,
+    out: &mut Outlet,
+    clock: &dyn Clock,
+) {
+    let Some(feed) = &mut state.book else { return };
+    let was_synced = feed.synced.state() == BookState::Synced;
+    feed.synced.desync(reason);
+    tell_loss(state, reason, was_synced, out, clock);
+}
+
+/// Says that a book is being repaired, once for each time it is lost.
+fn tell_loss(
+    state: &mut InstrumentState,
+    reason: DesyncReason,
+    was_synced: bool,
+    out: &mut Outlet,
+    clock: &dyn Clock,
+) {
+    let Some(feed) = &mut state.book else { return };
+    if was_synced {
+        out.counters.book_desyncs.add(1);
+        for topic in &mut state.book_topics.0 {
+            topic.suspend();
+        }
+        let symbol = &state.instrument.code;
+        tracing::warn!(symbol, market = %state.instrument.spec.market, ?reason, "book lost");
+    }
+    if was_synced || !feed.is_bad_told {
+        feed.is_bad_told = true;
+        out.status(&Arc::new(StatusEvent {
+            provider: state.instrument.spec.provider,
+            instrument: Some(state.instrument.id),
+            state: match reason {
+                DesyncReason::Stale => StatusState::Stale,
+                _ => StatusState::Resyncing,
+            },
+            reason: reason.as_str().to_owned(),
+            ts: clock.now(),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! The way out of a shard: lanes to the workers, encoding once, and what happens when a lane is
+//! full.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bookwire_engine::time::TsNanos;
+use bytes::Bytes;
+
+use crate::ring::{LaneMsg, LaneTx, PubKind, Publication, StatusEvent};
+use crate::status::ShardCounters;
+use crate::topic::{Slot, WorkerId};
+
+/// Status events that wait for room on a lane; older ones give way.
+const NOTES_MAX: usize = 1024;
+
+#[derive(Debug)]
+struct Lane {
+    tx: LaneTx,
+    notes: VecDeque<Arc<StatusEvent>>,
+}
+
+impl Lane {
+    /// Puts waiting status events on the lane. True when none is left.
+    fn drain_notes(&mut self) -> bool {
+        while let Some(event) = self.notes.pop_front() {
+            if self.tx.push(LaneMsg::Status(event.clone())).is_err() {
+                self.notes.push_front(event);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// One worker's subscription of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sub {
+    pub(crate) worker: WorkerId,
+    pub(crate) slot: Slot,
+    /// Publications lost since the last one that fitted.
+    pub(crate) lost: u64,
+}
+
+/// A publication but for the slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) kind: PubKind,
+    pub(crate) epoch: u32,
+    pub(crate) seq: u64,
+    pub(crate) prev_seq: u64,
+    pub(crate) ts_recv: TsNanos,
+    pub(crate) body: Bytes,
+}
+
+impl Item {
+    /// A publication of a stream without a book.
+    pub(crate) fn event(kind: PubKind, ts_recv: TsNanos, body: Bytes) -> Self {
+        Self {
+            kind,
+            epoch: 0,
+            seq: 0,
+            prev_seq: 0,
+            ts_recv,
+            body,
+        }
+    }
+
+    fn for_slot(&self, slot: Slot) -> LaneMsg {
+        LaneMsg::Data(Publication {
+            slot,
+            kind: self.kind,
+            epoch: self.epoch,
+            seq: self.seq,
+            prev_seq: self.prev_seq,
+            ts_recv: self.ts_recv,
+            body: self.body.clone(),
+        })
+    }
+}
+
+/// Lanes of all workers, and the buffer in which bodies are encoded.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    lanes: Vec<Option<Lane>>,
+    scratch: Vec<u8>,
+    pub(crate) counters: Arc<ShardCounters>,
+    /// A subscription has lost something that its worker has not been told yet.
+    pub(crate) has_losses: bool,
+}
+
+impl Outlet {
+    pub(crate) fn new(counters: Arc<ShardCounters>) -> Self {
+        Self {
+            lanes: Vec::new(),
+            scratch: Vec::with_capacity(16 * 1024),
+            counters,
+            has_losses: false,
+        }
+    }
+
+    pub(crate) fn attach(&mut self, worker: WorkerId, tx: LaneTx) {
+        let index = usize::from(worker.0);
+        if self.lanes.len() <= index {
+            self.lanes.resize_with(index + 1, || None);
+        }
+        self.lanes[index] = Some(Lane {
+            tx,
+            notes: VecDeque::new(),
+        });
+    }
+
+    pub(crate) fn detach(&mut self, worker: WorkerId) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(worker.0)) {
+            *lane = None;
+        }
+    }
+
+    /// Workers whose end of the lane is gone.
+    pub(crate) fn abandoned(&self) -> Vec<WorkerId> {
+        let gone = |lane: &Option<Lane>| lane.as_ref().is_some_and(|lane| lane.tx.is_closed());
+        let numbered = (0u16..).zip(&self.lanes);
+        numbered
+            .filter(|(_, lane)| gone(lane))
+            .map(|(number, _)| WorkerId(number))
+            .collect()
+    }
+
+    /// Encodes a body: the one allocation of a publication.
+    pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// Puts a publication on one subscription's lane. When it does not fit it is counted; the
+    /// worker is told as soon as there is room, by [`Outlet::tell_loss`].
+    pub(crate) fn push(&mut self, sub: &mut Sub, item: &Item) {
+        let Some(Some(lane)) = self.lanes.get_mut(usize::from(sub.worker.0)) else {
+            return;
+        };
+        let fits = sub.lost == 0
+            && (lane.notes.is_empty() || lane.drain_notes())
+            && lane.tx.push(item.for_slot(sub.slot)).is_ok();
+        if fits {
+            self.counters.published.add(1);
+        } else {
+            sub.lost += 1;
+            self.has_losses = true;
+            self.counters.publications_lost.add(1);
+        }
+    }
+
+    /// Tells a worker what its subscription lost. True when that fitted and the subscription goes
+    /// on.
+    pub(crate) fn tell_loss(&mut self, sub: &mut Sub) -> bool {
+        let Some(Some(lane)) = self.lanes.get_mut(usize::from(sub.worker.0)) else {
+            sub.lost = 0;
+            return true;
+        };
+        // Room for the notice and for what follows it.
+        if lane.tx.free() < 2 {
+            return false;
+        }
+        let notice = LaneMsg::Lost {
+            slot: sub.slot,
+            count: sub.lost,
+        };
+        let is_told = lane.tx.push(notice).is_ok();
+        if is_told {
+            sub.lost = 0;
+        }
+        is_told
+    }
+
+    /// Tells all workers, in order with the data.
+    pub(crate) fn status(&mut self, event: &Arc<StatusEvent>) {
+        for lane in self.lanes.iter_mut().flatten() {
+            if lane.notes.len() == NOTES_MAX {
+                lane.notes.pop_front();
+            }
+            lane.notes.push_back(event.clone());
+            lane.drain_notes();
+        }
+    }
+
+    /// Tries again what did not fit.
+    pub(crate) fn retry_notes(&mut self) {
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.drain_notes();
+        }
+    }
+}
