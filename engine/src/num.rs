@@ -120,11 +120,11 @@ pub fn write_fixed(out: &mut Vec<u8>, mantissa: i64, scale: u8) {
     }
     let mut scale = usize::from(scale);
     // Scales are wider than most numbers: take zeros off in fours first.
-    while scale >= 4 && magnitude % 10_000 == 0 {
+    while scale >= 4 && magnitude.is_multiple_of(10_000) {
         magnitude /= 10_000;
         scale -= 4;
     }
-    while scale > 0 && magnitude % 10 == 0 {
+    while scale > 0 && magnitude.is_multiple_of(10) {
         magnitude /= 10;
         scale -= 1;
     }

@@ -222,6 +222,9 @@ pub struct PageRequest {
     pub limit: u32,
 }
 
+/// Instruments that were read, and how many rows were left out for which reason.
+pub type ParsedInstruments = (Vec<InstrumentSpec>, Vec<(String, usize)>);
+
 /// A settled funding payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FundingRow {
@@ -279,7 +282,7 @@ pub trait Exchange: Sync {
         &self,
         market: Market,
         bodies: &[Vec<u8>],
-    ) -> Result<(Vec<InstrumentSpec>, Vec<(String, usize)>), DecodeError>;
+    ) -> Result<ParsedInstruments, DecodeError>;
     /// Request for a book snapshot of at least `depth` levels a side where the exchange has them.
     fn snapshot_request(&self, instrument: &Instrument, depth: usize) -> RestRequest;
     /// The snapshot out of the answer.

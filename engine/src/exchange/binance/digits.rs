@@ -175,12 +175,12 @@ pub(super) fn integer_prefix(tail: &[u8]) -> Option<(u64, usize)> {
     loop {
         let digits = word(tail.get(taken..)?) ^ ZEROS;
         let len = digit_count(digits);
-        if len > 0 {
-            value = value * POW10[len] as u64 + eight_digits(digits << (64 - 8 * len));
-        }
         taken += len;
         if taken > 18 {
             return None;
+        }
+        if len > 0 {
+            value = value * POW10[len] as u64 + eight_digits(digits << (64 - 8 * len));
         }
         if len < 8 {
             break;
@@ -294,7 +294,15 @@ mod tests {
             row("999999999999999999"),
             Some((999_999_999_999_999_999, 18))
         );
-        for text in ["", "-1", "01", "00", "x", "1234567890123456789"] {
+        for text in [
+            "",
+            "-1",
+            "01",
+            "00",
+            "x",
+            "1234567890123456789",
+            "999999999999999999999999",
+        ] {
             assert_eq!(row(text), None, "{text}");
         }
     }

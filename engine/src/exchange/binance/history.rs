@@ -16,8 +16,8 @@ use crate::num::{Price, Qty, parse_fixed};
 use crate::time::{Level, TsNanos};
 
 use super::digits::{fixed, fixed_wide};
+use super::fields::stamp;
 use super::instruments::read;
-use super::message::stamp;
 use super::scan::{self, Levels};
 use super::symbols::Symbol;
 use super::tape::{self, TapeBuffers};

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::exchange::{DecodeError, ProviderId};
+use crate::exchange::{DecodeError, ParsedInstruments, ProviderId};
 use crate::instrument::{InstrumentSpec, Market};
 use crate::num::from_decimal;
 use crate::time::TsNanos;
@@ -94,10 +94,7 @@ fn decimal<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Decimal>, D::Er
 
 /// Instruments out of `exchangeInfo` and, for perpetuals, `fundingInfo`; and how many rows were left
 /// out for which reason.
-pub(super) fn parse(
-    market: Market,
-    bodies: &[Vec<u8>],
-) -> Result<(Vec<InstrumentSpec>, Vec<(String, usize)>), DecodeError> {
+pub(super) fn parse(market: Market, bodies: &[Vec<u8>]) -> Result<ParsedInstruments, DecodeError> {
     let body = bodies
         .first()
         .ok_or(DecodeError::Field { field: "symbols" })?;

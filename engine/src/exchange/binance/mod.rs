@@ -6,6 +6,7 @@
 
 mod digits;
 mod errors;
+mod fields;
 mod history;
 mod instruments;
 mod message;
@@ -21,12 +22,12 @@ mod tests;
 use std::sync::Arc;
 
 use crate::event::{BookSnapshot, Kline, Trade};
-use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
+use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
 use super::{
     ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow, NativeStream,
-    PageRequest, Recorded, RestBudget, RestFailure, RestRequest, Route,
+    PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route,
 };
 
 pub use history::is_depth_snapshot;
@@ -166,7 +167,7 @@ impl Exchange for Binance {
         &self,
         market: Market,
         bodies: &[Vec<u8>],
-    ) -> Result<(Vec<InstrumentSpec>, Vec<(String, usize)>), DecodeError> {
+    ) -> Result<ParsedInstruments, DecodeError> {
         instruments::parse(market, bodies)
     }
 

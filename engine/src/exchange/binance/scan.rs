@@ -9,7 +9,7 @@ use crate::event::BookLevel;
 use crate::num::{Price, Qty};
 
 use super::digits::{Scale, fixed_prefix, integer_prefix, string_stop, word};
-use super::message::{Fields, Key, Text, Value};
+use super::fields::{Fields, Key, Text, Value};
 use super::symbols::{Symbol, Symbols};
 
 /// Levels of a book message, in buffers that are used again.

@@ -138,6 +138,9 @@ impl StreamDecoder {
 
 impl Decoder for StreamDecoder {
     fn decode(&mut self, frame: &mut [u8], sink: &mut dyn EventSink) -> Result<(), DecodeError> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(DecodeError::TooLarge { bytes: frame.len() });
+        }
         if self.compact(frame, sink).is_some() {
             return Ok(());
         }

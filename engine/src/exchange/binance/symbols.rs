@@ -6,7 +6,7 @@ use crate::exchange::ProviderId;
 use crate::instrument::{InstrumentId, InstrumentTable, Market};
 
 use super::digits::word;
-use super::message::Text;
+use super::fields::Text;
 
 /// What a decoder needs of an instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use crate::exchange::DecodeError;
 use crate::num::{Price, Qty};
 
 use super::digits::{Scale, fixed, fixed_prefix};
-use super::message::{self, Fields, Key, Kind, Text, Value, Verdict};
+use super::fields::{Fields, Key, Text, Value};
+use super::message::{self, Kind, Verdict};
 use super::scan::Levels;
 use super::symbols::{Symbol, Symbols};
 
