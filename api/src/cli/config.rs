@@ -100,6 +100,16 @@ pub fn hosts(config: &Config, provider: ProviderId) -> BTreeMap<String, String> 
         .unwrap_or_default()
 }
 
+/// Points the configuration at the hosts of a file that `bookwire sim --endpoints` wrote.
+pub fn use_endpoints_file(config: &mut Config, path: &Path) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("can't read {name}: {error}")))?;
+    let endpoints = serde_json::from_str(&text)
+        .map_err(|error| Failure::Usage(format!("{name} is not JSON: {error}")))?;
+    use_endpoints(config, &name, &endpoints)
+}
+
 /// Points the configuration at the hosts of an endpoints object.
 pub fn use_endpoints(
     config: &mut Config,

@@ -12,7 +12,7 @@ pub fn start(format: LogFormat, level: &str) {
     let filter = std::env::var("BOOKWIRE_LOG")
         .ok()
         .and_then(|text| EnvFilter::try_new(text).ok())
-        .or_else(|| EnvFilter::try_new(level).ok())
+        .or_else(|| EnvFilter::try_new(format!("{level},actix_server=warn")).ok())
         .unwrap_or_else(|| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,12 +1,15 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 mod config;
+mod demo;
 mod input;
 mod log;
 mod record;
 mod replay;
+mod screen;
 mod serve;
 mod signal;
+mod sim;
 mod watch;
 
 use std::ffi::OsString;
@@ -64,8 +67,12 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Simulated exchanges, engine and interfaces in one process: no network, no keys needed
+    Demo(demo::DemoArgs),
     /// The engine against the real exchanges, or what the configuration names
     Serve(serve::ServeArgs),
+    /// Only the exchange simulators, with their native REST and WebSocket protocols
+    Sim(sim::SimArgs),
     /// Recorded raw messages through decoder, book and bars at full speed, and a report
     Replay(replay::ReplayArgs),
     /// Writes raw messages of live connections to files that `replay` and `sim` read
@@ -136,6 +143,8 @@ where
 fn execute(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
+        Command::Demo(args) => demo::run(&global, &args),
+        Command::Sim(args) => sim::run(&global, &args),
         Command::Config(command) => config::run(&global, &command),
         Command::Replay(args) => replay::run(&args),
         Command::Serve(args) => serve::run(&global, &args),

@@ -25,12 +25,7 @@ pub struct ServeArgs {
 pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
     let mut config = config::load(global, args.config.as_deref())?;
     if let Some(path) = &args.endpoints {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::Usage(format!("can't read {name}: {error}")))?;
-        let endpoints = serde_json::from_str(&text)
-            .map_err(|error| Failure::Usage(format!("{name} is not JSON: {error}")))?;
-        config::use_endpoints(&mut config, &name, &endpoints)?;
+        config::use_endpoints_file(&mut config, path)?;
     }
     config::start_logging(&config);
     super::install_tls();

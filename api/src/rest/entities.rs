@@ -23,7 +23,7 @@ pub fn assets(
     params: &Params,
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
-    let filter = Filter::read(params, table)?;
+    let filter = Filter::read(params, table, None)?;
     let columns = shape.columns::<AssetRow<'_>>()?;
     let codes: Vec<String> = params
         .list("codes")?
@@ -81,7 +81,7 @@ pub fn instruments(
     params: &Params,
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
-    let filter = Filter::read(params, table)?;
+    let filter = Filter::read(params, table, Some(market))?;
     let named = named_instruments(table, market, params, &filter)?;
     let mut rows: Vec<Arc<Instrument>> = table
         .iter()
@@ -164,7 +164,11 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(params: &Params, table: &InstrumentTable) -> Result<Self, CryptoError> {
+    fn read(
+        params: &Params,
+        table: &InstrumentTable,
+        market: Option<Market>,
+    ) -> Result<Self, CryptoError> {
         let symbols = |name| -> Result<Vec<String>, CryptoError> {
             Ok(params
                 .list(name)?
@@ -173,7 +177,7 @@ impl Filter {
                 .collect())
         };
         let provider = params.provider()?;
-        require_loaded(table, provider)?;
+        require_loaded(table, provider, market)?;
         Ok(Self {
             provider,
             exchange: exchange(params, table)?,
@@ -251,10 +255,12 @@ pub fn exchange(params: &Params, table: &InstrumentTable) -> Result<Option<Strin
 pub fn require_loaded(
     table: &InstrumentTable,
     provider: Option<ProviderId>,
+    market: Option<Market>,
 ) -> Result<(), CryptoError> {
-    let is_loaded = table
-        .iter()
-        .any(|row| provider.is_none_or(|provider| provider == row.spec.provider));
+    let is_loaded = table.iter().any(|row| {
+        provider.is_none_or(|provider| provider == row.spec.provider)
+            && market.is_none_or(|market| market == row.spec.market)
+    });
     if is_loaded {
         return Ok(());
     }

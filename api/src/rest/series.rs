@@ -82,7 +82,7 @@ impl SeriesRequest {
         let hours = params.integer("funding_interval_hours", 1..=24)?;
         let side = params.choice("side", &sides)?;
         let min_volume = params.decimal("min_volume")?;
-        entities::require_loaded(table, Some(provider))?;
+        entities::require_loaded(table, Some(provider), market_of(schema))?;
         let (instruments, is_named, warnings) = resolve(schema, table, provider, params)?;
         Ok(Self {
             provider,
@@ -101,6 +101,15 @@ impl SeriesRequest {
     }
 }
 
+/// The only market whose instruments have such rows.
+const fn market_of(schema: Schema) -> Option<Market> {
+    match schema {
+        Schema::Klines(market, _) => Some(market),
+        Schema::Funding => Some(Market::Perp),
+        _ => None,
+    }
+}
+
 /// The instruments that a request means, whether it names them, and what to warn of.
 type Resolved = (Vec<Arc<Instrument>>, bool, Vec<String>);
 
@@ -110,11 +119,7 @@ fn resolve(
     provider: ProviderId,
     params: &Params,
 ) -> Result<Resolved, CryptoError> {
-    let market = match schema {
-        Schema::Klines(market, _) => Some(market),
-        Schema::Funding => Some(Market::Perp),
-        _ => None,
-    };
+    let market = market_of(schema);
     let exchange = entities::exchange(params, table)?;
     let scope = Scope {
         provider: Some(provider),

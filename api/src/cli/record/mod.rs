@@ -64,6 +64,9 @@ pub struct RecordArgs {
     /// Configuration file, for other addresses of the exchange's hosts
     #[arg(long, env = "BOOKWIRE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// File written by `bookwire sim --endpoints`: records those simulators instead
+    #[arg(long, env = "BOOKWIRE_ENDPOINTS", value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
 }
 
 /// What shall be recorded, checked.
@@ -144,7 +147,10 @@ fn duration(text: &str) -> Option<Duration> {
 /// Runs the command.
 pub fn run(global: &GlobalArgs, args: &RecordArgs) -> Result<(), Failure> {
     let plan = Plan::of(args)?;
-    let config = super::config::load(global, args.config.as_deref())?;
+    let mut config = super::config::load(global, args.config.as_deref())?;
+    if let Some(path) = &args.endpoints {
+        super::config::use_endpoints_file(&mut config, path)?;
+    }
     super::config::start_logging(&config);
     super::install_tls();
     std::fs::create_dir_all(&args.out)

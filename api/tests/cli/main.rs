@@ -6,6 +6,8 @@
     reason = "a test's helpers may fail it"
 )]
 
+mod demo;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
