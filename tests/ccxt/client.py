@@ -1,0 +1,101 @@
+"""ccxt and ccxt.pro as clients of the exchange simulators.
+
+Reads one JSON object per line on standard input, `{"call": name, ...}`, and answers each with one
+JSON line. ccxt works against the real exchanges, so what works here is the exchange's protocol.
+"""
+
+import asyncio
+import json
+import os
+import re
+import sys
+
+# ccxt prints some notices to standard output; only answers may go there.
+answers = os.fdopen(os.dup(1), "wb", 0)
+os.dup2(2, 1)
+
+import ccxt.pro  # noqa: E402
+
+
+def repoint(node, http_base, ws_base):
+    if isinstance(node, dict):
+        return {key: repoint(value, http_base, ws_base) for key, value in node.items()}
+    match = re.match(r"^(https?|wss?)://[^/]+(.*)$", node) if isinstance(node, str) else None
+    if match is None:
+        return node
+    base = http_base if match.group(1).startswith("http") else ws_base
+    return base + match.group(2)
+
+
+def make(exchange_id, hosts):
+    """binance: everything spot; binanceusdm: everything USD-margined."""
+    exchange = getattr(ccxt.pro, exchange_id)(
+        {"number": str, "enableRateLimit": False, "options": {"tradesLimit": 100000}}
+    )
+    spot, perp = hosts["api.binance.com"], hosts["fapi.binance.com"]
+    api = {}
+    for key, value in exchange.urls["api"].items():
+        http = perp if key.startswith("fapi") else spot
+        if key == "ws":
+            api[key] = {
+                name: repoint(
+                    url,
+                    perp,
+                    hosts["fstream.binance.com"]
+                    if name in ("linear", "future", "inverse")
+                    else hosts["stream.binance.com:9443"],
+                )
+                for name, url in value.items()
+                if isinstance(url, str)
+            }
+        else:
+            api[key] = repoint(value, http, spot)
+    exchange.urls["api"] = api
+    exchange.has["fetchCurrencies"] = False
+    exchange.options["fetchMarkets"] = {
+        "types": ["spot"] if exchange_id == "binance" else ["linear"]
+    }
+    exchange.options["fetchMargins"] = False
+    return exchange
+
+
+async def serve():
+    exchanges = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request["call"] == "open":
+                exchange = make(request["exchange"], request["hosts"])
+                exchanges[request["exchange"]] = exchange
+                value = len(await exchange.load_markets())
+            elif request["call"] == "close":
+                for exchange in exchanges.values():
+                    await exchange.close()
+                exchanges.clear()
+                value = True
+            elif request["call"] == "collect":
+                value = await collect(exchanges[request["exchange"]], request)
+            else:
+                method = getattr(exchanges[request["exchange"]], request["call"])
+                value = await asyncio.wait_for(method(*request.get("args", [])), 20)
+            answer = {"value": value}
+        except Exception as error:  # the test decides what an error means
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer, default=str).encode() + b"\n")
+
+
+async def collect(exchange, request):
+    """Calls a watch method repeatedly for some seconds; returns each answer's copy."""
+    method = getattr(exchange, request["method"])
+    found = []
+    end = asyncio.get_running_loop().time() + request["seconds"]
+    while (left := end - asyncio.get_running_loop().time()) > 0:
+        try:
+            got = await asyncio.wait_for(method(*request["args"]), left)
+        except asyncio.TimeoutError:
+            break
+        found.append(json.loads(json.dumps(got, default=str)))
+    return found
+
+
+asyncio.run(serve())
