@@ -17,40 +17,22 @@ os.dup2(2, 1)
 import ccxt.pro  # noqa: E402
 
 
-def repoint(node, http_base, ws_base):
+def repoint(node, hosts):
+    """Replaces scheme and host of every URL whose host has a local address; keeps the path."""
     if isinstance(node, dict):
-        return {key: repoint(value, http_base, ws_base) for key, value in node.items()}
-    match = re.match(r"^(https?|wss?)://[^/]+(.*)$", node) if isinstance(node, str) else None
-    if match is None:
+        return {key: repoint(value, hosts) for key, value in node.items()}
+    match = re.match(r"^(?:https?|wss?)://([^/]+)(.*)$", node) if isinstance(node, str) else None
+    if match is None or match.group(1) not in hosts:
         return node
-    base = http_base if match.group(1).startswith("http") else ws_base
-    return base + match.group(2)
+    return hosts[match.group(1)] + match.group(2)
 
 
 def make(exchange_id, hosts):
-    """binance: everything spot; binanceusdm: everything USD-margined."""
     exchange = getattr(ccxt.pro, exchange_id)(
         {"number": str, "enableRateLimit": False, "options": {"tradesLimit": 100000}}
     )
-    spot, perp = hosts["api.binance.com"], hosts["fapi.binance.com"]
-    api = {}
-    for key, value in exchange.urls["api"].items():
-        http = perp if key.startswith("fapi") else spot
-        if key == "ws":
-            api[key] = {
-                name: repoint(
-                    url,
-                    perp,
-                    hosts["fstream.binance.com"]
-                    if name in ("linear", "future", "inverse")
-                    else hosts["stream.binance.com:9443"],
-                )
-                for name, url in value.items()
-                if isinstance(url, str)
-            }
-        else:
-            api[key] = repoint(value, http, spot)
-    exchange.urls["api"] = api
+    exchange.urls["api"] = repoint(exchange.urls["api"], hosts)
+    # Without keys ccxt asks for nothing more than the markets themselves.
     exchange.has["fetchCurrencies"] = False
     exchange.options["fetchMarkets"] = {
         "types": ["spot"] if exchange_id == "binance" else ["linear"]
