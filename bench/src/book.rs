@@ -43,7 +43,10 @@ impl EventSink for Collect {
         if let Event::Book(delta) = event
             && delta.last_seq > self.after
         {
-            self.deltas.push(Delta { bids: delta.bids.to_vec(), asks: delta.asks.to_vec() });
+            self.deltas.push(Delta {
+                bids: delta.bids.to_vec(),
+                asks: delta.asks.to_vec(),
+            });
         }
     }
 
@@ -55,16 +58,34 @@ impl EventSink for Collect {
 /// Decodes a recording's book data.
 pub fn decode(capture: &Capture) -> Result<Decoded> {
     let table = table(capture);
-    let instrument = table.iter().next().ok_or_else(|| anyhow!("no instrument"))?;
+    let instrument = table
+        .iter()
+        .next()
+        .ok_or_else(|| anyhow!("no instrument"))?;
     let snapshot = ProviderId::BINANCE
         .exchange()
         .parse_snapshot(instrument, &mut capture.snapshot.clone())
         .map_err(|error| anyhow!("{error}"))?;
-    let mut collect = Collect { after: snapshot.seq, deltas: Vec::new() };
-    decode_all(&mut *decoder(capture), &mut Vec::new(), &capture.depth, &mut collect)?;
-    let levels = collect.deltas.iter().map(|delta| delta.bids.len() + delta.asks.len()).sum();
+    let mut collect = Collect {
+        after: snapshot.seq,
+        deltas: Vec::new(),
+    };
+    decode_all(
+        &mut *decoder(capture),
+        &mut Vec::new(),
+        &capture.depth,
+        &mut collect,
+    )?;
+    let levels = collect
+        .deltas
+        .iter()
+        .map(|delta| delta.bids.len() + delta.asks.len())
+        .sum();
     Ok(Decoded {
-        snapshot: Delta { bids: snapshot.bids, asks: snapshot.asks },
+        snapshot: Delta {
+            bids: snapshot.bids,
+            asks: snapshot.asks,
+        },
         deltas: collect.deltas,
         levels,
         scales: capture.scales,
@@ -86,7 +107,12 @@ fn btree(data: &Decoded) -> u64 {
                 }
             }
         }
-        for (_, qty) in sides[0].iter().rev().take(20).chain(sides[1].iter().take(20)) {
+        for (_, qty) in sides[0]
+            .iter()
+            .rev()
+            .take(20)
+            .chain(sides[1].iter().take(20))
+        {
             sum = sum.wrapping_add(qty.0 as u64);
         }
     }
@@ -124,7 +150,11 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
         let data = decode(capture)?;
         let mut top = Vec::with_capacity(40);
         // Exact books must agree on everything they were asked.
-        anyhow::ensure!(ours(&data, &mut top) == btree(&data), "{}: books differ", capture.name);
+        anyhow::ensure!(
+            ours(&data, &mut top) == btree(&data),
+            "{}: books differ",
+            capture.name
+        );
         let mut contenders: Vec<Contender<'_>> = vec![
             ("bookwire".to_owned(), Box::new(|| ours(&data, &mut top))),
             ("std BTreeMap, exact".to_owned(), Box::new(|| btree(&data))),

@@ -29,9 +29,24 @@ pub struct Capture {
 }
 
 const FILES: [(&str, Market, &str, (u8, u8)); 3] = [
-    ("binance_spot_mixed_btcusdt_20240808", Market::Spot, "BTCUSDT", (2, 5)),
-    ("binance_usdm_mixed_btcusdt_20240808", Market::Perp, "BTCUSDT", (1, 3)),
-    ("binance_usdm_mixed_ethusdt_20240718", Market::Perp, "ETHUSDT", (2, 3)),
+    (
+        "binance_spot_mixed_btcusdt_20240808",
+        Market::Spot,
+        "BTCUSDT",
+        (2, 5),
+    ),
+    (
+        "binance_usdm_mixed_btcusdt_20240808",
+        Market::Perp,
+        "BTCUSDT",
+        (1, 3),
+    ),
+    (
+        "binance_usdm_mixed_ethusdt_20240718",
+        Market::Perp,
+        "ETHUSDT",
+        (2, 3),
+    ),
 ];
 
 /// The folder of recorded messages: `--captures`, `BOOKWIRE_CAPTURES` or `../shared/captures`.

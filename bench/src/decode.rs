@@ -23,12 +23,16 @@ impl EventSink for Sum {
         match event {
             Event::Book(delta) => {
                 for level in delta.bids.iter().chain(delta.asks) {
-                    self.0 = self.0.wrapping_add(level.price.0 as u64 ^ level.qty.0 as u64);
+                    self.0 = self
+                        .0
+                        .wrapping_add(level.price.0 as u64 ^ level.qty.0 as u64);
                 }
                 self.0 = self.0.wrapping_add(delta.last_seq);
             }
             Event::Trade(trade) => {
-                self.0 = self.0.wrapping_add(trade.price.0 as u64 ^ trade.qty.0 as u64);
+                self.0 = self
+                    .0
+                    .wrapping_add(trade.price.0 as u64 ^ trade.qty.0 as u64);
             }
             _ => {}
         }
@@ -69,7 +73,9 @@ pub fn table(capture: &Capture) -> InstrumentTable {
 
 /// bookwire's decoder for a recording.
 pub fn decoder(capture: &Capture) -> Box<dyn Decoder> {
-    ProviderId::BINANCE.exchange().decoder(capture.market, table(capture).into())
+    ProviderId::BINANCE
+        .exchange()
+        .decoder(capture.market, table(capture).into())
 }
 
 /// Decodes all frames once.
@@ -82,7 +88,9 @@ pub fn decode_all(
     for frame in frames {
         scratch.clear();
         scratch.extend_from_slice(frame);
-        decoder.decode(scratch, sink).map_err(|error| anyhow!("{error}"))?;
+        decoder
+            .decode(scratch, sink)
+            .map_err(|error| anyhow!("{error}"))?;
     }
     Ok(())
 }
@@ -106,7 +114,9 @@ struct TypedDepth<'a> {
 fn typed_sum(frames: &[Vec<u8>]) -> u64 {
     let mut sum = 0u64;
     for frame in frames {
-        let Ok(typed) = serde_json::from_slice::<Typed<'_>>(frame) else { return 0 };
+        let Ok(typed) = serde_json::from_slice::<Typed<'_>>(frame) else {
+            return 0;
+        };
         for [price, qty] in typed.data.b.iter().chain(&typed.data.a) {
             let number = |text: &str| text.parse::<f64>().map_or(0, f64::to_bits);
             sum = sum.wrapping_add(number(price) ^ number(qty));
@@ -126,8 +136,18 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
         let mut ours = decoder(capture);
         // A frame that fails would make the figure meaningless.
         let mut scratch = Vec::new();
-        decode_all(&mut *ours, &mut scratch, &capture.depth, &mut Sum::default())?;
-        decode_all(&mut *ours, &mut scratch, &capture.trades, &mut Sum::default())?;
+        decode_all(
+            &mut *ours,
+            &mut scratch,
+            &capture.depth,
+            &mut Sum::default(),
+        )?;
+        decode_all(
+            &mut *ours,
+            &mut scratch,
+            &capture.trades,
+            &mut Sum::default(),
+        )?;
 
         let (mut copy, mut depth_scratch) = (Vec::new(), Vec::new());
         let mut contenders: Vec<Contender<'_>> = vec![

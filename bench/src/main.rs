@@ -3,11 +3,13 @@
 mod book;
 mod captures;
 mod decode;
+mod latency;
 #[cfg(feature = "peers")]
 mod peers;
 mod report;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -24,7 +26,13 @@ struct Arguments {
     /// Measured turns of each contender; one more warms up.
     #[arg(long, default_value_t = 9)]
     turns: usize,
-    /// Folder for the JSON reports.
+    /// Messages a second of `tick-to-client`.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u64,
+    /// Measured seconds of `tick-to-client`.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Folder for the reports.
     #[arg(long, default_value = "bench/out")]
     out: PathBuf,
 }
@@ -35,19 +43,41 @@ enum Scenario {
     Decode,
     /// Deltas into a book with both top 20s read, ns a level.
     Book,
+    /// A trade from the exchange's socket to a client's, next to a raw TCP relay.
+    TickToClient,
     /// All of them.
     All,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    let words: Vec<String> = std::env::args().collect();
+    // The parts that are measured run as child processes of this program.
+    match words.get(1).map(String::as_str) {
+        Some("bookwire") => return Ok(bookwire_api::cli::run(words.into_iter().skip(1))),
+        Some("relay") if words.len() == 4 => {
+            latency::relay(words[2].parse()?, words[3].parse()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let arguments = Arguments::parse();
     let wants = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
-    let captures = captures::load(&captures::folder(arguments.captures.as_deref())?)?;
-    if wants(Scenario::Decode) {
-        decode::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+    if wants(Scenario::Decode) || wants(Scenario::Book) {
+        let captures = captures::load(&captures::folder(arguments.captures.as_deref())?)?;
+        if wants(Scenario::Decode) {
+            decode::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+        }
+        if wants(Scenario::Book) {
+            book::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+        }
     }
-    if wants(Scenario::Book) {
-        book::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+    if wants(Scenario::TickToClient) {
+        let load = latency::Load {
+            rate: arguments.rate,
+            seconds: arguments.seconds,
+            warm_up: 3,
+        };
+        latency::run(load, &arguments.out)?.finish(&arguments.out)?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -37,8 +37,12 @@ fn bare(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
         .iter()
         .map(|frame| {
             let marker = b"\"data\":";
-            let start = frame.windows(marker.len()).position(|window| window == marker);
-            start.map_or_else(Vec::new, |at| frame[at + marker.len()..frame.len() - 1].to_vec())
+            let start = frame
+                .windows(marker.len())
+                .position(|window| window == marker);
+            start.map_or_else(Vec::new, |at| {
+                frame[at + marker.len()..frame.len() - 1].to_vec()
+            })
         })
         .collect()
 }
@@ -54,10 +58,8 @@ pub fn depth_decoders(capture: &Capture) -> Vec<Contender<'_>> {
             let mut sum = 0u64;
             for frame in &frames {
                 let id = match market {
-                    Market::Spot => {
-                        serde_json::from_slice::<BinanceSpotOrderBookL2Update>(frame)
-                            .map(|update| update.last_update_id)
-                    }
+                    Market::Spot => serde_json::from_slice::<BinanceSpotOrderBookL2Update>(frame)
+                        .map(|update| update.last_update_id),
                     Market::Perp => {
                         serde_json::from_slice::<BinanceFuturesOrderBookL2Update>(frame)
                             .map(|update| update.last_update_id)
@@ -133,7 +135,10 @@ pub fn trade_decoders(capture: &Capture) -> Vec<Contender<'_>> {
 /// Levels in floats, as hftbacktest takes them.
 fn floats(levels: &[BookLevel], scales: (u8, u8)) -> Vec<(f64, f64)> {
     let float = |mantissa: i64, scale: u8| mantissa as f64 / 10f64.powi(i32::from(scale));
-    levels.iter().map(|l| (float(l.price.0, scales.0), float(l.qty.0, scales.1))).collect()
+    levels
+        .iter()
+        .map(|l| (float(l.price.0, scales.0), float(l.qty.0, scales.1)))
+        .collect()
 }
 
 type FloatDelta = (Vec<(f64, f64)>, Vec<(f64, f64)>);
@@ -173,8 +178,10 @@ fn scan_top<D: MarketDepth>(depth: &D, lowest: i64, highest: i64) -> u64 {
 
 /// Books of the peers.
 pub fn books(data: &Decoded) -> Vec<Contender<'_>> {
-    let (tick, lot) =
-        (10f64.powi(-i32::from(data.scales.0)), 10f64.powi(-i32::from(data.scales.1)));
+    let (tick, lot) = (
+        10f64.powi(-i32::from(data.scales.0)),
+        10f64.powi(-i32::from(data.scales.1)),
+    );
     let deltas: Vec<FloatDelta> = std::iter::once(&data.snapshot)
         .chain(&data.deltas)
         .map(|d: &Delta| (floats(&d.bids, data.scales), floats(&d.asks, data.scales)))
@@ -235,11 +242,19 @@ pub fn books(data: &Decoded) -> Vec<Contender<'_>> {
 fn barter_book(data: &Decoded) -> Contender<'_> {
     let levels = |levels: &[BookLevel]| -> Vec<Level> {
         let level = |l: &BookLevel| {
-            Level::new(to_decimal(l.price.0, data.scales.0), to_decimal(l.qty.0, data.scales.1))
+            Level::new(
+                to_decimal(l.price.0, data.scales.0),
+                to_decimal(l.qty.0, data.scales.1),
+            )
         };
         levels.iter().map(level).collect()
     };
-    let start = OrderBook::new(0, None, levels(&data.snapshot.bids), levels(&data.snapshot.asks));
+    let start = OrderBook::new(
+        0,
+        None,
+        levels(&data.snapshot.bids),
+        levels(&data.snapshot.asks),
+    );
     let events: Vec<OrderBookEvent> = data
         .deltas
         .iter()
@@ -265,7 +280,10 @@ fn barter_book(data: &Decoded) -> Contender<'_> {
 fn nautilus_book(data: &Decoded) -> Contender<'_> {
     let id = InstrumentAny::CryptoPerpetual(crypto_perpetual_ethusdt()).id();
     let convert = |delta: &Delta, snapshot: bool| -> Vec<OrderBookDelta> {
-        let sides = [(OrderSide::Buy, &delta.bids), (OrderSide::Sell, &delta.asks)];
+        let sides = [
+            (OrderSide::Buy, &delta.bids),
+            (OrderSide::Sell, &delta.asks),
+        ];
         let one = |side: OrderSide, level: &BookLevel| {
             let action = match (level.qty.0, snapshot) {
                 (0, _) => BookAction::Delete,
@@ -279,11 +297,17 @@ fn nautilus_book(data: &Decoded) -> Contender<'_> {
             let now = UnixNanos::default();
             OrderBookDelta::new(id, action, order, 0, 0, now, now)
         };
-        sides.into_iter().flat_map(|(side, l)| l.iter().map(move |x| one(side, x))).collect()
+        sides
+            .into_iter()
+            .flat_map(|(side, l)| l.iter().map(move |x| one(side, x)))
+            .collect()
     };
     let start = convert(&data.snapshot, true);
-    let events: Vec<Vec<OrderBookDelta>> =
-        data.deltas.iter().map(|delta| convert(delta, false)).collect();
+    let events: Vec<Vec<OrderBookDelta>> = data
+        .deltas
+        .iter()
+        .map(|delta| convert(delta, false))
+        .collect();
     (
         format!("{NAUTILUS} OrderBook L2_MBP"),
         Box::new(move || {

@@ -43,10 +43,18 @@ pub struct Report {
 impl Report {
     /// A report without rows.
     pub fn new(scenario: &'static str, method: &'static str) -> Self {
-        let unix_time =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let unix_time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let version = env!("CARGO_PKG_VERSION");
-        Self { scenario, unix_time, machine: machine(), version, method, rows: Vec::new() }
+        Self {
+            scenario,
+            unix_time,
+            machine: machine(),
+            version,
+            method,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds the medians of one subject's contenders; the first one is bookwire.
@@ -54,19 +62,30 @@ impl Report {
         let ours = figures.first().map(|(_, value)| *value);
         for (contender, value) in figures {
             let ratio = ours.filter(|ours| *ours > 0.0).map(|ours| value / ours);
-            self.rows.push(Row { subject: subject.to_owned(), contender, value, unit, ratio });
+            self.rows.push(Row {
+                subject: subject.to_owned(),
+                contender,
+                value,
+                unit,
+                ratio,
+            });
         }
     }
 
     /// The table, as text.
     pub fn table(&self) -> String {
-        let mut text = format!("\n{} — {}\n{}\n\n", self.scenario, self.machine, self.method);
+        let mut text = format!(
+            "\n{} — {}\n{}\n\n",
+            self.scenario, self.machine, self.method
+        );
         text.push_str(&format!(
             "{:<42} {:<34} {:>12} {:<10} {:>8}\n",
             "subject", "contender", "figure", "unit", "× ours"
         ));
         for row in &self.rows {
-            let ratio = row.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+            let ratio = row
+                .ratio
+                .map_or(String::new(), |ratio| format!("{ratio:.2}"));
             text.push_str(&format!(
                 "{:<42} {:<34} {:>12.1} {:<10} {:>8}\n",
                 row.subject, row.contender, row.value, row.unit, ratio
@@ -91,7 +110,10 @@ fn machine() -> String {
     let model = fs::read_to_string("/proc/cpuinfo")
         .ok()
         .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?.to_owned();
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("model name"))?
+                .to_owned();
             Some(line.split(':').nth(1)?.trim().to_owned())
         })
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());

@@ -9,12 +9,17 @@ fn root() -> PathBuf {
 }
 
 fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !matches!(name.as_str(), "target" | ".git" | ".venv" | "corpus" | "node_modules") {
+            if !matches!(
+                name.as_str(),
+                "target" | ".git" | ".venv" | "corpus" | "node_modules"
+            ) {
                 files(&path, ending, found);
             }
         } else if name.ends_with(ending) {
@@ -36,14 +41,38 @@ fn sources(rooms: &[&str]) -> Vec<PathBuf> {
 fn dependencies(room: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(room).join("Cargo.toml")).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
-    manifest["dependencies"].as_table().unwrap().keys().cloned().collect()
+    manifest["dependencies"]
+        .as_table()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect()
 }
 
 #[test]
 fn dependencies_point_one_way() {
     let forbidden: &[(&str, &[&str])] = &[
-        ("engine", &["actix", "actix-web", "tokio", "tokio-tungstenite", "reqwest", "bookwire-"]),
-        ("actors", &["actix-web", "actix-web-actors", "simd-json", "bookwire-api", "bookwire-sim"]),
+        (
+            "engine",
+            &[
+                "actix",
+                "actix-web",
+                "tokio",
+                "tokio-tungstenite",
+                "reqwest",
+                "bookwire-",
+            ],
+        ),
+        (
+            "actors",
+            &[
+                "actix-web",
+                "actix-web-actors",
+                "simd-json",
+                "bookwire-api",
+                "bookwire-sim",
+            ],
+        ),
         ("sim", &["bookwire-", "actix"]),
         ("api", &["bookwire-bench", "bookwire-tests"]),
     ];
@@ -54,7 +83,9 @@ fn dependencies_point_one_way() {
                 "api" => name.starts_with("bookwire-") && !banned.contains(&name.as_str()),
                 _ => false,
             };
-            let bad = banned.iter().any(|b| name == *b || (b.ends_with('-') && name.starts_with(b)));
+            let bad = banned
+                .iter()
+                .any(|b| name == *b || (b.ends_with('-') && name.starts_with(b)));
             assert!(allowed || !bad, "{room} must not depend on {name}");
         }
     }
@@ -68,7 +99,10 @@ fn files_stay_readable() {
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
         let (code, all) = (product.lines().count(), text.lines().count());
         if code > 600 || all > 900 {
-            long.push(format!("{}: {code} lines, {all} with tests", path.display()));
+            long.push(format!(
+                "{}: {code} lines, {all} with tests",
+                path.display()
+            ));
         }
     }
     assert!(long.is_empty(), "split these files:\n{}", long.join("\n"));
@@ -76,11 +110,20 @@ fn files_stay_readable() {
 
 #[test]
 fn only_the_clock_reads_the_clock_in_the_engine() {
-    let banned = ["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"];
+    let banned = [
+        "SystemTime::now",
+        "Instant::now",
+        "Timestamp::now",
+        "Zoned::now",
+    ];
     for path in sources(&["engine/src"]) {
         let text = fs::read_to_string(&path).unwrap();
         for call in banned {
-            assert!(!text.contains(call), "{} calls {call}: take time as an argument", path.display());
+            assert!(
+                !text.contains(call),
+                "{} calls {call}: take time as an argument",
+                path.display()
+            );
         }
     }
 }
