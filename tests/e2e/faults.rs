@@ -1,0 +1,1 @@
+//! Under each scripted fault the gateway comes back by itself.

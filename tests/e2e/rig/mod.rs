@@ -1,0 +1,157 @@
+//! Simulators in this process, `bookwire serve` in a process of its own, clients through the public
+//! contract only.
+
+pub mod client;
+pub mod python;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bookwire_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+pub use client::Feed;
+
+/// A running gateway against running simulators. Both end when this is dropped.
+pub struct Rig {
+    /// The simulators.
+    pub sim: Sim,
+    /// Address of the gateway's API: `127.0.0.1:41234`.
+    pub api: String,
+    folder: tempfile::TempDir,
+    gateway: Option<Child>,
+    http: reqwest::Client,
+}
+
+impl Rig {
+    /// Starts simulators and the gateway against them.
+    pub async fn start(config: SimConfig) -> Self {
+        Self::start_with(config, "").await
+    }
+
+    /// As [`Rig::start`], with more configuration for the gateway.
+    pub async fn start_with(config: SimConfig, more: &str) -> Self {
+        let sim = Sim::start(config).await.expect("the simulators start");
+        let folder = tempfile::tempdir().unwrap();
+        let api = free_address();
+        let hosts = sim.endpoints()["binance"]["hosts"].clone();
+        let text = configuration(&api, &hosts, folder.path(), more);
+        std::fs::write(folder.path().join("bookwire.toml"), text).unwrap();
+        let http = reqwest::Client::builder().build().unwrap();
+        let mut rig = Self { sim, api, folder, gateway: None, http };
+        rig.start_gateway().await;
+        rig
+    }
+
+    /// Starts the gateway and waits until it is ready to serve.
+    pub async fn start_gateway(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("gateway.log"))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("bookwire.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.gateway = Some(child);
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let listed = self.try_get("/api/data/CryptoPerp?provider=binance").await;
+            if listed.is_some_and(|(status, body)| status == 200 && body["total"] != 0) {
+                return;
+            }
+            assert!(Instant::now() < end, "the gateway did not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Kills the gateway as `kill -9` does.
+    pub fn kill_gateway(&mut self) {
+        if let Some(mut child) = self.gateway.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Asks the gateway to stop, as Ctrl-C does, and waits for it.
+    pub async fn stop_gateway(&mut self) -> ExitStatus {
+        let mut child = self.gateway.take().expect("it runs");
+        let done = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the gateway did not stop:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The last lines of the gateway's log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("gateway.log"));
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// The folder that holds the gateway's configuration and data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A REST answer: status and JSON.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        match self.try_get(path).await {
+            Some(answer) => answer,
+            None => panic!("no answer to {path}:\n{}", self.log()),
+        }
+    }
+
+    async fn try_get(&self, path: &str) -> Option<(u16, Value)> {
+        let answer = self.http.get(format!("http://{}{path}", self.api)).send().await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.text().await.ok()?;
+        Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+    }
+
+    /// A WebSocket client that gets its numbers as strings.
+    pub async fn feed(&self) -> Feed {
+        Feed::connect(&format!("ws://{}/ws?numbers=string", self.api)).await
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.kill_gateway();
+        if std::thread::panicking() {
+            eprintln!("the gateway's last words:\n{}", self.log());
+        }
+    }
+}
+
+fn configuration(api: &str, hosts: &Value, folder: &Path, more: &str) -> String {
+    let mut text = format!(
+        "[server]\nlisten = \"{api}\"\nworkers = 1\ndata_dir = {:?}\n\n{more}\n\
+         [providers.binance.hosts]\n",
+        folder.join("data")
+    );
+    for (host, url) in hosts.as_object().expect("hosts") {
+        text.push_str(&format!("{host:?} = {url}\n"));
+    }
+    text
+}
+
+/// An address nobody listens on.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}

@@ -1,0 +1,83 @@
+//! ccxt in a Python process, driven by lines of JSON.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+/// A Python with ccxt: `BOOKWIRE_PYTHON`, the checkout's `.venv`, or `python3`.
+///
+/// `None`, after one line that says how to get it, where there is none; a failure where
+/// `BOOKWIRE_REQUIRE_CCXT` is set.
+pub fn find() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let candidates = [
+        std::env::var_os("BOOKWIRE_PYTHON").map(PathBuf::from),
+        Some(root.join(".venv/bin/python")),
+        Some(PathBuf::from("python3")),
+    ];
+    let has_ccxt = |python: &PathBuf| {
+        let run = Command::new(python).args(["-c", "import ccxt.pro"]).stderr(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    };
+    let found = candidates.into_iter().flatten().find(has_ccxt);
+    if found.is_none() {
+        let hint = "python3 -m venv .venv && .venv/bin/pip install ccxt==4.5.90";
+        let required = std::env::var_os("BOOKWIRE_REQUIRE_CCXT").is_some_and(|v| v == "1");
+        assert!(!required, "ccxt is required and absent: {hint}");
+        eprintln!("skipped: no Python with ccxt; to run it: {hint}");
+    }
+    found
+}
+
+/// The process.
+pub struct Ccxt {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Ccxt {
+    /// Starts it.
+    pub fn start(python: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ccxt/client.py");
+        let mut child = Command::new(python)
+            .arg("-u")
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let requests = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, requests, answers }
+    }
+
+    /// Sends a request; [`Ccxt::answer`] reads what comes back.
+    pub fn send(&mut self, request: &Value) {
+        writeln!(self.requests, "{request}").unwrap();
+    }
+
+    /// The next answer's value.
+    pub fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).expect("an answer");
+        assert!(answer.get("error").is_none(), "ccxt failed: {}", answer["error"]);
+        answer["value"].clone()
+    }
+
+    /// Request and answer.
+    pub fn call(&mut self, request: &Value) -> Value {
+        self.send(request);
+        self.answer()
+    }
+}
+
+impl Drop for Ccxt {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
