@@ -1,1 +1,169 @@
-//! Under each scripted fault the gateway comes back by itself.
+//! Under each scripted fault the gateway comes back by itself, its book equals the simulator's
+//! afterwards, its client is told, and never gets a delta that does not apply (the client's own
+//! checks see to that while it reads).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bookwire_sim::SimConfig;
+use bookwire_sim::fault::FaultSpec;
+use bookwire_sim::market::Segment;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::rig::{Feed, Rig};
+
+const SYMBOLS: [(Segment, &str, &str); 2] =
+    [(Segment::Spot, "BTCUSDT", "btcusdt"), (Segment::Linear, "BTCUSDT", "btcusdt-perp")];
+
+/// Levels whose book has the same sequence on both sides before a recovery counts.
+const MATCHES: usize = 3;
+
+async fn subscribed(rig: &Rig) -> Feed {
+    let mut feed = rig.feed().await;
+    let symbols: Vec<&str> = SYMBOLS.iter().map(|(_, _, ours)| *ours).collect();
+    feed.subscribe(json!({"stream": "crypto.orderbook", "provider": "binance",
+        "symbols": symbols, "depth": 20, "mode": "delta"}))
+        .await;
+    feed.subscribe(json!({"stream": "crypto.trades", "provider": "binance", "symbols": symbols}))
+        .await;
+    feed
+}
+
+/// Reads until the client's books equal the simulator's, each at the same update id, several times.
+///
+/// The simulator's book moves on between the moments at which it publishes, so that it is sampled
+/// often and compared where the ids meet.
+async fn wait_until_equal(rig: &Rig, feed: &mut Feed, within: Duration, context: &str) {
+    let end = Instant::now() + within;
+    let mut truth: HashMap<(&str, u64), (Vec<(String, String)>, Vec<(String, String)>)> =
+        HashMap::new();
+    let mut matches: HashMap<&str, usize> = HashMap::new();
+    let mut compared: HashMap<&str, u64> = HashMap::new();
+    let control = rig.sim.control();
+    while SYMBOLS.iter().any(|(_, _, ours)| matches.get(ours).copied().unwrap_or(0) < MATCHES) {
+        assert!(Instant::now() < end, "{context}: not recovered within {within:?}: {matches:?}");
+        for (segment, native, ours) in SYMBOLS {
+            let Some(book) = control.book(segment, native) else { continue };
+            let top = |side: &[(String, String)]| side.iter().take(20).cloned().collect();
+            truth.insert((ours, book.last_update_id), (top(&book.bids), top(&book.asks)));
+        }
+        let _ = feed.next(Duration::from_millis(1)).await;
+        for (_, _, ours) in SYMBOLS {
+            let Some(book) = feed.book(ours) else { continue };
+            if compared.get(ours) == Some(&book.sequence) {
+                continue;
+            }
+            if let Some((bids, asks)) = truth.get(&(ours, book.sequence)) {
+                assert_eq!((&book.bids, &book.asks), (bids, asks), "{context}: {ours}");
+                compared.insert(ours, book.sequence);
+                *matches.entry(ours).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Reads until every fault has ended or struck as often as it should.
+async fn wait_until_struck(rig: &Rig, feed: &mut Feed, within: Duration, context: &str) {
+    let end = Instant::now() + within;
+    let control = rig.sim.control();
+    loop {
+        let waiting = control.faults().into_iter().any(|fault| {
+            fault.spec.duration.is_none()
+                && fault.spec.count.is_some_and(|count| fault.strikes < count)
+        });
+        let running = control.faults().into_iter().any(|fault| fault.spec.duration.is_some());
+        if !waiting && !running {
+            return;
+        }
+        assert!(Instant::now() < end, "{context}: the fault did not strike within {within:?}");
+        let _ = feed.next(Duration::from_millis(20)).await;
+    }
+}
+
+/// One fault: its text, whether clients must be told, and how long the recovery may take.
+const FAULTS: &[(&str, bool, u64)] = &[
+    ("gap:market=spot,symbol=BTCUSDT", true, 20),
+    ("gap:market=usdm,symbol=BTCUSDT", true, 20),
+    ("drop:stream=depth,symbol=BTCUSDT,count=3", true, 20),
+    ("duplicate:stream=depth,symbol=BTCUSDT,count=20", false, 20),
+    ("reorder:stream=depth,symbol=BTCUSDT,count=2", true, 20),
+    ("delay:stream=depth,symbol=BTCUSDT,ms=350,count=2", true, 20),
+    ("malformed:stream=depth,symbol=BTCUSDT,count=2", true, 20),
+    ("disconnect:market=spot", true, 30),
+    ("disconnect:market=usdm,count=2", true, 30),
+    ("server-shutdown:market=spot", false, 30),
+    ("half-open:market=spot,stream=depth", true, 90),
+    ("stale-snapshot:count=2", false, 20),
+    ("429:path=/api/v3/depth,count=2,retry_after=1", false, 30),
+    ("503:path=/fapi/v1/depth,count=2", false, 30),
+    ("malformed-rest:path=/api/v3/depth,count=1", false, 30),
+    ("maintenance:market=usdm,for=4s", true, 60),
+];
+
+/// REST faults strike only when a snapshot is fetched, so a gap goes with them.
+fn needs_a_snapshot(fault: &FaultSpec) -> bool {
+    fault.path.is_some() || fault.kind.as_str().ends_with("snapshot")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault() {
+    let rig = Rig::start(SimConfig::default()).await;
+    let mut feed = subscribed(&rig).await;
+    wait_until_equal(&rig, &mut feed, Duration::from_secs(30), "start").await;
+    for (text, must_tell, seconds) in FAULTS {
+        let fault: FaultSpec = text.parse().unwrap();
+        let told = feed.statuses.len();
+        let control = rig.sim.control();
+        let has_snapshot = needs_a_snapshot(&fault);
+        control.inject(fault);
+        if has_snapshot {
+            for market in ["spot", "usdm"] {
+                control.inject(format!("gap:market={market},symbol=BTCUSDT").parse().unwrap());
+            }
+        }
+        let within = Duration::from_secs(*seconds);
+        wait_until_struck(&rig, &mut feed, within, text).await;
+        wait_until_equal(&rig, &mut feed, within, text).await;
+        let news = &feed.statuses[told..];
+        assert!(!must_tell || !news.is_empty(), "{text}: the client was not told");
+    }
+}
+
+/// Random faults, several at a time. A failure prints the seed; `BOOKWIRE_FAULT_SEED` repeats it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults() {
+    let seed = std::env::var("BOOKWIRE_FAULT_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random::<u64>);
+    eprintln!("BOOKWIRE_FAULT_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let rig = Rig::start(SimConfig { seed, ..SimConfig::default() }).await;
+    let mut feed = subscribed(&rig).await;
+    for round in 0..3 {
+        let mut given = Vec::new();
+        for _ in 0..4 {
+            let kind = ["drop", "gap", "duplicate", "reorder", "delay", "malformed", "disconnect"]
+                .choose(&mut rng)
+                .unwrap();
+            let market = ["spot", "usdm"].choose(&mut rng).unwrap();
+            let text = match *kind {
+                "disconnect" | "gap" => format!("{kind}:market={market}"),
+                _ => format!(
+                    "{kind}:market={market},p={:.2},for={}ms",
+                    rng.random_range(0.02..0.5),
+                    rng.random_range(500..3000)
+                ),
+            };
+            rig.sim.control().inject(text.parse().unwrap());
+            given.push(text);
+        }
+        let context = format!("seed {seed}, round {round}, {given:?}");
+        wait_until_struck(&rig, &mut feed, Duration::from_secs(60), &context).await;
+        wait_until_equal(&rig, &mut feed, Duration::from_secs(60), &context).await;
+    }
+}
