@@ -19,7 +19,12 @@ struct Case {
 }
 
 const CASES: [Case; 2] = [
-    Case { exchange: "binance", symbol: "BTC/USDT", ours: "btcusdt", entity: "CryptoPair" },
+    Case {
+        exchange: "binance",
+        symbol: "BTC/USDT",
+        ours: "btcusdt",
+        entity: "CryptoPair",
+    },
     Case {
         exchange: "binanceusdm",
         symbol: "BTC/USDT:USDT",
@@ -33,13 +38,16 @@ const CASES: [Case; 2] = [
 fn number(value: &Value) -> f64 {
     match value {
         Value::String(text) => text.parse().unwrap(),
-        other => other.as_f64().unwrap_or_else(|| panic!("not a number: {other}")),
+        other => other
+            .as_f64()
+            .unwrap_or_else(|| panic!("not a number: {other}")),
     }
 }
 
 fn side(value: &Value, depth: usize) -> Vec<(f64, f64)> {
     let rows = value.as_array().unwrap().iter().take(depth);
-    rows.map(|level| (number(&level[0]), number(&level[1]))).collect()
+    rows.map(|level| (number(&level[0]), number(&level[1])))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,33 +76,55 @@ async fn books(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     feed.subscribe(json!({"stream": "crypto.orderbook", "provider": "binance",
         "symbols": [case.ours], "depth": 20}))
         .await;
-    ccxt.send(&json!({"call": "collect", "exchange": case.exchange, "method": "watch_order_book",
-        "args": [case.symbol], "seconds": 6}));
+    ccxt.send(
+        &json!({"call": "collect", "exchange": case.exchange, "method": "watch_order_book",
+        "args": [case.symbol], "seconds": 6}),
+    );
     let messages = feed.collect(Duration::from_millis(6500)).await;
     let theirs = ccxt.answer();
     let ours: BTreeMap<u64, &Value> = messages
         .iter()
         .filter(|message| message["stream"] == "crypto.orderbook")
-        .map(|message| (message["data"]["sequence"].as_u64().unwrap(), &message["data"]))
+        .map(|message| {
+            (
+                message["data"]["sequence"].as_u64().unwrap(),
+                &message["data"],
+            )
+        })
         .collect();
     let mut compared = 0;
     for book in theirs.as_array().unwrap() {
-        let Some(sequence) = book["nonce"].as_u64() else { continue };
-        let Some(same) = ours.get(&sequence) else { continue };
+        let Some(sequence) = book["nonce"].as_u64() else {
+            continue;
+        };
+        let Some(same) = ours.get(&sequence) else {
+            continue;
+        };
         for name in ["bids", "asks"] {
             let expected: Vec<(f64, f64)> = levels(&same[name])
                 .iter()
                 .map(|(price, qty)| (price.parse().unwrap(), qty.parse().unwrap()))
                 .collect();
-            assert_eq!(side(&book[name], 20), expected, "{} {name} at {sequence}", case.ours);
+            assert_eq!(
+                side(&book[name], 20),
+                expected,
+                "{} {name} at {sequence}",
+                case.ours
+            );
         }
         compared += 1;
     }
     // The gateway leaves out deltas that did not change its top 20.
-    assert!(compared >= 5, "{}: only {compared} books in common", case.ours);
+    assert!(
+        compared >= 5,
+        "{}: only {compared} books in common",
+        case.ours
+    );
 
-    let rest = ccxt.call(&json!({"call": "fetch_order_book", "exchange": case.exchange,
-        "args": [case.symbol, 100]}));
+    let rest = ccxt.call(
+        &json!({"call": "fetch_order_book", "exchange": case.exchange,
+        "args": [case.symbol, 100]}),
+    );
     assert_eq!(rest["bids"].as_array().unwrap().len(), 100, "{}", case.ours);
 }
 
@@ -104,34 +134,68 @@ async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     feed.subscribe(json!({"stream": "crypto.trades", "provider": "binance",
         "symbols": [case.ours]}))
         .await;
-    ccxt.send(&json!({"call": "collect", "exchange": case.exchange, "method": "watch_trades",
-        "args": [case.symbol], "seconds": 6}));
+    ccxt.send(
+        &json!({"call": "collect", "exchange": case.exchange, "method": "watch_trades",
+        "args": [case.symbol], "seconds": 6}),
+    );
     let messages = feed.collect(Duration::from_millis(6500)).await;
     let theirs = ccxt.answer();
     let ours: BTreeMap<u64, &Value> = messages
         .iter()
         .filter(|message| message["stream"] == "crypto.trades")
-        .map(|message| (number(&message["data"]["trade_id"]) as u64, &message["data"]))
+        .map(|message| {
+            (
+                number(&message["data"]["trade_id"]) as u64,
+                &message["data"],
+            )
+        })
         .collect();
     let ids: Vec<u64> = ours.keys().copied().collect();
     assert!(ids.len() >= 5, "{}: only {} trades", case.ours, ids.len());
-    assert_eq!(ids.len() as u64, ids[ids.len() - 1] - ids[0] + 1, "{}: a trade is missing", case.ours);
+    assert_eq!(
+        ids.len() as u64,
+        ids[ids.len() - 1] - ids[0] + 1,
+        "{}: a trade is missing",
+        case.ours
+    );
     let mut compared = 0;
-    for trade in theirs.as_array().unwrap().iter().flat_map(|batch| batch.as_array().unwrap()) {
+    for trade in theirs
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|batch| batch.as_array().unwrap())
+    {
         // ccxt asks for single trades of perpetuals; the gateway has aggregates, as its history.
         if case.exchange != "binance" {
-            assert!(matches!(trade["side"].as_str(), Some("buy" | "sell")), "{trade}");
+            assert!(
+                matches!(trade["side"].as_str(), Some("buy" | "sell")),
+                "{trade}"
+            );
             compared += 1;
             continue;
         }
         let id: u64 = trade["id"].as_str().unwrap().parse().unwrap();
         let Some(same) = ours.get(&id) else { continue };
-        assert_eq!(number(&trade["price"]), number(&same["price"]), "{} {id}", case.ours);
-        assert_eq!(number(&trade["amount"]), number(&same["volume"]), "{} {id}", case.ours);
+        assert_eq!(
+            number(&trade["price"]),
+            number(&same["price"]),
+            "{} {id}",
+            case.ours
+        );
+        assert_eq!(
+            number(&trade["amount"]),
+            number(&same["volume"]),
+            "{} {id}",
+            case.ours
+        );
         assert_eq!(trade["side"], same["side"], "{} {id}", case.ours);
         compared += 1;
     }
-    assert!(compared >= 5, "{}: only {compared} trades in common", case.ours);
+    assert!(
+        compared >= 5,
+        "{}: only {compared} trades in common",
+        case.ours
+    );
 
     let rest = ccxt.call(&json!({"call": "fetch_trades", "exchange": case.exchange,
         "args": [case.symbol, null, 50]}));
@@ -156,9 +220,17 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
         assert_eq!(status, 200, "{body}");
         let ours = body["data"].as_array().unwrap();
         // The last of ccxt's bars is the running one.
-        assert_eq!(ours.len(), theirs.len() - 1, "{} {level}: {body}", case.ours);
+        assert_eq!(
+            ours.len(),
+            theirs.len() - 1,
+            "{} {level}: {body}",
+            case.ours
+        );
         for (bar, row) in theirs.iter().zip(ours) {
-            for (index, name) in ["open", "high", "low", "close", "volume"].iter().enumerate() {
+            for (index, name) in ["open", "high", "low", "close", "volume"]
+                .iter()
+                .enumerate()
+            {
                 let (theirs, ours) = (number(&bar[index + 1]), number(&row[*name]));
                 assert_eq!(theirs, ours, "{} {level} {name} of {row}", case.ours);
             }
@@ -168,13 +240,21 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     feed.subscribe(json!({"stream": "crypto.klines", "provider": "binance",
         "symbols": [case.ours], "interval": "1m"}))
         .await;
-    ccxt.send(&json!({"call": "collect", "exchange": case.exchange, "method": "watch_ohlcv",
-        "args": [case.symbol, "1m"], "seconds": 5}));
+    ccxt.send(
+        &json!({"call": "collect", "exchange": case.exchange, "method": "watch_ohlcv",
+        "args": [case.symbol, "1m"], "seconds": 5}),
+    );
     let messages = feed.collect(Duration::from_millis(5500)).await;
     let theirs = ccxt.answer();
-    assert!(!theirs.as_array().unwrap().is_empty(), "{}: no bars by ccxt.pro", case.ours);
     assert!(
-        messages.iter().any(|message| message["stream"] == "crypto.klines"),
+        !theirs.as_array().unwrap().is_empty(),
+        "{}: no bars by ccxt.pro",
+        case.ours
+    );
+    assert!(
+        messages
+            .iter()
+            .any(|message| message["stream"] == "crypto.klines"),
         "{}: no bars by the gateway",
         case.ours
     );
@@ -186,15 +266,24 @@ async fn funding(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     feed.subscribe(json!({"stream": "crypto.funding", "provider": "binance",
         "symbols": [case.ours]}))
         .await;
-    let before = feed.next_of("crypto.funding", case.ours, Duration::from_secs(10)).await;
-    let theirs = ccxt.call(&json!({"call": "fetch_funding_rate", "exchange": case.exchange,
-        "args": [case.symbol]}));
-    let after = feed.next_of("crypto.funding", case.ours, Duration::from_secs(10)).await;
+    let before = feed
+        .next_of("crypto.funding", case.ours, Duration::from_secs(10))
+        .await;
+    let theirs = ccxt.call(
+        &json!({"call": "fetch_funding_rate", "exchange": case.exchange,
+        "args": [case.symbol]}),
+    );
+    let after = feed
+        .next_of("crypto.funding", case.ours, Duration::from_secs(10))
+        .await;
     let rate = |message: &Value| number(&message["data"]["funding_rate"]);
     let low = rate(&before).min(rate(&after)) - 5e-5;
     let high = rate(&before).max(rate(&after)) + 5e-5;
     let theirs_rate = number(&theirs["fundingRate"]);
-    assert!((low..=high).contains(&theirs_rate), "{theirs_rate} is not in {low}..{high}");
+    assert!(
+        (low..=high).contains(&theirs_rate),
+        "{theirs_rate} is not in {low}..{high}"
+    );
     let next = before["data"]["next_funding_timestamp"].as_str().unwrap();
     let theirs_next = theirs["fundingDatetime"].as_str().unwrap();
     assert_eq!(next[..19], theirs_next[..19]);

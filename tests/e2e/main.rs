@@ -4,5 +4,5 @@
 mod ccxt;
 mod contract;
 mod faults;
-mod rig;
 mod restart;
+mod rig;

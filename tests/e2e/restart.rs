@@ -13,7 +13,9 @@ const TRADES: &str =
 
 fn ids(body: &Value) -> Vec<String> {
     let rows = body["data"].as_array().unwrap();
-    rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    rows.iter()
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,10 +46,15 @@ async fn stored_rows_survive_and_never_double() {
     assert_eq!(status.code(), Some(0), "{}", rig.log());
     rig.start_gateway().await;
 
-    let (_, stored) = rig.get(&format!("{TRADES}&limit=100000&page_size=100000")).await;
+    let (_, stored) = rig
+        .get(&format!("{TRADES}&limit=100000&page_size=100000"))
+        .await;
     let mut stored = ids(&stored);
     for id in &seen {
-        assert!(stored.contains(id), "{id} was served before the stop and is not stored");
+        assert!(
+            stored.contains(id),
+            "{id} was served before the stop and is not stored"
+        );
     }
     let all = stored.len();
     stored.sort_unstable();
@@ -57,8 +64,11 @@ async fn stored_rows_survive_and_never_double() {
     // The same bars again, now with the exchange's answers stored already.
     let first = bars["data"][0]["timestamp"].as_str().unwrap();
     let last = bars["data"][29]["timestamp"].as_str().unwrap();
-    let (_, again) =
-        rig.get(&format!("{KLINES}&start_timestamp={first}&end_timestamp={last}")).await;
+    let (_, again) = rig
+        .get(&format!(
+            "{KLINES}&start_timestamp={first}&end_timestamp={last}"
+        ))
+        .await;
     assert_eq!(again["data"], bars["data"]);
 }
 
@@ -71,8 +81,11 @@ async fn a_killed_gateway_starts_again_with_its_store() {
     rig.start_gateway().await;
     let first = bars["data"][0]["timestamp"].as_str().unwrap();
     let last = bars["data"][9]["timestamp"].as_str().unwrap();
-    let (_, again) =
-        rig.get(&format!("{KLINES}&start_timestamp={first}&end_timestamp={last}")).await;
+    let (_, again) = rig
+        .get(&format!(
+            "{KLINES}&start_timestamp={first}&end_timestamp={last}"
+        ))
+        .await;
     assert_eq!(again["data"], bars["data"]);
 }
 

@@ -73,9 +73,15 @@ impl Feed {
 
     /// Subscribes and demands that nothing is rejected.
     pub async fn subscribe(&mut self, params: Value) {
-        let answer = self.request(json!({"method": "subscribe", "params": params})).await;
+        let answer = self
+            .request(json!({"method": "subscribe", "params": params}))
+            .await;
         assert_eq!(answer["status"], "subscribed", "{answer}");
-        assert_eq!(answer["rejected"].as_array().map_or(0, Vec::len), 0, "{answer}");
+        assert_eq!(
+            answer["rejected"].as_array().map_or(0, Vec::len),
+            0,
+            "{answer}"
+        );
     }
 
     /// The next message, `None` when none comes in time.
@@ -92,7 +98,8 @@ impl Feed {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let message = self.next(left).await;
-            let message = message.unwrap_or_else(|| panic!("no {stream} of {symbol} in {within:?}"));
+            let message =
+                message.unwrap_or_else(|| panic!("no {stream} of {symbol} in {within:?}"));
             if message["stream"] == stream && message["symbol"] == symbol {
                 return message;
             }
@@ -160,7 +167,10 @@ impl Feed {
                 let last = self.last_seq.insert(key.clone(), seq).unwrap_or(0);
                 let hole = seq - last - 1;
                 assert!(seq > last, "{key}: seq {seq} after {last}");
-                assert!(hole <= self.dropped, "{key}: seq {seq} after {last}, no drop was told");
+                assert!(
+                    hole <= self.dropped,
+                    "{key}: seq {seq} after {last}, no drop was told"
+                );
                 if stream == "crypto.orderbook" {
                     self.apply(message);
                 }
@@ -175,9 +185,19 @@ impl Feed {
         let sequence = data["sequence"].as_u64().unwrap();
         let (bids, asks) = (levels(&data["bids"]), levels(&data["asks"]));
         if data["type"] == "snapshot" {
-            self.books.insert(symbol.clone(), Book { bids, asks, sequence });
+            self.books.insert(
+                symbol.clone(),
+                Book {
+                    bids,
+                    asks,
+                    sequence,
+                },
+            );
         } else {
-            let book = self.books.get_mut(&symbol).expect("a snapshot comes before updates");
+            let book = self
+                .books
+                .get_mut(&symbol)
+                .expect("a snapshot comes before updates");
             assert_eq!(
                 data["prev_sequence"].as_u64(),
                 Some(book.sequence),
@@ -189,11 +209,19 @@ impl Feed {
         }
         let book = &self.books[&symbol];
         let prices = |side: &[(String, String)]| -> Vec<f64> {
-            side.iter().map(|(price, _)| price.parse().unwrap()).collect()
+            side.iter()
+                .map(|(price, _)| price.parse().unwrap())
+                .collect()
         };
         let (bids, asks) = (prices(&book.bids), prices(&book.asks));
-        assert!(bids.is_sorted_by(|a, b| a > b), "{symbol}: bids out of order {message}");
-        assert!(asks.is_sorted_by(|a, b| a < b), "{symbol}: asks out of order {message}");
+        assert!(
+            bids.is_sorted_by(|a, b| a > b),
+            "{symbol}: bids out of order {message}"
+        );
+        assert!(
+            asks.is_sorted_by(|a, b| a < b),
+            "{symbol}: asks out of order {message}"
+        );
         if let (Some(bid), Some(ask)) = (bids.first(), asks.first()) {
             assert!(bid < ask, "{symbol}: crossed {message}");
         }
@@ -203,14 +231,22 @@ impl Feed {
 /// Levels of a message.
 pub fn levels(value: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("numbers as strings").to_owned();
-    value.as_array().unwrap().iter().map(|level| (text(&level[0]), text(&level[1]))).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|level| (text(&level[0]), text(&level[1])))
+        .collect()
 }
 
 fn change(side: &mut Vec<(String, String)>, changes: &[(String, String)], descending: bool) {
     let mut by_price: BTreeMap<String, String> = side.drain(..).collect();
     for (price, qty) in changes {
         if qty == "0" {
-            assert!(by_price.remove(price).is_some(), "an update removes {price}, not there");
+            assert!(
+                by_price.remove(price).is_some(),
+                "an update removes {price}, not there"
+            );
         } else {
             by_price.insert(price.clone(), qty.clone());
         }

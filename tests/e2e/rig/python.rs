@@ -18,7 +18,10 @@ pub fn find() -> Option<PathBuf> {
         Some(PathBuf::from("python3")),
     ];
     let has_ccxt = |python: &PathBuf| {
-        let run = Command::new(python).args(["-c", "import ccxt.pro"]).stderr(Stdio::null()).status();
+        let run = Command::new(python)
+            .args(["-c", "import ccxt.pro"])
+            .stderr(Stdio::null())
+            .status();
         run.is_ok_and(|status| status.success())
     };
     let found = candidates.into_iter().flatten().find(has_ccxt);
@@ -51,7 +54,11 @@ impl Ccxt {
             .unwrap();
         let requests = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { child, requests, answers }
+        Self {
+            child,
+            requests,
+            answers,
+        }
     }
 
     /// Sends a request; [`Ccxt::answer`] reads what comes back.
@@ -64,7 +71,11 @@ impl Ccxt {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         let answer: Value = serde_json::from_str(&line).expect("an answer");
-        assert!(answer.get("error").is_none(), "ccxt failed: {}", answer["error"]);
+        assert!(
+            answer.get("error").is_none(),
+            "ccxt failed: {}",
+            answer["error"]
+        );
         answer["value"].clone()
     }
 
