@@ -143,12 +143,12 @@ async fn synchronise(setup: BookSetup) {
                         settle_quiet(&setup).await;
                         continue;
                     }
-                    Some(SnapshotOutcome::TooOld | SnapshotOutcome::Desynced(_)) => backoff.next(),
+                    Some(SnapshotOutcome::TooOld | SnapshotOutcome::Desynced(_)) => backoff.fail(),
                 }
             }
             Err(error) => {
                 let pause = match error.is_retryable() {
-                    true => backoff.next(),
+                    true => backoff.fail(),
                     false => REFUSED,
                 };
                 tell_failure(&setup, &instrument, &error, backoff.failures());

@@ -12,7 +12,10 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{
     Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market, Scope,
 };
-use bookwire_engine::store::{Store, StoreError, StoreReader};
+use bookwire_engine::store::{
+    FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Store, StoreError, StoreReader,
+    TimeWindow, TradeQuery, TradeRow,
+};
 use bookwire_engine::time::TsNanos;
 use crossbeam_channel::{Receiver, Sender};
 use futures_util::future::{Either, LocalBoxFuture, join_all, select};
@@ -21,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
-use crate::history::History;
+use crate::history::{History, Rows};
 use crate::loader;
 use crate::options::GatewayOptions;
 use crate::recorder::{Recorder, RecorderStats};
@@ -374,10 +377,86 @@ impl Gateway {
         Ok(count)
     }
 
-    /// History on demand; see [`History`].
-    #[must_use]
-    pub fn history(&self) -> &History {
-        &self.0.history
+    /// Closed bars, after what the store lacks has been fetched. Entities that are not listed are
+    /// read from the store alone.
+    ///
+    /// # Errors
+    /// What the store answers; or why nothing could be fetched, when nothing is stored either.
+    pub async fn klines(&self, query: KlineQuery) -> Result<Rows<KlineRow>, CryptoError> {
+        let series = Series::Klines(query.level);
+        let incomplete = self
+            .ensure(&query.provider, &query.entity_ids, series, query.window)
+            .await;
+        let rows = self
+            .query_store(move |reader| reader.klines(&query))
+            .await?;
+        answer(rows, incomplete)
+    }
+
+    /// Matches, as [`Gateway::klines`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trades(&self, query: TradeQuery) -> Result<Rows<TradeRow>, CryptoError> {
+        let incomplete = self
+            .ensure(
+                &query.provider,
+                &query.entity_ids,
+                Series::Trades,
+                query.window,
+            )
+            .await;
+        let rows = self
+            .query_store(move |reader| reader.trades(&query))
+            .await?;
+        answer(rows, incomplete)
+    }
+
+    /// Settled funding, as [`Gateway::klines`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn funding(&self, query: FundingQuery) -> Result<Rows<FundingRow>, CryptoError> {
+        let incomplete = self
+            .ensure(
+                &query.provider,
+                &query.entity_ids,
+                Series::Funding,
+                query.window,
+            )
+            .await;
+        let rows = self
+            .query_store(move |reader| reader.funding(&query))
+            .await?;
+        answer(rows, incomplete)
+    }
+
+    /// Fetches what is missing of each entity; the last reason why something could not be.
+    async fn ensure(
+        &self,
+        provider: &str,
+        entity_ids: &[String],
+        series: Series,
+        window: TimeWindow,
+    ) -> Option<CryptoError> {
+        let provider = ProviderId::parse(provider)?;
+        let scope = Scope {
+            provider: Some(provider),
+            ..Scope::default()
+        };
+        let table = self.instruments();
+        let mut incomplete = None;
+        for entity_id in entity_ids {
+            let Ok(instrument) = table.resolve(entity_id, scope) else {
+                continue;
+            };
+            let fetched = self.0.history.ensure(self, instrument, series, window);
+            if let Err(error) = fetched.await {
+                tracing::warn!(entity_id, ?series, %error, "history not fetched");
+                incomplete = Some(error);
+            }
+        }
+        incomplete
     }
 
     /// Runs a query of the store on a thread that may block.
@@ -535,6 +614,13 @@ impl Gateway {
                 tracing::error!(%error, "shard did not take the instruments");
             }
         }
+    }
+}
+
+fn answer<T>(rows: Vec<T>, incomplete: Option<CryptoError>) -> Result<Rows<T>, CryptoError> {
+    match incomplete {
+        Some(error) if rows.is_empty() => Err(error),
+        incomplete => Ok(Rows { rows, incomplete }),
     }
 }
 

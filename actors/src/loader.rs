@@ -48,7 +48,7 @@ async fn load(engine: Weak<Inner>, provider: ProviderId, market: Market) {
                 gateway.0.options.reload
             }
             Err(error) => {
-                let pause = backoff.next();
+                let pause = backoff.fail();
                 tracing::warn!(
                     provider = provider.name(), %market, %error, retry_ms = pause.as_millis(),
                     "instruments not loaded"
@@ -94,7 +94,7 @@ async fn heartbeat(engine: Weak<Inner>, provider: ProviderId) {
     while let Some(gateway) = running(&engine) {
         let options = gateway.0.options.provider(provider);
         let market = options.and_then(|options| options.markets.first().copied());
-        if let Some(market) = market.filter(|_| beat % CLOCK_EVERY == 0)
+        if let Some(market) = market.filter(|_| beat.is_multiple_of(CLOCK_EVERY))
             && let Err(error) = gateway.0.rest.clock_offset(provider, market).await
         {
             tracing::debug!(provider = provider.name(), %error, "clock not measured");

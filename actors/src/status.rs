@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 pub enum ProviderState {
     /// All that is wanted flows.
     Operational,
-    /// Part of it: a connection is down, or more than a twentieth of recent attempts failed.
+    /// Part of it: a connection is down, or more than a twentieth of the attempts of the last five
+    /// minutes failed.
     Degraded,
     /// The exchange says that it is being maintained.
     Maintenance,
@@ -167,6 +168,7 @@ pub struct ProviderMeter {
     last_request_ok: AtomicBool,
     maintenance: AtomicBool,
     attempts: Mutex<Rolling>,
+    recent: Mutex<Rolling>,
     uptime: Mutex<Rolling>,
     reconnects_24h: Mutex<Rolling>,
     trouble: Mutex<Option<String>>,
@@ -188,6 +190,7 @@ impl ProviderMeter {
             last_request_ok: AtomicBool::new(false),
             maintenance: AtomicBool::new(false),
             attempts: Mutex::new(Rolling::new(60)),
+            recent: Mutex::new(Rolling::new(5)),
             uptime: Mutex::new(Rolling::new(24 * 60)),
             reconnects_24h: Mutex::new(Rolling::new(24 * 60)),
             trouble: Mutex::new(None),
@@ -223,9 +226,9 @@ impl ProviderMeter {
 
     /// A connection attempt ended.
     pub fn attempt(&self, now: Duration, is_ok: bool) {
-        self.attempts
-            .lock()
-            .add(now, u64::from(is_ok), u64::from(!is_ok));
+        for window in [&self.attempts, &self.recent] {
+            window.lock().add(now, u64::from(is_ok), u64::from(!is_ok));
+        }
     }
 
     /// A request ended well after `took`.
@@ -287,19 +290,27 @@ impl ProviderMeter {
         );
         let (good, bad) = self.attempts.lock().sums(now);
         let error_rate = fraction(bad, good + bad, 0.0);
+        let (good, bad) = self.recent.lock().sums(now);
+        let recent_errors = fraction(bad, good + bad, 0.0);
         let (usable, not) = self.uptime.lock().sums(now);
         let state = if self.is_maintenance() {
             ProviderState::Maintenance
         } else if !self.is_usable() {
             ProviderState::Unavailable
-        } else if up < wanted || error_rate > 0.05 {
+        } else if up < wanted || recent_errors > 0.05 {
             ProviderState::Degraded
         } else {
             ProviderState::Operational
         };
         let latency = self.latency_us.load(Ordering::Relaxed);
         let last_data = self.last_data.load(Ordering::Relaxed);
-        let trouble = self.trouble.lock().clone();
+        let mut trouble = self.trouble.lock().clone();
+        if state == ProviderState::Degraded && up >= wanted {
+            let percent = recent_errors * 100.0;
+            trouble = Some(format!(
+                "{percent:.0} % of the attempts of the last five minutes failed"
+            ));
+        }
         ProviderStatus {
             provider: self.provider,
             state,

@@ -32,8 +32,16 @@ pub struct ChildId(u64);
 #[derive(Debug, Default)]
 struct Exits {
     /// At most one for each actor that is alive.
-    waiting: RefCell<VecDeque<(ChildId, bool)>>,
+    waiting: RefCell<VecDeque<(ChildId, Exit)>>,
     notify: Notify,
+}
+
+/// How an actor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Panicked,
+    Stopped,
+    Retired,
 }
 
 /// Carried by a supervised actor; its end tells the supervisor.
@@ -41,19 +49,26 @@ struct Exits {
 pub struct Life {
     child: ChildId,
     exits: Rc<Exits>,
-    is_stopped: bool,
+    exit: Exit,
 }
 
 impl Life {
     /// The actor has stopped in order (its `stopped` was called): not a panic.
     pub fn stopped(&mut self) {
-        self.is_stopped = true;
+        if self.exit == Exit::Panicked {
+            self.exit = Exit::Stopped;
+        }
+    }
+
+    /// The actor will end because it was asked to: it is not started again.
+    pub fn retire(&mut self) {
+        self.exit = Exit::Retired;
     }
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let exit = (self.child, self.is_stopped);
+        let exit = (self.child, self.exit);
         self.exits.waiting.borrow_mut().push_back(exit);
         self.exits.notify.notify_one();
     }
@@ -143,22 +158,24 @@ impl Supervisor {
         Life {
             child,
             exits: self.0.exits.clone(),
-            is_stopped: false,
+            exit: Exit::Panicked,
         }
     }
 
     fn take_exits(&self) {
         loop {
             let exit = self.0.exits.waiting.borrow_mut().pop_front();
-            let Some((id, is_stopped)) = exit else { return };
-            if let Some(pause) = self.judge(id, is_stopped) {
+            let Some((id, exit)) = exit else { return };
+            if exit == Exit::Retired {
+                self.forget(id);
+            } else if let Some(pause) = self.judge(id, exit) {
                 self.restart_after(id, pause);
             }
         }
     }
 
     /// How long to wait before the restart; `None` when there is to be none.
-    fn judge(&self, id: ChildId, is_stopped: bool) -> Option<Duration> {
+    fn judge(&self, id: ChildId, exit: Exit) -> Option<Duration> {
         let now = self.0.clock.monotonic();
         let mut children = self.0.children.borrow_mut();
         let child = children.get_mut(&id)?;
@@ -173,10 +190,13 @@ impl Supervisor {
             child.backoff.reset();
         }
         child.failures.push_back(now);
-        let pause = child.backoff.next();
+        let pause = child.backoff.fail();
         self.0.counters.actor_restarts.add(1);
         let (actor, failures) = (child.name.as_str(), child.failures.len());
-        let how = if is_stopped { "stopped" } else { "panicked" };
+        let how = match exit {
+            Exit::Panicked => "panicked",
+            Exit::Stopped | Exit::Retired => "stopped",
+        };
         let pause_ms = pause.as_millis();
         if failures >= FAILURES_MAX {
             tracing::error!(actor, how, failures, pause_ms, "actor keeps failing");

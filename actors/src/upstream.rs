@@ -107,6 +107,8 @@ pub struct ConnectionPlan {
     pub streams: BTreeMap<Arc<str>, StreamKey>,
     /// Grows with each change of `streams`.
     pub revision: u64,
+    /// Written by the actor: how often it has been started.
+    pub starts: u32,
     /// Written by the actor: the connection is up.
     pub is_up: bool,
     /// Written by the actor: streams acknowledged.
@@ -114,7 +116,7 @@ pub struct ConnectionPlan {
 }
 
 impl ConnectionPlan {
-    /// `spot/stream/0`: for logs and status.
+    /// `spot/public/0`: for logs and status.
     #[must_use]
     pub fn name(&self) -> String {
         let routes = self.provider.exchange().routes(self.market);
@@ -205,6 +207,7 @@ impl Upstream {
             number,
             streams: BTreeMap::new(),
             revision: 0,
+            starts: 0,
             is_up: false,
             live: 0,
         }

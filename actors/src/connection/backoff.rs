@@ -30,8 +30,8 @@ impl Backoff {
         }
     }
 
-    /// The pause after one more failure.
-    pub fn next(&mut self) -> Duration {
+    /// Counts one more failure and answers the pause after it.
+    pub fn fail(&mut self) -> Duration {
         let bound = self.bound();
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rand::rng().random_range(0.5..=1.0))
@@ -122,15 +122,15 @@ mod tests {
     fn pauses_grow_to_a_bound_and_are_never_zero() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for bound in [100, 200, 400, 800, 1000, 1000] {
-            let pause = backoff.next().as_millis();
+            let pause = backoff.fail().as_millis();
             assert!((bound / 2..=bound).contains(&pause), "{pause} of {bound}");
         }
         for _ in 0..100 {
-            backoff.next();
+            backoff.fail();
         }
-        assert!(backoff.next() <= Duration::from_secs(1));
+        assert!(backoff.fail() <= Duration::from_secs(1));
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.fail() <= Duration::from_millis(100));
     }
 
     #[test]

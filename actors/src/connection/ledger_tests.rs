@@ -1,1 +1,158 @@
+use super::*;
+use bookwire_engine::exchange::{Feed, ProviderId};
+use bookwire_engine::instrument::{InstrumentId, Market};
 
+const AT: fn(u64) -> Duration = Duration::from_millis;
+
+fn key(id: u32) -> StreamKey {
+    StreamKey {
+        instrument: InstrumentId(id),
+        feed: Feed::Ticker,
+    }
+}
+
+fn wanted(ids: std::ops::Range<u32>) -> BTreeMap<Arc<str>, StreamKey> {
+    ids.map(|id| (format!("s{id:04}").into(), key(id)))
+        .collect()
+}
+
+fn ledger() -> Ledger {
+    let limits = ProviderId::BINANCE.exchange().limits(Market::Spot);
+    Ledger::new(ConnectionLimits {
+        messages_per_second: 4,
+        streams_per_request: 100,
+        ..limits
+    })
+}
+
+fn next(ledger: &mut Ledger, now: Duration) -> Option<serde_json::Value> {
+    let text = ledger.next_request(ProviderId::BINANCE.exchange(), now)?;
+    serde_json::from_str(&text).ok()
+}
+
+#[test]
+fn requests_are_batched_and_paced() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..550), 1);
+    let mut sent = Vec::new();
+    while let Some(request) = next(&mut ledger, AT(0)) {
+        assert_eq!(request["method"], "SUBSCRIBE");
+        sent.push(request["params"].as_array().unwrap().len());
+    }
+    assert_eq!(sent, [100; 4], "four messages a second");
+    assert!(next(&mut ledger, AT(999)).is_none());
+    assert!(next(&mut ledger, AT(1000)).is_some());
+    assert_eq!(
+        next(&mut ledger, AT(1000)).unwrap()["params"]
+            .as_array()
+            .unwrap()
+            .len(),
+        50
+    );
+    assert!(next(&mut ledger, AT(1000)).is_none(), "nothing left");
+}
+
+#[test]
+fn a_stream_is_live_when_it_is_acknowledged() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..2), 1);
+    let id = next(&mut ledger, AT(0)).unwrap()["id"].as_u64().unwrap();
+    assert!(!ledger.is_complete());
+    assert!(ledger.on_ack(id + 1, AT(1)).is_empty(), "another's answer");
+    assert_eq!(ledger.on_ack(id, AT(1)), [key(0), key(1)]);
+    assert!(ledger.is_complete());
+    assert!(ledger.on_ack(id, AT(2)).is_empty(), "told once");
+}
+
+#[test]
+fn what_is_not_answered_is_asked_again_later_and_later() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..1), 1);
+    let first = next(&mut ledger, AT(0)).unwrap()["id"].as_u64().unwrap();
+    assert!(ledger.expire(AT(9_999)).is_empty());
+    assert_eq!(ledger.expire(AT(10_000)).len(), 1);
+    assert!(next(&mut ledger, AT(10_999)).is_none());
+    let second = next(&mut ledger, AT(11_000)).unwrap()["id"]
+        .as_u64()
+        .unwrap();
+    assert!(ledger.on_ack(first, AT(11_001)).is_empty(), "too late");
+    assert_eq!(ledger.on_error(Some(second), AT(11_002)).len(), 1);
+    assert!(next(&mut ledger, AT(13_001)).is_none());
+    let third = next(&mut ledger, AT(13_002)).unwrap()["id"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(ledger.on_ack(third, AT(13_003)), [key(0)]);
+}
+
+#[test]
+fn an_error_without_an_id_is_everybodys() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..150), 1);
+    while next(&mut ledger, AT(0)).is_some() {}
+    assert_eq!(ledger.on_error(None, AT(1)).len(), 150);
+}
+
+#[test]
+fn unwanted_streams_are_left_and_can_come_back() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..2), 1);
+    let id = next(&mut ledger, AT(0)).unwrap()["id"].as_u64().unwrap();
+    ledger.on_ack(id, AT(1));
+    ledger.want(&wanted(0..1), 2);
+    let request = next(&mut ledger, AT(2)).unwrap();
+    assert_eq!(request["method"], "UNSUBSCRIBE");
+    assert_eq!(request["params"], serde_json::json!(["s0001"]));
+    assert_eq!(ledger.keys().collect::<Vec<_>>(), [key(0)]);
+    // Left and wanted again before the request went out: left and asked for, in this order.
+    ledger.want(&wanted(1..2), 3);
+    ledger.want(&wanted(0..2), 4);
+    assert_eq!(next(&mut ledger, AT(3)).unwrap()["method"], "UNSUBSCRIBE");
+    let request = next(&mut ledger, AT(3)).unwrap();
+    assert_eq!(request["params"], serde_json::json!(["s0000", "s0001"]));
+}
+
+#[test]
+fn silence_is_acted_on_with_growing_patience() {
+    let mut ledger = ledger();
+    ledger.want(&wanted(0..1), 1);
+    let id = next(&mut ledger, AT(0)).unwrap()["id"].as_u64().unwrap();
+    ledger.on_ack(id, AT(0));
+    let limit = |_| Some(AT(1_000));
+    let check = |ledger: &mut Ledger, now, heard| {
+        ledger.check_silence(AT(now), limit, |_| AT(heard), |_| true)
+    };
+    assert!(check(&mut ledger, 1_000, 0).is_empty());
+    let stale = |rounds| {
+        [Silence::Stale {
+            key: key(0),
+            rounds,
+        }]
+    };
+    assert_eq!(check(&mut ledger, 1_001, 0), stale(1));
+    assert_eq!(
+        next(&mut ledger, AT(1_001)).unwrap()["method"],
+        "UNSUBSCRIBE"
+    );
+    let id = next(&mut ledger, AT(1_001)).unwrap()["id"]
+        .as_u64()
+        .unwrap();
+    ledger.on_ack(id, AT(1_002));
+    assert!(check(&mut ledger, 3_002, 0).is_empty(), "twice as patient");
+    assert_eq!(check(&mut ledger, 3_003, 0), stale(2));
+    assert_eq!(ledger.stale(limit), (1, 1));
+    next(&mut ledger, AT(3_003));
+    let id = next(&mut ledger, AT(3_003)).unwrap()["id"]
+        .as_u64()
+        .unwrap();
+    ledger.on_ack(id, AT(3_004));
+    assert_eq!(
+        check(&mut ledger, 3_100, 3_050),
+        [Silence::Recovered { key: key(0) }]
+    );
+    assert!(check(&mut ledger, 4_050, 3_050).is_empty());
+    assert_eq!(
+        check(&mut ledger, 4_051, 3_050),
+        stale(1),
+        "patience starts anew"
+    );
+}

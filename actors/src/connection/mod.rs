@@ -23,7 +23,7 @@ use bookwire_engine::event::Control;
 use bookwire_engine::exchange::{ConnectionLimits, Decoder, Exchange, Feed, ProviderId};
 use bookwire_engine::instrument::InstrumentTable;
 use bytes::Bytes;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, LocalBoxFuture, select};
 use futures_util::stream;
 use rand::Rng;
 
@@ -80,6 +80,8 @@ pub struct ConnectionSetup {
     pub limits: ConnectionLimits,
     /// Takes a copy of every frame.
     pub tap: Option<Tap>,
+    /// Asks the exchange by request how it is; the meter learns the answer.
+    pub probe: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
 }
 
 /// The plan changed.
@@ -159,6 +161,7 @@ pub struct ExchangeConnection {
     next_link: u32,
     backoff: Backoff,
     is_down_told: bool,
+    is_maintenance_told: bool,
     was_up: bool,
     scratch: Vec<u8>,
     controls: Vec<Control>,
@@ -187,6 +190,7 @@ impl ExchangeConnection {
             next_link: 1,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             is_down_told: false,
+            is_maintenance_told: false,
             was_up: false,
             scratch: Vec::with_capacity(64 * 1024),
             controls: Vec::new(),
@@ -264,7 +268,7 @@ impl ExchangeConnection {
         match result {
             Ok(wire) => self.open(wire, now, ctx),
             Err(reason) => {
-                let pause = self.backoff.next();
+                let pause = self.backoff.fail();
                 self.dial_at = now + pause;
                 tracing::warn!(
                     provider = self.provider.name(), connection = %self.name, reason,
@@ -272,6 +276,7 @@ impl ExchangeConnection {
                 );
                 if self.current.is_none() {
                     self.tell_down(&reason);
+                    self.look_for_maintenance(ctx);
                 }
             }
         }
@@ -314,6 +319,7 @@ impl ExchangeConnection {
         let all_up = self.setup.meter.connection_up(true);
         if self.is_down_told || !self.was_up {
             self.is_down_told = false;
+            self.is_maintenance_told = false;
             self.was_up = true;
             if all_up {
                 self.setup.state.borrow_mut().announce(
@@ -331,7 +337,8 @@ impl ExchangeConnection {
             return;
         }
         self.is_down_told = true;
-        let state = match self.setup.meter.is_maintenance() {
+        self.is_maintenance_told = self.setup.meter.is_maintenance();
+        let state = match self.is_maintenance_told {
             true => StatusState::Maintenance,
             false => StatusState::Disconnected,
         };
@@ -342,6 +349,21 @@ impl ExchangeConnection {
             .announce(self.provider, None, state, reason);
     }
 
+    /// A handshake does not say why it fails; the exchange's other interface does.
+    fn look_for_maintenance(&mut self, ctx: &mut Context<Self>) {
+        if self.is_maintenance_told {
+            return;
+        }
+        let asked = (self.setup.probe)();
+        ctx.spawn(asked.into_actor(self).map(|(), actor, _| {
+            let is_down = actor.current.is_none() && !actor.is_maintenance_told;
+            if is_down && actor.setup.meter.is_maintenance() {
+                actor.is_down_told = false;
+                actor.tell_down("the exchange is being maintained");
+            }
+        }));
+    }
+
     /// A link has ended or is given up.
     fn lose(&mut self, id: u32, reason: &str, ctx: &mut Context<Self>) {
         let now = self.setup.clock.monotonic();
@@ -349,7 +371,7 @@ impl ExchangeConnection {
             if let Some(link) = self.successor.take() {
                 ctx.cancel_future(link.reader);
             }
-            self.dial_at = now + self.backoff.next();
+            self.dial_at = now + self.backoff.fail();
             tracing::warn!(connection = %self.name, link = id, reason, "successor lost");
             return;
         }
@@ -364,7 +386,6 @@ impl ExchangeConnection {
             provider = self.provider.name(), connection = %self.name, link = id, reason,
             "connection lost"
         );
-        self.setup.meter.reconnect(now, reason);
         if let Some(successor) = self.successor.take() {
             // It has been delivering: streams it does not carry yet are the only ones lost.
             let carried: Vec<StreamKey> = successor.ledger.live().collect();
@@ -372,12 +393,13 @@ impl ExchangeConnection {
             self.current = Some((successor, guard));
             return;
         }
+        self.setup.meter.reconnect(now, reason);
         drop(guard);
         self.streams_down(link.ledger.keys());
         if link.data_at.is_some() && now.saturating_sub(link.opened_at) >= GOOD_AFTER {
             self.backoff.reset();
         }
-        self.dial_at = now + self.backoff.next();
+        self.dial_at = now + self.backoff.fail();
         self.tell_down(reason);
     }
 
@@ -629,8 +651,17 @@ impl Actor for ExchangeConnection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        // After a panic: whatever was live is not any more.
-        let keys: Vec<StreamKey> = self.setup.plan.borrow().streams.values().copied().collect();
+        let keys: Vec<StreamKey> = {
+            let mut plan = self.setup.plan.borrow_mut();
+            plan.starts += 1;
+            // Only after a panic: whatever was live is not any more.
+            let was_started = plan.starts > 1;
+            plan.streams
+                .values()
+                .copied()
+                .filter(|_| was_started)
+                .collect()
+        };
         self.streams_down(keys.into_iter());
         let clock = self.setup.clock.clone();
         let ticks = stream::unfold(clock, |clock| async move {

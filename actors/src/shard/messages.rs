@@ -134,7 +134,7 @@ pub struct StopShard;
 pub struct ConnectionView {
     /// Whose.
     pub provider: ProviderId,
-    /// Route and number: `spot/stream/0`.
+    /// Route and number: `spot/public/0`.
     pub name: String,
     /// Up, with at least the handshake done.
     pub is_up: bool,

@@ -123,7 +123,7 @@ impl Shard {
         let now = self.shared.clock.monotonic();
         self.ticks += 1;
         self.state.borrow_mut().sweep(now);
-        if self.ticks % 10 != 0 {
+        if !self.ticks.is_multiple_of(10) {
             return;
         }
         self.state.borrow_mut().sweep_bars(now);
@@ -132,7 +132,7 @@ impl Shard {
             self.detach(DetachWorker(worker));
         }
         self.streams.borrow_mut().end_unwanted(now);
-        if self.ticks % 600 == 0 {
+        if self.ticks.is_multiple_of(100) {
             self.state.borrow_mut().sweep_promises();
         }
     }
@@ -453,6 +453,7 @@ impl Handler<StopShard> for Shard {
     type Result = ();
 
     fn handle(&mut self, _: StopShard, ctx: &mut Self::Context) {
+        self.life.retire();
         self.streams.borrow_mut().stop_all();
         let mut state = self.state.borrow_mut();
         state.sweep_promises();
@@ -461,6 +462,3 @@ impl Handler<StopShard> for Shard {
         ctx.stop();
     }
 }
-
-#[cfg(test)]
-mod tests;

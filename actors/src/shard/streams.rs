@@ -11,11 +11,13 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, NativeStream, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentId, Market, Scope};
 use bookwire_engine::time::Level;
+use futures_util::future::LocalBoxFuture;
 
 use super::ShardShared;
 use crate::book::{BookSetup, OrderBook, StopBook};
 use crate::connection::{ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection};
 use crate::options::ProviderOptions;
+use crate::ring::StatusState;
 use crate::state::ShardState;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::upstream::{Change, Demand, Place, SharedPlan, StreamKey, Upstream};
@@ -225,7 +227,16 @@ impl Streams {
             limits.lifetime_secs = Some(lifetime.as_secs());
         }
         let base = options.base_url(route.host, route.base_url);
+        let rest = self.shared.rest.clone();
+        let probe = move || -> LocalBoxFuture<'static, ()> {
+            let rest = rest.clone();
+            Box::pin(async move {
+                // What it finds out is in the meter.
+                let _ = rest.clock_offset(provider, market).await;
+            })
+        };
         let setup = ConnectionSetup {
+            probe: Rc::new(probe),
             url: format!("{base}{}", route.path),
             route: route.name,
             limits,
@@ -260,9 +271,19 @@ impl Streams {
         if let Some(addr) = running.reach.take() {
             stop(addr, StopConnection);
         }
-        let provider = plan.borrow().provider;
-        if let Some(meter) = self.shared.meter(provider) {
-            meter.connection_wanted(false);
+        let (provider, was_up) = {
+            let plan = plan.borrow();
+            (plan.provider, plan.is_up)
+        };
+        let Some(meter) = self.shared.meter(provider) else {
+            return;
+        };
+        meter.connection_wanted(false);
+        // The only one that was down is not wanted any more: that trouble is over.
+        if !was_up && meter.all_up() {
+            let reason = "all connections that are wanted are up";
+            let mut state = self.state.borrow_mut();
+            state.announce(provider, None, StatusState::Connected, reason);
         }
     }
 
@@ -391,17 +412,11 @@ impl Streams {
     /// Ends everything.
     pub(super) fn stop_all(&mut self) {
         self.is_stopping = true;
-        for (plan, _) in std::mem::take(&mut self.connections)
-            .into_iter()
-            .map(|(plan, running)| {
-                self.supervisor.forget(running.child);
-                if let Some(addr) = running.reach.take() {
-                    stop(addr, StopConnection);
-                }
-                (plan, ())
-            })
-            .collect::<Vec<_>>()
-        {
+        for (plan, running) in std::mem::take(&mut self.connections) {
+            self.supervisor.forget(running.child);
+            if let Some(addr) = running.reach.take() {
+                stop(addr, StopConnection);
+            }
             let provider = plan.borrow().provider;
             if let Some(meter) = self.shared.meter(provider) {
                 meter.connection_wanted(false);

@@ -79,7 +79,7 @@ impl ShardState {
         self.look_for_overdue(now, wall, CLOSE_PATIENCE);
     }
 
-    /// Once a minute: promises about recorded trades.
+    /// Every ten seconds: promises about recorded trades.
     pub fn sweep_promises(&mut self) {
         self.promise_trades();
     }

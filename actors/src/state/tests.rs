@@ -1,1 +1,544 @@
+use super::*;
+use crate::clock::ManualClock;
+use crate::options::RecorderOptions;
+use crate::recorder::Recorder;
+use crate::ring::{LaneMsg, LaneRx, Publication, WorkerWake, lane};
+use crate::testkit::{depth, kline, row, table, trade};
+use crate::topic::BookMode;
+use bookwire_engine::event::{BookLevel, Kline};
+use bookwire_engine::exchange::Decoder;
+use bookwire_engine::instrument::Market;
+use bookwire_engine::kline::MissedBars;
+use bookwire_engine::num::{Price, Qty};
+use bookwire_engine::store::{Row, Store, StoreError, StoreReader, WriteReport};
+use bookwire_engine::time::Level;
+use bookwire_engine::wire::Numbers;
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 
+const BTC: InstrumentId = InstrumentId(0);
+const ETH: InstrumentId = InstrumentId(1);
+const WORKER: WorkerId = WorkerId(0);
+
+/// A shard's state with one worker attached, fed by real frames.
+struct Bench {
+    clock: ManualClock,
+    state: ShardState,
+    decoder: Box<dyn Decoder>,
+    rx: LaneRx,
+    effects: Effects,
+}
+
+impl Bench {
+    fn new(capacity: usize, recorder: Option<RecorderPort>) -> Self {
+        let clock = ManualClock::new(TsNanos::from_ms(1_700_000_000_100));
+        let mut state = ShardState::new(Arc::new(clock.clone()), Arc::default(), recorder);
+        let table = table(Market::Spot);
+        state.set_table(table.clone());
+        let (tx, rx) = lane(capacity, &WorkerWake::new(false));
+        state.attach(WORKER, tx);
+        let effects = state.effects();
+        Self {
+            clock,
+            state,
+            decoder: ProviderId::BINANCE.exchange().decoder(Market::Spot, table),
+            rx,
+            effects,
+        }
+    }
+
+    fn subscribe(&mut self, slot: u32, instrument: InstrumentId, kind: StreamKind) {
+        let topic = Topic {
+            instrument,
+            kind,
+            numbers: Numbers::Number,
+        };
+        if kind.feed() == Feed::Book {
+            self.state.open_book(instrument).unwrap();
+            let now = self.clock.monotonic();
+            self.state.on_stream_up(instrument, Feed::Book, now);
+        }
+        assert!(self.state.subscribe(WORKER, Slot(slot), topic).unwrap());
+    }
+
+    fn frame(&mut self, text: &str) {
+        self.try_frame(text).unwrap();
+    }
+
+    fn try_frame(&mut self, text: &str) -> Result<bool, bookwire_engine::exchange::DecodeError> {
+        let at = ReadAt {
+            wall: self.clock.now(),
+            monotonic: self.clock.monotonic(),
+        };
+        let mut bytes = text.as_bytes().to_vec();
+        let mut controls = Vec::new();
+        self.state
+            .on_frame(&mut *self.decoder, &mut bytes, at, &mut controls)
+    }
+
+    fn snapshot(&mut self, id: InstrumentId, seq: u64) -> Option<SnapshotOutcome> {
+        let level = |price, qty| BookLevel {
+            price: Price(price),
+            qty: Qty(qty),
+        };
+        let scale = |market_price: i64| {
+            let row = self.state.table().get(id).unwrap();
+            market_price * bookwire_engine::num::POW10[usize::from(row.price_scale - 2)]
+        };
+        let qty = |q: i64| {
+            let row = self.state.table().get(id).unwrap();
+            q * bookwire_engine::num::POW10[usize::from(row.qty_scale - 3)]
+        };
+        let snapshot = BookSnapshot {
+            seq,
+            ts_event: None,
+            bids: vec![
+                level(scale(10_000), qty(1_000)),
+                level(scale(9_900), qty(2_000)),
+            ],
+            asks: vec![
+                level(scale(10_100), qty(1_000)),
+                level(scale(10_200), qty(2_000)),
+            ],
+        };
+        self.state.on_snapshot(id, &snapshot)
+    }
+
+    fn messages(&mut self) -> Vec<LaneMsg> {
+        let mut out = Vec::new();
+        self.rx.drain(usize::MAX, |message| out.push(message));
+        out
+    }
+
+    fn data(&mut self) -> Vec<Publication> {
+        self.messages()
+            .into_iter()
+            .filter_map(|message| match message {
+                LaneMsg::Data(publication) => Some(publication),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.effects.next().now_or_never().flatten()).collect()
+    }
+}
+
+fn text(publication: &Publication) -> &str {
+    std::str::from_utf8(&publication.body).unwrap()
+}
+
+fn delta(depth: u32) -> StreamKind {
+    StreamKind::OrderBook {
+        depth,
+        mode: BookMode::Delta,
+    }
+}
+
+fn whole(depth: u32) -> StreamKind {
+    StreamKind::OrderBook {
+        depth,
+        mode: BookMode::Snapshot,
+    }
+}
+
+#[test]
+fn a_book_is_announced_published_and_chained() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, delta(1));
+    bench.subscribe(2, BTC, whole(1));
+    assert_eq!(
+        bench.effects(),
+        [Effect::Snapshot(BTC)],
+        "at the acknowledgement"
+    );
+    assert_eq!(bench.state.book_need(BTC), BookNeed::Deltas);
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    assert_eq!(bench.state.book_need(BTC), BookNeed::Snapshot);
+    assert!(
+        bench.data().is_empty(),
+        "nothing before the book is trusted"
+    );
+    assert_eq!(
+        bench.snapshot(BTC, 5),
+        Some(SnapshotOutcome::Synced { replayed: 1 })
+    );
+    let messages = bench.messages();
+    assert!(matches!(&messages[0], LaneMsg::Status(event)
+            if event.state == StatusState::Connected && event.instrument == Some(BTC)));
+    assert_eq!(messages.len(), 3);
+
+    // Outside the top: no message. In the top: one for each topic, chained by number.
+    bench.frame(&depth("BTCUSDT", 7, 7, r#"[["99.00","3.000"]]"#, "[]"));
+    assert!(bench.data().is_empty());
+    bench.frame(&depth("BTCUSDT", 8, 9, r#"[["100.00","0.000"]]"#, "[]"));
+    let data = bench.data();
+    assert_eq!(data.len(), 2);
+    assert_eq!(data[0].kind, PubKind::BookUpdate);
+    assert_eq!((data[0].seq, data[0].prev_seq, data[0].epoch), (9, 6, 1));
+    assert!(
+        text(&data[0]).contains(r#""bids":[[100,0],[99,3]]"#),
+        "{}",
+        text(&data[0])
+    );
+    assert_eq!(data[1].kind, PubKind::Event);
+    assert!(
+        text(&data[1]).contains(r#""bids":[[99,3]]"#),
+        "{}",
+        text(&data[1])
+    );
+
+    let view = bench.state.book_view(BTC, 5).unwrap();
+    assert_eq!((view.bids.len(), view.asks.len(), view.seq), (1, 2, 9));
+}
+
+#[test]
+fn a_gap_resyncs_one_book_and_starts_a_new_epoch() {
+    let mut bench = Bench::new(64, None);
+    for (slot, id) in [(1, BTC), (2, ETH)] {
+        bench.subscribe(slot, id, delta(5));
+        let symbol = row(bench.state.table(), id.0 as usize)
+            .spec
+            .native_symbol
+            .clone();
+        bench.frame(&depth(&symbol, 5, 6, "[]", "[]"));
+        bench.snapshot(id, 5);
+    }
+    bench.messages();
+    bench.effects();
+    bench.frame(&depth("BTCUSDT", 9, 9, r#"[["100.00","7.000"]]"#, "[]"));
+    let messages = bench.messages();
+    assert!(matches!(&messages[..], [LaneMsg::Status(event)]
+            if event.state == StatusState::Resyncing && event.reason == "gap"));
+    assert_eq!(bench.effects(), [Effect::Snapshot(BTC)]);
+    assert!(
+        bench.state.book_view(BTC, 5).is_none(),
+        "not served while in doubt"
+    );
+    assert!(
+        bench.state.book_view(ETH, 5).is_some(),
+        "the other book is untouched"
+    );
+    // A refresh of a book in doubt gives nothing.
+    bench.state.refresh(WORKER, Slot(1)).unwrap();
+    assert!(bench.data().is_empty());
+
+    assert_eq!(bench.snapshot(BTC, 5), Some(SnapshotOutcome::TooOld));
+    assert!(matches!(
+        bench.snapshot(BTC, 9),
+        Some(SnapshotOutcome::Synced { .. })
+    ));
+    let data = bench.data();
+    assert_eq!(data.len(), 1);
+    assert_eq!((data[0].kind, data[0].epoch), (PubKind::BookSnapshot, 2));
+    assert_eq!(bench.state.counters().book_desyncs.get(), 1);
+}
+
+#[test]
+fn a_refresh_joins_the_chain() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, delta(1));
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    // Not in the top: the book moves on, the topic's number does not.
+    bench.frame(&depth("BTCUSDT", 7, 7, r#"[["99.00","3.000"]]"#, "[]"));
+    bench.messages();
+    bench.state.refresh(WORKER, Slot(1)).unwrap();
+    bench.frame(&depth("BTCUSDT", 8, 8, r#"[["100.00","5.000"]]"#, "[]"));
+    let data = bench.data();
+    assert_eq!((data[0].kind, data[0].seq), (PubKind::BookSnapshot, 6));
+    assert_eq!((data[1].kind, data[1].prev_seq), (PubKind::BookUpdate, 6));
+    assert!(bench.state.refresh(WORKER, Slot(9)).is_err());
+}
+
+#[test]
+fn a_full_lane_is_counted_told_and_repaired() {
+    let mut bench = Bench::new(4, None);
+    bench.subscribe(1, BTC, StreamKind::Trades);
+    bench.subscribe(2, BTC, delta(5));
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    // Two places are taken by the status and the image.
+    for id in 1..=5 {
+        bench.frame(&trade("BTCUSDT", id));
+    }
+    bench.frame(&depth("BTCUSDT", 7, 7, r#"[["100.00","5.000"]]"#, "[]"));
+    assert_eq!(bench.messages().len(), 4);
+    bench.state.sweep(bench.clock.monotonic());
+    let messages = bench.messages();
+    let lost: Vec<(u32, u64)> = messages
+        .iter()
+        .filter_map(|message| match message {
+            LaneMsg::Lost { slot, count } => Some((slot.0, *count)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lost, [(2, 1), (1, 3)]);
+    assert!(
+        matches!(&messages[1], LaneMsg::Data(p)
+            if p.kind == PubKind::BookSnapshot && p.seq == 7),
+        "the book starts from an image after the notice"
+    );
+    bench.frame(&trade("BTCUSDT", 6));
+    assert_eq!(bench.data().len(), 1);
+    assert_eq!(bench.state.counters().publications_lost.get(), 4);
+}
+
+#[test]
+fn repeated_trades_are_published_once() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, StreamKind::Trades);
+    for id in [1, 2, 2, 1, 3, 7, 5] {
+        bench.frame(&trade("BTCUSDT", id));
+    }
+    assert_eq!(bench.data().len(), 4);
+    let counters = bench.state.counters();
+    assert_eq!(counters.trades_repeated.get(), 3);
+    assert_eq!(counters.trades_missed.get(), 3);
+    assert!(bench.effects().is_empty(), "nobody stores them");
+}
+
+fn bar(minute: i64, level: Level) -> Kline {
+    Kline {
+        level,
+        open_time: TsNanos::from_ms(minute * 60_000),
+        open: Price(1),
+        high: Price(1),
+        low: Price(1),
+        close: Price(1),
+        volume: Qty(1),
+        volume_quote: 1,
+        trade_count: 1,
+        is_closed: true,
+        ts_event: TsNanos::from_ms(minute * 60_000 + 60_000),
+    }
+}
+
+fn bars(data: &[Publication]) -> Vec<(i64, bool)> {
+    data.iter()
+        .map(|publication| {
+            let value: serde_json::Value = serde_json::from_slice(&publication.body).unwrap();
+            let ts = TsNanos::parse(value["timestamp"].as_str().unwrap()).unwrap();
+            let is_closed = value["is_closed"].as_bool().unwrap();
+            assert_eq!(publication.kind == PubKind::ClosedBar, is_closed);
+            (ts.as_ms() / 60_000, is_closed)
+        })
+        .collect()
+}
+
+#[test]
+fn missed_bars_come_before_those_after_them() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, StreamKind::Klines(Level::M1));
+    bench.frame(&kline("BTCUSDT", 10, "1.00", false));
+    bench.frame(&kline("BTCUSDT", 10, "2.00", true));
+    bench.frame(&kline("BTCUSDT", 10, "2.00", true));
+    assert_eq!(bars(&bench.data()), [(10, false), (10, true)]);
+    // Away for two minutes.
+    bench.frame(&kline("BTCUSDT", 13, "3.00", false));
+    assert!(bench.data().is_empty(), "held back");
+    let missed = MissedBars {
+        first: TsNanos::from_ms(11 * 60_000),
+        last: TsNanos::from_ms(12 * 60_000),
+    };
+    let effect = Effect::FetchBars {
+        instrument: BTC,
+        level: Level::M1,
+        missed,
+    };
+    assert_eq!(bench.effects(), [effect]);
+    bench.frame(&kline("BTCUSDT", 13, "4.00", true));
+    bench.frame(&kline("BTCUSDT", 14, "4.00", false));
+    let fetched = [bar(11, Level::M1), bar(12, Level::M1)];
+    bench.state.on_bars(BTC, Level::M1, &fetched);
+    let expected = [(11, true), (12, true), (13, true), (14, false)];
+    assert_eq!(bars(&bench.data()), expected);
+    bench.state.on_bars(BTC, Level::M1, &fetched);
+    assert!(bench.data().is_empty(), "closed once");
+}
+
+#[test]
+fn bars_do_not_wait_for_ever() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, StreamKind::Klines(Level::M1));
+    bench.frame(&kline("BTCUSDT", 10, "1.00", true));
+    bench.frame(&kline("BTCUSDT", 12, "1.00", false));
+    bench.messages();
+    bench.clock.advance(Duration::from_secs(11));
+    bench.state.sweep(bench.clock.monotonic());
+    assert_eq!(bars(&bench.data()), [(12, false)]);
+}
+
+#[test]
+fn an_overdue_close_is_asked_for() {
+    let mut bench = Bench::new(64, None);
+    let minute = 1_700_000_000_100 / 60_000;
+    bench.subscribe(1, BTC, StreamKind::Klines(Level::M1));
+    bench.frame(&kline("BTCUSDT", minute, "1.00", false));
+    bench.state.sweep_bars(bench.clock.monotonic());
+    assert!(bench.effects().is_empty());
+    bench.clock.advance(Duration::from_secs(80));
+    bench.state.sweep_bars(bench.clock.monotonic());
+    assert_eq!(bench.effects().len(), 1);
+    bench.state.sweep_bars(bench.clock.monotonic());
+    assert!(bench.effects().is_empty(), "not all the time");
+}
+
+#[test]
+fn a_malformed_frame_costs_the_book_it_names() {
+    let mut bench = Bench::new(64, None);
+    for (slot, id, symbol) in [(1, BTC, "BTCUSDT"), (2, ETH, "ETHUSDT")] {
+        bench.subscribe(slot, id, delta(5));
+        bench.frame(&depth(symbol, 5, 6, "[]", "[]"));
+        bench.snapshot(id, 5);
+    }
+    let whole = depth("BTCUSDT", 7, 7, "[]", "[]");
+    let half = &whole[..whole.len() - 8];
+    assert!(half.contains("BTCUSDT"));
+    assert!(bench.try_frame(half).is_err());
+    bench
+        .state
+        .on_malformed(half.as_bytes(), [BTC, ETH].into_iter());
+    assert!(bench.state.book_view(BTC, 1).is_none());
+    assert!(bench.state.book_view(ETH, 1).is_some());
+    assert_eq!(bench.state.counters().malformed.get(), 1);
+}
+
+#[test]
+fn a_quiet_book_is_trusted_after_a_while() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, delta(5));
+    assert_eq!(bench.snapshot(BTC, 5), Some(SnapshotOutcome::Waiting));
+    assert!(bench.state.accept_held(BTC));
+    assert_eq!(bench.data().len(), 1);
+    bench.frame(&depth("BTCUSDT", 6, 6, r#"[["100.00","5.000"]]"#, "[]"));
+    assert_eq!(bench.data().len(), 1);
+}
+
+#[test]
+fn a_lost_connection_costs_its_book() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, delta(5));
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    bench.effects();
+    bench.messages();
+    bench.state.on_stream_down(BTC, Feed::Book);
+    assert!(bench.state.book_view(BTC, 1).is_none());
+    assert_eq!(
+        bench.state.book_need(BTC),
+        BookNeed::Nothing,
+        "no stream, no snapshot"
+    );
+    assert!(matches!(&bench.messages()[..], [LaneMsg::Status(event)]
+            if event.reason == "disconnected"));
+    bench
+        .state
+        .on_stream_up(BTC, Feed::Book, Duration::from_secs(1));
+    assert_eq!(bench.effects(), [Effect::Snapshot(BTC)]);
+}
+
+#[test]
+fn slots_are_checked() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, StreamKind::Trades);
+    let topic = |instrument, kind| Topic {
+        instrument,
+        kind,
+        numbers: Numbers::Number,
+    };
+    let same = topic(BTC, StreamKind::Trades);
+    assert!(!bench.state.subscribe(WORKER, Slot(1), same).unwrap());
+    let other = topic(BTC, StreamKind::Ticker);
+    assert!(bench.state.subscribe(WORKER, Slot(1), other).is_err());
+    let unknown = topic(InstrumentId(77), StreamKind::Ticker);
+    assert!(bench.state.subscribe(WORKER, Slot(2), unknown).is_err());
+    let ended = bench.state.unsubscribe(WORKER, Slot(1));
+    assert_eq!(ended, Some((BTC, Feed::Trades)));
+    assert_eq!(bench.state.unsubscribe(WORKER, Slot(1)), None);
+    bench.frame(&trade("BTCUSDT", 1));
+    assert!(bench.data().is_empty());
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<Row>>>);
+
+impl Store for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn write(&mut self, rows: &[Row]) -> Result<WriteReport, StoreError> {
+        self.0.lock().extend_from_slice(rows);
+        Ok(WriteReport::default())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Err(StoreError::InvalidRow {
+            entity_id: String::new(),
+            reason: "not read here".to_owned(),
+        })
+    }
+}
+
+#[test]
+fn rows_reach_the_store_with_their_promises() {
+    let memory = Memory::default();
+    let (recorder, mut ports) = Recorder::start(
+        Box::new(memory.clone()),
+        RecorderOptions::default(),
+        1,
+        Arc::new(crate::clock::SystemClock::new()),
+    )
+    .unwrap();
+    let mut bench = Bench::new(64, ports.pop());
+    bench.subscribe(1, BTC, StreamKind::Trades);
+    bench.subscribe(2, BTC, StreamKind::Klines(Level::M1));
+    for id in 1..=3 {
+        bench.frame(&trade("BTCUSDT", id));
+    }
+    // A hole: what was promised ends before it, and it is asked for.
+    bench.frame(&trade("BTCUSDT", 9));
+    let hole = Effect::FetchTrades {
+        instrument: BTC,
+        first: 4,
+        last: 8,
+    };
+    assert_eq!(bench.effects(), [hole]);
+    bench.frame(&trade("BTCUSDT", 10));
+    bench.state.sweep_promises();
+    bench.frame(&kline("BTCUSDT", 10, "1.00", false));
+    bench.frame(&kline("BTCUSDT", 10, "1.00", true));
+    assert!(recorder.stop(Duration::from_secs(10)));
+    let rows = memory.0.lock();
+    let count = |fits: fn(&Row) -> bool| rows.iter().filter(|row| fits(row)).count();
+    assert_eq!(count(|row| matches!(row, Row::Trade(_))), 5);
+    assert_eq!(
+        count(|row| matches!(row, Row::Kline(_))),
+        1,
+        "closed bars only"
+    );
+    let spans: Vec<(i64, i64)> = rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Coverage(row) => Some((row.span.start.0, row.span.end.0)),
+            _ => None,
+        })
+        .collect();
+    let ms = |id: i64| (1_700_000_000_000 + id) * 1_000_000;
+    let minute = |m: i64| m * 60_000_000_000;
+    assert_eq!(
+        spans,
+        [
+            (ms(1) + 1, ms(3)),
+            (ms(9) + 1, ms(10)),
+            (minute(10), minute(11))
+        ]
+    );
+}

@@ -1,0 +1,308 @@
+//! History on demand: what a query needs and the store does not hold is fetched from the exchange,
+//! stored with a promise of completeness, and then read like everything else.
+//!
+//! Only what is over is stored: the forming bar and the last two seconds are left to the live
+//! streams.
+
+mod pages;
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use bookwire_engine::error::CryptoError;
+use bookwire_engine::instrument::{Instrument, InstrumentId};
+use bookwire_engine::store::{
+    CoverageRow, Entity, Order, Row, Series, Span, StoreReader, TimeWindow, TradeQuery,
+};
+use bookwire_engine::time::TsNanos;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::recorder::Recorder;
+use crate::rest_client::RestClient;
+use pages::{Page, Pages};
+
+/// What ended less than this ago may not be final at the exchange yet, nanoseconds.
+const SETTLE_NANOS: i64 = 2_000_000_000;
+/// Trades stored up to so long ago count as the latest: live trades are being recorded.
+const RECENT_NANOS: i64 = 60_000_000_000;
+/// Length of an hour, nanoseconds.
+const HOUR_NANOS: i64 = 3_600_000_000_000;
+/// Funding is settled this often where the exchange does not say, hours.
+const FUNDING_HOURS: i64 = 8;
+
+/// Rows of a query, and why they may not be all: a provider that can't be reached does not hide
+/// what is stored.
+#[derive(Clone, Debug)]
+pub struct Rows<T> {
+    /// What the store holds now.
+    pub rows: Vec<T>,
+    /// Why something that the provider has could not be fetched.
+    pub incomplete: Option<CryptoError>,
+}
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// Fetches history. One fetch of a series at a time: a second query waits and finds it stored.
+pub struct History {
+    rest: RestClient,
+    recorder: Option<Recorder>,
+    clock: Arc<dyn Clock>,
+    turns: Mutex<AHashMap<(InstrumentId, Series), Turn>>,
+}
+
+impl History {
+    pub(crate) fn new(rest: RestClient, recorder: Option<Recorder>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            rest,
+            recorder,
+            clock,
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Sees to it that the store holds all that `window` can show of a series.
+    ///
+    /// # Errors
+    /// Why the provider's part could not be fetched or stored.
+    pub async fn ensure(
+        &self,
+        gateway: &Gateway,
+        instrument: &Arc<Instrument>,
+        series: Series,
+        window: TimeWindow,
+    ) -> Result<(), CryptoError> {
+        let Some(recorder) = &self.recorder else {
+            return Ok(());
+        };
+        if gateway
+            .options()
+            .provider(instrument.spec.provider)
+            .is_none()
+        {
+            return Ok(());
+        }
+        let Some(span) = needed(instrument, series, window, self.clock.now()) else {
+            return Ok(());
+        };
+        let turn = self
+            .turns
+            .lock()
+            .entry((instrument.id, series))
+            .or_default()
+            .clone();
+        let _turn = turn.lock().await;
+        let pages = Pages {
+            rest: &self.rest,
+            instrument,
+            series,
+            now: TsNanos(self.clock.now().0.saturating_sub(SETTLE_NANOS)),
+        };
+        let mut missing = missing(gateway, instrument, series, span).await?;
+        if series == Series::Trades && window.start.is_none() {
+            // The latest trades: those that the store has count, and only what leads up to the end
+            // is worth fetching, else each query would dig deeper into the past.
+            if has_latest(gateway, instrument, window, span.end).await? {
+                return Ok(());
+            }
+            missing.retain(|gap| gap.end == span.end);
+            for gap in &mut missing {
+                gap.start = pages.latest_start(*gap, window.limit).await?;
+            }
+        }
+        let mut room = window.limit;
+        for gap in missing {
+            let mut at = gap;
+            while !at.is_empty() && room > 0 {
+                let page = pages.fetch(at).await?;
+                // Trades are as many as they are: no more than the query can show.
+                if series == Series::Trades {
+                    room = room.saturating_sub(page.rows.len());
+                }
+                at.start = page.reached;
+                store(recorder, instrument, series, page).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of a series that a window can show and that is over; `None`: nothing.
+fn needed(
+    instrument: &Instrument,
+    series: Series,
+    window: TimeWindow,
+    now: TsNanos,
+) -> Option<Span> {
+    let settled = TsNanos(now.0.saturating_sub(SETTLE_NANOS));
+    let limit = i64::try_from(window.limit).unwrap_or(i64::MAX);
+    // Both bounds of a window are inclusive, a span's end is not.
+    let end = window
+        .end
+        .map_or(settled, |end| TsNanos(end.0.saturating_add(1)));
+    let mut span = match series {
+        Series::Klines(level) => {
+            let step = level.nanos();
+            let end = TsNanos(end.0.saturating_add(step - 1)).floor_to(level);
+            let end = end.min(settled.floor_to(level));
+            let reach = limit.saturating_mul(step);
+            let start = match window.start {
+                Some(start) => TsNanos(start.0.saturating_add(step - 1)).floor_to(level),
+                None => TsNanos(end.0.saturating_sub(reach)),
+            };
+            cut(Span { start, end }, reach, window.order)
+        }
+        Series::Funding => {
+            let hours = instrument
+                .spec
+                .funding_interval_hours
+                .map_or(FUNDING_HOURS, i64::from);
+            let reach = limit.saturating_mul(hours.saturating_mul(HOUR_NANOS));
+            let end = end.min(settled);
+            let start = window.start.unwrap_or(TsNanos(end.0.saturating_sub(reach)));
+            Span { start, end }
+        }
+        Series::Trades => {
+            let end = end.min(settled);
+            // How far back the latest trades reach is not known before they are fetched.
+            let start = window.start.unwrap_or(TsNanos(0));
+            Span { start, end }
+        }
+    };
+    span.start = span.start.max(TsNanos(0));
+    (!span.is_empty()).then_some(span)
+}
+
+/// No more than `reach` of a span, at the side that is shown first.
+fn cut(span: Span, reach: i64, order: Order) -> Span {
+    match order {
+        Order::Ascending => Span {
+            end: span.end.min(TsNanos(span.start.0.saturating_add(reach))),
+            ..span
+        },
+        Order::Descending => Span {
+            start: span.start.max(TsNanos(span.end.0.saturating_sub(reach))),
+            ..span
+        },
+    }
+}
+
+async fn missing(
+    gateway: &Gateway,
+    instrument: &Arc<Instrument>,
+    series: Series,
+    span: Span,
+) -> Result<Vec<Span>, CryptoError> {
+    let provider = instrument.spec.provider.name();
+    let entity_id = instrument.entity_id();
+    gateway
+        .query_store(move |reader: &dyn StoreReader| {
+            reader.missing(provider, &entity_id, series, span)
+        })
+        .await
+}
+
+/// True when the store has as many of the latest trades as are asked for, up to the present.
+async fn has_latest(
+    gateway: &Gateway,
+    instrument: &Arc<Instrument>,
+    window: TimeWindow,
+    end: TsNanos,
+) -> Result<bool, CryptoError> {
+    let query = TradeQuery {
+        provider: instrument.spec.provider.name().to_owned(),
+        entity_ids: vec![instrument.entity_id()],
+        window,
+        side: None,
+        min_volume: None,
+    };
+    let rows = gateway
+        .query_store(move |reader| reader.trades(&query))
+        .await?;
+    let newest = rows.iter().map(|row| row.ts).max();
+    let is_recent = newest.is_some_and(|ts| end.0.saturating_sub(ts.0) < RECENT_NANOS);
+    Ok(is_recent && rows.len() >= window.limit)
+}
+
+/// Stores a page, and then the promise that nothing is missing up to where it reached.
+async fn store(
+    recorder: &Recorder,
+    instrument: &Instrument,
+    series: Series,
+    page: Page,
+) -> Result<(), CryptoError> {
+    let mut rows = page.rows;
+    rows.push(Row::Coverage(CoverageRow {
+        entity: Entity::of(instrument),
+        series,
+        span: Span {
+            start: page.start,
+            end: page.reached,
+        },
+    }));
+    recorder.write(rows).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{row, table};
+    use bookwire_engine::instrument::Market;
+    use bookwire_engine::time::Level;
+
+    const MINUTE: i64 = 60_000_000_000;
+
+    fn instrument() -> Arc<Instrument> {
+        row(&table(Market::Perp), 0)
+    }
+
+    /// Window of minutes, now in milliseconds → span of minutes.
+    fn check(
+        window: (Option<i64>, Option<i64>, usize, Order),
+        now_ms: i64,
+        expected: Option<(i64, i64)>,
+    ) {
+        let (start, end, limit, order) = window;
+        let window = TimeWindow {
+            start: start.map(|minute| TsNanos(minute * MINUTE)),
+            end: end.map(|minute| TsNanos(minute * MINUTE)),
+            limit,
+            order,
+        };
+        let now = TsNanos::from_ms(now_ms);
+        let span = needed(&instrument(), Series::Klines(Level::M1), window, now);
+        let minutes = span.map(|span| (span.start.0 / MINUTE, span.end.0 / MINUTE));
+        assert_eq!(minutes, expected, "{window:?} at {now_ms}");
+    }
+
+    #[test]
+    fn only_closed_bars_are_needed() {
+        let up = Order::Ascending;
+        let at = 100 * 60_000;
+        // Both bounds inclusive; the bar that opens at the end belongs to it.
+        check((Some(10), Some(19), 1000, up), at, Some((10, 20)));
+        check((Some(10), Some(19), 3, up), at, Some((10, 13)));
+        check(
+            (Some(10), Some(19), 3, Order::Descending),
+            at,
+            Some((17, 20)),
+        );
+        // Minute 99 has just ended: it may not be final yet; minute 100 is forming.
+        check((Some(98), None, 1000, up), at + 1_999, Some((98, 99)));
+        check((Some(98), None, 1000, up), at + 2_000, Some((98, 100)));
+        check((None, None, 5, up), at + 30_000, Some((95, 100)));
+        check((None, Some(49), 5, up), at, Some((45, 50)));
+        check((Some(100), None, 5, up), at + 30_000, None);
+        check((Some(200), Some(300), 5, up), at, None);
+        check((None, None, usize::MAX, up), at, Some((0, 99)));
+    }
+
+    #[test]
+    fn funding_reaches_back_by_its_interval() {
+        let now = TsNanos(HOUR_NANOS * 1000);
+        let span = needed(&instrument(), Series::Funding, TimeWindow::latest(3), now).unwrap();
+        assert_eq!(span.end, TsNanos(now.0 - SETTLE_NANOS));
+        assert_eq!(span.end.0 - span.start.0, 24 * HOUR_NANOS);
+    }
+}
