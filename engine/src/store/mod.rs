@@ -5,7 +5,7 @@
 //! actors, sockets or the clock.
 //!
 //! # Writing another store
-//! Implement both traits in one file and run the suite of [`suite`] (feature `testkit`) against it.
+//! Implement both traits in one file and run `suite::run` (feature `testkit`) against it.
 //! What callers rely on:
 //! - **Batches.** [`Store::write`] gets thousands of rows of all kinds mixed, in the order in which
 //!   they happened. A batch is all or nothing where the database can do that; where it can't

@@ -12,6 +12,7 @@
 //! - what is unknown is `null`, never absent and never 0.
 
 mod error;
+mod quotient;
 mod reply;
 mod rows;
 mod stream;

@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use super::quotient::quotient;
 use super::stream::levels;
 use super::table::{Cell, TableRow};
 use super::text::{write_date, write_int, write_timestamp, write_timestamp_secs};
@@ -175,18 +176,6 @@ pub struct KlineView<'a> {
     /// Close of the bar before, of the same entity and level; `None`: there is none, the change
     /// is against this bar's open.
     pub previous_close: Option<Decimal>,
-}
-
-/// Digits that a quotient is rounded to, half to even: `vwap` and `change_pct` are the only public
-/// numbers that are not exact, because division is not.
-const QUOTIENT_DIGITS: u32 = 16;
-
-fn quotient(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
-    let exact = dividend.checked_div(divisor)?;
-    exact.round_sf_with_strategy(
-        QUOTIENT_DIGITS,
-        rust_decimal::RoundingStrategy::MidpointNearestEven,
-    )
 }
 
 impl KlineView<'_> {

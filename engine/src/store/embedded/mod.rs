@@ -11,6 +11,7 @@
 mod number;
 mod read;
 mod schema;
+mod spans;
 mod write;
 
 use std::path::{Path, PathBuf};

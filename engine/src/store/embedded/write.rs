@@ -13,12 +13,9 @@ use super::super::{
 use super::number::{Mantissa, SCALE_BITS, pack};
 use super::read::EmbeddedReader;
 use super::schema::{level_number, migrate, series_number};
+use super::spans::TradeSpan;
 use super::{EmbeddedOptions, connect, failure};
 use crate::event::Side;
-
-/// A hole in time that ends a span, ns: without it a span over a night off would be looked at for
-/// every time in that night.
-const SPAN_GAP: i64 = 3_600_000_000_000;
 
 /// The embedded store.
 #[derive(Debug)]
@@ -36,15 +33,6 @@ struct Known {
     has_table: bool,
     /// Its span with the highest ids.
     tail: Option<TradeSpan>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct TradeSpan {
-    id_lo: i64,
-    id_hi: i64,
-    ts_lo: i64,
-    ts_hi: i64,
-    trades: i64,
 }
 
 impl Embedded {
@@ -258,22 +246,7 @@ impl Batch<'_> {
                 self.transaction.last_insert_rowid()
             }
         };
-        let tail = self
-            .transaction
-            .prepare_cached(
-                "SELECT id_lo, id_hi, ts_lo, ts_hi, trades FROM trade_spans
-                 WHERE entity = ?1 ORDER BY id_lo DESC LIMIT 1",
-            )?
-            .query_row([number], |row| {
-                Ok(TradeSpan {
-                    id_lo: row.get(0)?,
-                    id_hi: row.get(1)?,
-                    ts_lo: row.get(2)?,
-                    ts_hi: row.get(3)?,
-                    trades: row.get(4)?,
-                })
-            })
-            .optional()?;
+        let tail = TradeSpan::last(self.transaction, number)?;
         let known = Known {
             number,
             has_table: false,
@@ -494,23 +467,6 @@ impl Batch<'_> {
             .execute([number, series, start, end])?;
         self.report.written += 1;
         Ok(())
-    }
-}
-
-impl TradeSpan {
-    /// True when a later span can be put into this one.
-    fn takes(&self, next: &Self, trades_max: i64) -> bool {
-        next.id_lo > self.id_hi
-            && self.trades + next.trades <= trades_max
-            && next.ts_lo.saturating_sub(self.ts_hi) < SPAN_GAP
-            && self.ts_lo.saturating_sub(next.ts_hi) < SPAN_GAP
-    }
-
-    fn extend(&mut self, next: &Self) {
-        self.id_hi = next.id_hi;
-        self.ts_lo = self.ts_lo.min(next.ts_lo);
-        self.ts_hi = self.ts_hi.max(next.ts_hi);
-        self.trades += next.trades;
     }
 }
 
