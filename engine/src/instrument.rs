@@ -189,7 +189,8 @@ impl Instrument {
             self.entity_id(),
         ];
         if self.spec.market == Market::Perp {
-            for stem in all[..4].to_vec() {
+            for index in 0..4 {
+                let stem = all[index].clone();
                 all.push(format!("{stem}-perp"));
                 all.push(format!("{stem}-swap"));
             }
