@@ -56,6 +56,8 @@ pub fn table(capture: &Capture) -> InstrumentTable {
         settlement_symbol: None,
         price_step: Decimal::new(1, u32::from(capture.scales.0)),
         qty_step: Decimal::new(1, u32::from(capture.scales.1)),
+        price_digits: capture.scales.0,
+        qty_digits: capture.scales.1,
         min_qty: None,
         max_qty: None,
         min_notional: None,
