@@ -16,7 +16,7 @@ pub struct Capture {
     pub market: Market,
     /// The exchange's symbol.
     pub symbol: &'static str,
-    /// Price and quantity steps as decimal exponents, as the exchange listed them at that time.
+    /// Digits after the point of the finest price and quantity in the recording.
     pub scales: (u8, u8),
     /// Depth updates, in order, as received.
     pub depth: Vec<Vec<u8>>,
