@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
@@ -22,21 +22,36 @@ fn lines(path: &str) -> std::io::Result<Vec<Vec<u8>>> {
     Ok(bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect())
 }
 
+/// Lines between two looks at the clock.
+const CHUNK: usize = 64;
+
+/// Replays `runs` times. Each chunk of lines counts with its best time: what it costs always stays
+/// in, what other processes cost it drops out.
 fn run(
     market: Market,
     stream: &[Vec<u8>],
     snapshots: &[Vec<u8>],
+    runs: u32,
 ) -> Result<Report, Box<dyn std::error::Error>> {
-    let mut replay = Replay::new(ProviderId::BINANCE, market, ReplayOptions::default())?;
-    for (index, line) in snapshots.iter().enumerate() {
-        replay.snapshot_line(index as u64 + 1, &mut line.clone());
+    let mut best = vec![Duration::MAX; stream.len().div_ceil(CHUNK)];
+    for run in 1.. {
+        let mut replay = Replay::new(ProviderId::BINANCE, market, ReplayOptions::default())?;
+        for (index, line) in snapshots.iter().enumerate() {
+            replay.snapshot_line(index as u64 + 1, &mut line.clone());
+        }
+        let mut lines = stream.to_vec();
+        for (index, (chunk, best)) in lines.chunks_mut(CHUNK).zip(&mut best).enumerate() {
+            let start = Instant::now();
+            for (at, line) in chunk.iter_mut().enumerate() {
+                replay.line((index * CHUNK + at) as u64 + 1, line);
+            }
+            *best = (*best).min(start.elapsed());
+        }
+        if run == runs {
+            return Ok(replay.finish(best.iter().sum()));
+        }
     }
-    let mut lines = stream.to_vec();
-    let start = Instant::now();
-    for (index, line) in lines.iter_mut().enumerate() {
-        replay.line(index as u64 + 1, line);
-    }
-    Ok(replay.finish(start.elapsed()))
+    Err("no runs".into())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -66,16 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .filter(|line| is_trade(line))
         .cloned()
         .collect();
-    let best = |lines: &[Vec<u8>]| -> Result<Report, Box<dyn std::error::Error>> {
-        let mut best = run(market, lines, &snapshots)?;
-        for _ in 0..10 {
-            let next = run(market, lines, &snapshots)?;
-            if next.seconds < best.seconds {
-                best = next;
-            }
-        }
-        Ok(best)
-    };
+    let best = |lines: &[Vec<u8>]| run(market, lines, &snapshots, 20);
     let all = best(&stream)?;
     let mut json = all.to_json();
     if let Some(symbols) = json["symbols"].as_object_mut() {

@@ -21,10 +21,16 @@ use std::collections::BTreeMap;
 use crate::event::{BookLevel, BookSide};
 use crate::num::{Price, Qty};
 
-/// Price steps in a window.
-const SLOTS: usize = 1 << 15;
+/// Price steps in a window to begin with: 64 KiB of quantities.
+const SLOTS_MIN: usize = 1 << 13;
 
-/// Largest step: [`SLOTS`] of them must fit 64 bits.
+/// Price steps in the window of a busy book: 256 KiB. Larger ones are slower: they leave the cache.
+const SLOTS_MAX: usize = 1 << 15;
+
+/// Touched levels that a window twice as long would have held, before it is made so.
+const GROW_AFTER: u32 = if cfg!(test) { 50 } else { 512 };
+
+/// Largest step: a window of them must fit 64 bits, up to 2^17 slots.
 const STRIDE_MAX: u64 = 1 << 46;
 
 /// The window keeps this part of its slots on the better side of the touch.
@@ -84,15 +90,19 @@ pub(super) struct Ladder {
     /// Levels beyond the window, by key.
     far: BTreeMap<i64, i64>,
     slots: usize,
+    slots_max: usize,
+    /// Levels touched just beyond the window since it was laid out.
+    near_misses: u32,
 }
 
 impl Ladder {
     pub(super) fn new(side: BookSide) -> Self {
-        Self::with_slots(side, SLOTS)
+        Self::with_slots(side, SLOTS_MIN, SLOTS_MAX)
     }
 
-    pub(super) fn with_slots(side: BookSide, slots: usize) -> Self {
+    pub(super) fn with_slots(side: BookSide, slots: usize, slots_max: usize) -> Self {
         debug_assert!(slots.is_power_of_two() && slots >= 64);
+        debug_assert!(slots_max.is_power_of_two() && slots_max >= slots);
         Self {
             complement: match side {
                 BookSide::Bid => -1,
@@ -107,6 +117,8 @@ impl Ladder {
             count: 0,
             far: BTreeMap::new(),
             slots,
+            slots_max,
+            near_misses: 0,
         }
     }
 
@@ -231,7 +243,9 @@ impl Ladder {
     #[inline(never)]
     fn set_outside(&mut self, key: i64, qty: i64) {
         if qty <= 0 {
-            self.far.remove(&key);
+            if self.far.remove(&key).is_some() {
+                self.count_miss(key);
+            }
         } else if self.len() == 0 {
             self.place(key, self.grid.step);
             self.set(key, qty);
@@ -240,6 +254,7 @@ impl Ladder {
             self.set(key, qty);
         } else if key.abs_diff(self.base) >= self.span() {
             self.far.insert(key, qty);
+            self.count_miss(key);
             if self.far.len() >= self.count && self.far.len().is_power_of_two() {
                 self.coarsen();
             }
@@ -248,6 +263,25 @@ impl Ladder {
             self.rebuild(self.best_key().unwrap_or(key), step);
             self.set(key, qty);
         }
+    }
+
+    /// Makes the window twice as long when that would have held enough of what was touched beyond
+    /// it. Books of quiet instruments stay small.
+    fn count_miss(&mut self, key: i64) {
+        if self.slots >= self.slots_max || key.abs_diff(self.base) / 2 >= self.span() {
+            return;
+        }
+        self.near_misses += 1;
+        if self.near_misses < GROW_AFTER {
+            return;
+        }
+        let best = self.best_key().unwrap_or(key);
+        self.evict(0);
+        self.near_misses = 0;
+        self.slots *= 2;
+        (self.qty, self.bits) = (Vec::new(), Vec::new());
+        self.place(best, self.grid.step);
+        self.pull();
     }
 
     /// Distance from `base` to the window's end.

@@ -44,14 +44,14 @@ impl Book {
         }
     }
 
-    /// An empty book whose windows hold `slots` price steps (a power of two, at least 64), so that
-    /// tests and measurements can make windows move.
+    /// An empty book whose windows hold `slots` price steps to begin with and up to `slots_max`
+    /// later (powers of two, at least 64), so that tests and measurements can make windows move.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
-    pub fn with_window(slots: usize) -> Self {
+    pub fn with_window(slots: usize, slots_max: usize) -> Self {
         Self {
-            bids: Ladder::with_slots(BookSide::Bid, slots),
-            asks: Ladder::with_slots(BookSide::Ask, slots),
+            bids: Ladder::with_slots(BookSide::Bid, slots, slots_max),
+            asks: Ladder::with_slots(BookSide::Ask, slots, slots_max),
         }
     }
 

@@ -77,7 +77,7 @@ fn removing_what_is_not_there_changes_nothing() {
 #[test]
 fn a_finer_step_keeps_every_level() {
     let coarse: Vec<BookLevel> = (1..=500).map(|n| level(n * 1_000_000, n)).collect();
-    let mut book = Book::with_window(1024);
+    let mut book = Book::with_window(1024, 1024);
     book.load(&[], &coarse);
     book.apply(&[], &[level(1_500_000, 7), level(1_250_001, 8)]);
     let all = top(&book, BookSide::Ask, usize::MAX);

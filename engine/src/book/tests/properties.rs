@@ -141,16 +141,17 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn the_ladder_is_the_obvious_book(
         ops in vec(op(), 1..60),
         window in prop_oneof![Just(64usize), Just(256), Just(4096), Just(1 << 15)],
+        growth in prop_oneof![Just(1usize), Just(4)],
         step in prop_oneof![Just(1i64), Just(10), Just(1_000_000), Just(3), Just(1 << 44)],
     ) {
         let mut pair = Pair {
-            fast: Book::with_window(window),
+            fast: Book::with_window(window, growth * window),
             naive: NaiveBook::default(),
             touch: 500_000,
             step,
@@ -169,7 +170,7 @@ proptest! {
         depth in prop_oneof![Just(1usize), Just(5), Just(20), Just(1000)],
     ) {
         let mut pair = Pair {
-            fast: Book::with_window(256),
+            fast: Book::with_window(256, 1024),
             naive: NaiveBook::default(),
             touch: 500_000,
             step: 1,
