@@ -48,7 +48,7 @@ impl Grid {
     fn new(step: u64) -> Self {
         let mut step = step.max(1);
         while step > STRIDE_MAX {
-            step = if step % 2 == 0 { step / 2 } else { 1 };
+            step = if step.is_multiple_of(2) { step / 2 } else { 1 };
         }
         let shift = step.trailing_zeros();
         let odd = step >> shift;
@@ -343,7 +343,7 @@ impl Ladder {
     /// Moves the window so that `key`, which is better than all of it, fits.
     fn make_room(&mut self, key: i64) {
         let distance = self.base.abs_diff(key);
-        if distance % self.grid.step != 0 {
+        if !distance.is_multiple_of(self.grid.step) {
             return self.rebuild(key, gcd(self.grid.step, distance));
         }
         let words = self.bits.len();
