@@ -33,7 +33,7 @@ const FILES: [(&str, Market, &str, (u8, u8)); 3] = [
         "binance_spot_mixed_btcusdt_20240808",
         Market::Spot,
         "BTCUSDT",
-        (2, 5),
+        (2, 6),
     ),
     (
         "binance_usdm_mixed_btcusdt_20240808",
