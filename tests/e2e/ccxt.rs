@@ -1,6 +1,9 @@
 //! ccxt and ccxt.pro, which work against the real exchanges, against the simulators: they must work
 //! unchanged, and see the same market as the gateway's clients.
 
+// Both sides are the double nearest to the same decimal, so that equal means equal.
+#![allow(clippy::float_cmp)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

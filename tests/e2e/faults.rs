@@ -21,7 +21,10 @@ const SYMBOLS: [(Segment, &str, &str); 2] = [
     (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
 ];
 
-/// Levels whose book has the same sequence on both sides before a recovery counts.
+/// One side of a book: price and quantity, best first.
+type Levels = Vec<(String, String)>;
+
+/// Books that have the same sequence on both sides before a recovery counts.
 const MATCHES: usize = 3;
 
 async fn subscribed(rig: &Rig) -> Feed {
@@ -41,8 +44,7 @@ async fn subscribed(rig: &Rig) -> Feed {
 /// often and compared where the ids meet.
 async fn wait_until_equal(rig: &Rig, feed: &mut Feed, within: Duration, context: &str) {
     let end = Instant::now() + within;
-    let mut truth: HashMap<(&str, u64), (Vec<(String, String)>, Vec<(String, String)>)> =
-        HashMap::new();
+    let mut truth: HashMap<(&str, u64), (Levels, Levels)> = HashMap::new();
     let mut matches: HashMap<&str, usize> = HashMap::new();
     let mut compared: HashMap<&str, u64> = HashMap::new();
     let control = rig.sim.control();
