@@ -27,8 +27,8 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
         ConfigCommand::Check { file } => {
             load(global, file.as_deref())?;
             match file {
-                Some(file) => println!("{}: no problem found", file.display()),
-                None => println!("no problem found"),
+                Some(file) => super::say(&format!("{}: no problem found", file.display())),
+                None => super::say("no problem found"),
             }
             Ok(())
         }

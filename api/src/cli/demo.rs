@@ -87,7 +87,9 @@ fn bind(config: &Config) -> Result<TcpListener, Failure> {
             let free = SocketAddr::new(wanted.ip(), 0);
             let listener = TcpListener::bind(free)?;
             let address = listener.local_addr()?;
-            println!("{wanted} is in use by another program; using {address} instead");
+            super::say(&format!(
+                "{wanted} is in use by another program; using {address} instead"
+            ));
             Ok(listener)
         }
         Err(error) => Err(super::bind_failure(wanted, &error)),
@@ -118,7 +120,7 @@ async fn demo(
     instruments_loaded(&gateway).await;
     let mut server = server::start_on(listener, config, gateway.clone())?;
     if !global.quiet {
-        println!("{}", greeting(server.address(), &config.server.data_dir));
+        super::say(&greeting(server.address(), &config.server.data_dir));
     }
     let mut screen = Screen::new(gateway.clone(), &config.providers, is_screen);
     let mut tick = tokio::time::interval(REFRESH);
@@ -145,7 +147,7 @@ async fn demo(
         }
     }
     if !global.quiet {
-        println!("stopping");
+        super::say("stopping");
     }
     let is_clean = server.stop().await;
     sim.shutdown().await;

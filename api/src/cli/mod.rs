@@ -153,6 +153,14 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+/// Prints a line. Nobody may be reading any more (`bookwire demo | head`), which is no reason to
+/// stop.
+fn say(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
 /// Binds the address of the interfaces.
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| bind_failure(address, &error))

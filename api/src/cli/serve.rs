@@ -46,8 +46,8 @@ async fn serve(config: &Config, is_quiet: bool) -> Result<(), Failure> {
     let mut server = server::start_on(listener, config, gateway.clone())?;
     if !is_quiet {
         let address = server.address();
-        println!("REST       http://{address}/api/data/CryptoPair");
-        println!("WebSocket  ws://{address}/ws");
+        super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
+        super::say(&format!("WebSocket  ws://{address}/ws"));
     }
     tokio::select! {
         () = signal::stopped(stop) => {}

@@ -120,7 +120,7 @@ impl SimArgs {
 /// Runs the command.
 pub fn run(global: &GlobalArgs, args: &SimArgs) -> Result<(), Failure> {
     if args.fault.iter().any(|text| text == "help") {
-        print!("{}", fault::HELP);
+        super::say(fault::HELP.trim_end());
         return Ok(());
     }
     let sim_config = args.config()?;
@@ -156,10 +156,10 @@ fn write_whole(path: &std::path::Path, text: &str) -> std::io::Result<()> {
 fn print_hosts(endpoints: &serde_json::Value) {
     for (exchange, entry) in endpoints.as_object().into_iter().flatten() {
         for (host, url) in entry["hosts"].as_object().into_iter().flatten() {
-            println!(
+            super::say(&format!(
                 "{exchange:<10} {host:<28} {}",
                 url.as_str().unwrap_or_default()
-            );
+            ));
         }
     }
 }

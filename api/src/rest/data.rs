@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
+use bookwire_actors::history::Rows;
 use bookwire_actors::shard::messages::BookView;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{EXCHANGES, ProviderId};
@@ -143,16 +144,81 @@ async fn list(
     }
 }
 
-/// Reads the store.
+/// Rows out of the store, after what it lacks has been fetched. Only for requests that name their
+/// instruments: a look at everything stored must not set off thousands of fetches.
 async fn stored(
     gateway: &Gateway,
     schema: Schema,
-    request: SeriesRequest,
+    mut request: SeriesRequest,
     shape: Shape,
 ) -> Result<Listing, CryptoError> {
-    gateway
-        .query_store(move |reader| Ok(series::list(reader, schema, &request, &shape)))
-        .await?
+    let is_named = request.is_named;
+    match schema {
+        Schema::Klines(_, level) => {
+            let query = request.kline_query(level);
+            let rows = if is_named {
+                taken(gateway.klines(query).await?, &mut request)
+            } else {
+                gateway
+                    .query_store(move |reader| reader.klines(&query))
+                    .await?
+            };
+            gateway
+                .query_store(move |reader| {
+                    Ok(series::klines(reader, &request, level, rows, &shape))
+                })
+                .await?
+        }
+        Schema::Trades => {
+            let query = request.trade_query();
+            let rows = if is_named {
+                taken(gateway.trades(query).await?, &mut request)
+            } else {
+                gateway
+                    .query_store(move |reader| reader.trades(&query))
+                    .await?
+            };
+            off_thread(move || series::trades(&request, &rows, &shape)).await
+        }
+        Schema::Funding => {
+            let query = request.funding_query();
+            let rows = if is_named {
+                taken(gateway.funding(query).await?, &mut request)
+            } else {
+                gateway
+                    .query_store(move |reader| reader.funding(&query))
+                    .await?
+            };
+            off_thread(move || series::funding(&request, &rows, &shape)).await
+        }
+        Schema::Asset | Schema::Instruments(_) | Schema::Orderbook => Err(CryptoError::new(
+            CryptoCode::Unsupported,
+            format!("{} is not stored", schema.name()),
+        )),
+    }
+}
+
+/// The rows; that they may not be all of them is told in a warning.
+fn taken<T>(rows: Rows<T>, request: &mut SeriesRequest) -> Vec<T> {
+    if let Some(error) = rows.incomplete {
+        request
+            .warnings
+            .push(format!("{}: {}", error.code.as_str(), error.message));
+    }
+    rows.rows
+}
+
+/// Encodes away from the worker's thread, which has sockets to serve.
+async fn off_thread(
+    encode: impl FnOnce() -> Result<Listing, CryptoError> + Send + 'static,
+) -> Result<Listing, CryptoError> {
+    match web::block(encode).await {
+        Ok(result) => result,
+        Err(_) => Err(CryptoError::new(
+            CryptoCode::InternalError,
+            "the answer was not encoded",
+        )),
+    }
 }
 
 /// Live books.

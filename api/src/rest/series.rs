@@ -9,8 +9,8 @@ use bookwire_engine::event::Side;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, SymbolError};
 use bookwire_engine::store::{
-    FundingQuery, KlineQuery, KlineRow, Order, Series, Span, StoreError, StoreReader, TimeWindow,
-    TradeQuery,
+    FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series, Span, StoreError, StoreReader,
+    TimeWindow, TradeQuery, TradeRow,
 };
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire::{FundingView, KlineView, TradeView};
@@ -94,6 +94,46 @@ impl SeriesRequest {
             funding_interval_hours: hours.and_then(|hours| u32::try_from(hours).ok()),
             warnings,
         })
+    }
+
+    /// The store's query of bars. One bar more of each instrument is asked for on the older side:
+    /// the first bar's change is against the bar before it.
+    #[must_use]
+    pub fn kline_query(&self, level: Level) -> KlineQuery {
+        let start = self.window.start;
+        KlineQuery {
+            provider: self.provider.name().to_owned(),
+            entity_ids: self.entity_ids(),
+            level,
+            window: TimeWindow {
+                start: start.map(|start| TsNanos(start.0.saturating_sub(level.nanos()))),
+                limit: self.window.limit.saturating_add(self.instruments.len()),
+                ..self.window
+            },
+        }
+    }
+
+    /// The store's query of trades.
+    #[must_use]
+    pub fn trade_query(&self) -> TradeQuery {
+        TradeQuery {
+            provider: self.provider.name().to_owned(),
+            entity_ids: self.entity_ids(),
+            window: self.window,
+            side: self.side,
+            min_volume: self.min_volume,
+        }
+    }
+
+    /// The store's query of funding.
+    #[must_use]
+    pub fn funding_query(&self) -> FundingQuery {
+        FundingQuery {
+            provider: self.provider.name().to_owned(),
+            entity_ids: self.entity_ids(),
+            window: self.window,
+            funding_interval_hours: self.funding_interval_hours,
+        }
     }
 
     fn entity_ids(&self) -> Vec<String> {
@@ -203,28 +243,7 @@ pub fn check_columns(schema: Schema, shape: &Shape) -> Result<(), CryptoError> {
     }
 }
 
-/// Answers any schema whose rows are stored.
-///
-/// # Errors
-/// An unknown column, a schema that is not stored, or the store fails.
-pub fn list(
-    reader: &dyn StoreReader,
-    schema: Schema,
-    request: &SeriesRequest,
-    shape: &Shape,
-) -> Result<Listing, CryptoError> {
-    match schema {
-        Schema::Klines(_, level) => klines(reader, request, level, shape),
-        Schema::Trades => trades(reader, request, shape),
-        Schema::Funding => funding(reader, request, shape),
-        Schema::Asset | Schema::Instruments(_) | Schema::Orderbook => Err(CryptoError::new(
-            CryptoCode::Unsupported,
-            format!("{} is not stored", schema.name()),
-        )),
-    }
-}
-
-/// Answers `Crypto{Pair,Perp}…Kdata`.
+/// Answers `Crypto{Pair,Perp}…Kdata` out of the rows of [`SeriesRequest::kline_query`].
 ///
 /// # Errors
 /// An unknown column, or the store fails.
@@ -232,6 +251,7 @@ pub fn klines(
     reader: &dyn StoreReader,
     request: &SeriesRequest,
     level: Level,
+    rows: Vec<KlineRow>,
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
     let columns = shape.columns::<KlineView<'_>>()?;
@@ -240,16 +260,10 @@ pub fn klines(
         .iter()
         .map(|row| (row.entity_id(), row.name()))
         .collect();
-    let query = KlineQuery {
-        provider: request.provider.name().to_owned(),
-        entity_ids: request.entity_ids(),
-        level,
-        window: request.window,
-    };
-    let rows = reader.klines(&query).map_err(told)?;
+    let (rows, older) = without_older(rows, &request.window);
     let needs_previous = columns.names().any(|name| name == "change_pct");
     let previous = if needs_previous {
-        previous_closes(reader, &query, &rows)?
+        previous_closes(reader, &request.kline_query(level), &rows, older)?
     } else {
         vec![None; rows.len()]
     };
@@ -267,6 +281,27 @@ pub fn klines(
     ))
 }
 
+/// The rows that the window shows, and those that were only asked for to compare with.
+fn without_older(mut rows: Vec<KlineRow>, window: &TimeWindow) -> (Vec<KlineRow>, Vec<KlineRow>) {
+    let mut older = Vec::new();
+    if let Some(start) = window.start {
+        (older, rows) = rows.into_iter().partition(|row| row.ts < start);
+    }
+    let surplus = rows.len().saturating_sub(window.limit);
+    if surplus > 0 && window.start.is_none() && window.order == Order::Ascending {
+        // The latest are wanted, and the oldest come first.
+        let latest = rows.split_off(surplus);
+        older.append(&mut rows);
+        rows = latest;
+    } else if surplus > 0 {
+        let cut = rows.split_off(window.limit);
+        if window.order == Order::Descending {
+            older.extend(cut);
+        }
+    }
+    (rows, older)
+}
+
 /// The close of the bar before each row, where it is known.
 ///
 /// An older bar with an unknown stretch between is not the bar before: a quiet market leaves real
@@ -275,29 +310,40 @@ fn previous_closes(
     reader: &dyn StoreReader,
     query: &KlineQuery,
     rows: &[KlineRow],
+    mut older: Vec<KlineRow>,
 ) -> Result<Vec<Option<Decimal>>, CryptoError> {
     let mut ascending: Vec<usize> = (0..rows.len()).collect();
     ascending.sort_by_key(|&at| rows[at].ts);
-    let mut last: HashMap<&str, KlineRow> = HashMap::new();
+    older.sort_by_key(|row| row.ts);
+    let mut last: HashMap<String, (TsNanos, Decimal)> = older
+        .into_iter()
+        .map(|row| (row.entity.entity_id.clone(), (row.ts, row.close)))
+        .collect();
     let mut closes = vec![None; rows.len()];
     for at in ascending {
         let row = &rows[at];
         let entity_id = row.entity.entity_id.as_str();
-        let before = match last.remove(entity_id) {
-            Some(before) => Some(before),
+        let before = match last.get(entity_id) {
+            Some(before) => Some(*before),
             None => {
                 let mut first = query.clone();
                 first.entity_ids = vec![entity_id.to_owned()];
                 first.window.start = Some(row.ts);
-                reader.klines_before(&first).map_err(told)?.pop()
+                let before = reader.klines_before(&first).map_err(told)?.pop();
+                before.map(|row| (row.ts, row.close))
             }
         };
-        if let Some(before) = before
-            && is_neighbour(reader, query, &before, row)?
+        if let Some((ts, close)) = before
+            && is_neighbour(reader, query, ts, row)?
         {
-            closes[at] = Some(before.close);
+            closes[at] = Some(close);
         }
-        last.insert(entity_id, row.clone());
+        match last.get_mut(entity_id) {
+            Some(last) => *last = (row.ts, row.close),
+            None => {
+                last.insert(entity_id.to_owned(), (row.ts, row.close));
+            }
+        }
     }
     Ok(closes)
 }
@@ -305,10 +351,10 @@ fn previous_closes(
 fn is_neighbour(
     reader: &dyn StoreReader,
     query: &KlineQuery,
-    before: &KlineRow,
+    before: TsNanos,
     row: &KlineRow,
 ) -> Result<bool, CryptoError> {
-    let next = TsNanos(before.ts.0.saturating_add(query.level.nanos()));
+    let next = TsNanos(before.0.saturating_add(query.level.nanos()));
     if next >= row.ts {
         return Ok(true);
     }
@@ -318,60 +364,43 @@ fn is_neighbour(
     };
     let entity_id = &row.entity.entity_id;
     let series = Series::Klines(query.level);
-    Ok(reader
-        .missing(&query.provider, entity_id, series, span)
-        .map_err(told)?
-        .is_empty())
+    let missing = reader.missing(&query.provider, entity_id, series, span);
+    Ok(missing.map_err(told)?.is_empty())
 }
 
-/// Answers `CryptoTrade`.
+/// Answers `CryptoTrade` out of the rows of [`SeriesRequest::trade_query`].
 ///
 /// # Errors
-/// An unknown column, or the store fails.
+/// An unknown column.
 pub fn trades(
-    reader: &dyn StoreReader,
     request: &SeriesRequest,
+    rows: &[TradeRow],
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
     let columns = shape.columns::<TradeView<'_>>()?;
-    let rows = reader.trades(&TradeQuery {
-        provider: request.provider.name().to_owned(),
-        entity_ids: request.entity_ids(),
-        window: request.window,
-        side: request.side,
-        min_volume: request.min_volume,
-    });
-    let rows = rows.map_err(told)?;
     Ok(Listing::encode(
         shape,
         &columns,
-        &rows,
+        rows,
         TradeView,
         request.warnings.clone(),
     ))
 }
 
-/// Answers `CryptoFunding`.
+/// Answers `CryptoFunding` out of the rows of [`SeriesRequest::funding_query`].
 ///
 /// # Errors
-/// An unknown column, or the store fails.
+/// An unknown column.
 pub fn funding(
-    reader: &dyn StoreReader,
     request: &SeriesRequest,
+    rows: &[FundingRow],
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
     let columns = shape.columns::<FundingView<'_>>()?;
-    let rows = reader.funding(&FundingQuery {
-        provider: request.provider.name().to_owned(),
-        entity_ids: request.entity_ids(),
-        window: request.window,
-        funding_interval_hours: request.funding_interval_hours,
-    });
-    let rows = rows.map_err(told)?;
     Ok(Listing::encode(
         shape,
         &columns,
-        &rows,
+        rows,
         FundingView,
         request.warnings.clone(),
     ))

@@ -2,9 +2,7 @@
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::InstrumentSpec;
-use bookwire_engine::store::{
-    CoverageRow, Embedded, Entity, FundingRow, Row, Store, TradeRow, open_embedded,
-};
+use bookwire_engine::store::{CoverageRow, Embedded, Entity, Row, Store, open_embedded};
 use serde_json::{Value, json};
 
 use super::*;
@@ -149,7 +147,20 @@ impl Rig {
             _ => {
                 let request = SeriesRequest::read(schema, &self.table, &params, &shape)?;
                 let reader = self.store.reader().unwrap();
-                list(&*reader, schema, &request, &shape)?
+                match schema {
+                    Schema::Klines(_, level) => {
+                        let rows = reader.klines(&request.kline_query(level)).unwrap();
+                        klines(&*reader, &request, level, rows, &shape)?
+                    }
+                    Schema::Trades => {
+                        let rows = reader.trades(&request.trade_query()).unwrap();
+                        trades(&request, &rows, &shape)?
+                    }
+                    _ => {
+                        let rows = reader.funding(&request.funding_query()).unwrap();
+                        funding(&request, &rows, &shape)?
+                    }
+                }
             }
         };
         Ok(String::from_utf8(listing.body().to_vec()).unwrap())

@@ -134,6 +134,24 @@ fn the_demo_shows_a_market_within_two_seconds() {
         "{rest}/api/data/CryptoTrade?provider=binance&codes=btcusdt&limit=3"
     ));
     assert_eq!(trades["data"].as_array().unwrap().len(), 3, "{trades}");
+    let bars = get(&format!(
+        "{rest}/api/data/CryptoPerp1hKdata?provider=binance&codes=btcusdt&limit=3"
+    ));
+    let bars = bars["data"].as_array().unwrap();
+    assert_eq!(bars.len(), 3, "fetched from the exchange's history");
+    for pair in bars.windows(2) {
+        let [before, bar] = pair else { unreachable!() };
+        let close = |row: &Value| row["close"].to_string().parse::<f64>().unwrap();
+        let change: f64 = bar["change_pct"].to_string().parse().unwrap();
+        assert!(
+            (close(bar) / close(before) - 1.0 - change).abs() < 1e-9,
+            "{before} {bar}"
+        );
+    }
+    let funding = get(&format!(
+        "{rest}/api/data/CryptoFunding?provider=binance&codes=btcusdt&limit=2"
+    ));
+    assert_eq!(funding["data"].as_array().unwrap().len(), 2, "{funding}");
     let status = get(&format!("{rest}/api/crypto/providers/status"));
     assert_eq!(status["providers"][0]["status"], "operational", "{status}");
     assert_eq!(status["providers"][0]["websocket_connected"], true);
