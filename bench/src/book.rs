@@ -29,7 +29,8 @@ pub struct Decoded {
     pub deltas: Vec<Delta>,
     /// Levels in `deltas`.
     pub levels: usize,
-    /// Scales of price and quantity.
+    /// Scales of price and quantity, for those who count in other numbers.
+    #[cfg_attr(not(feature = "peers"), allow(dead_code))]
     pub scales: (u8, u8),
 }
 
