@@ -7,37 +7,35 @@
 
 pub mod backoff;
 pub mod ledger;
+mod setup;
 pub mod socket;
+mod watch;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle,
     StreamHandler, WrapFuture,
 };
-use bookwire_engine::book::sync::DesyncReason;
 use bookwire_engine::event::Control;
-use bookwire_engine::exchange::{ConnectionLimits, Decoder, Exchange, Feed, ProviderId};
-use bookwire_engine::instrument::InstrumentTable;
+use bookwire_engine::exchange::{Decoder, Exchange, Feed, ProviderId};
 use bytes::Bytes;
-use futures_util::future::{Either, LocalBoxFuture, select};
+use futures_util::future::{Either, select};
 use futures_util::stream;
 use rand::Rng;
 
-use crate::clock::Clock;
 use crate::ring::StatusState;
-use crate::state::effect::Effect;
-use crate::state::{ReadAt, ShardState};
+use crate::state::ReadAt;
 use crate::status::ProviderMeter;
 use crate::supervisor::Life;
-use crate::tap::{RawMessage, RawSource, Tap};
+use crate::tap::{RawMessage, RawSource};
 use crate::upstream::{SharedPlan, StreamKey};
-use backoff::{Backoff, ConnectBudgets};
-use ledger::{Ledger, Silence};
+use backoff::Backoff;
+use ledger::Ledger;
 use socket::{Inbound, Outbound, Socket, Wire, dial};
+
+pub use setup::{ConnectionSetup, Nudge, ReconnectNow, Renew, StopConnection, UseTable};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -49,71 +47,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 /// A successor without any data takes over after this long all the same: its streams are quiet.
 const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(15);
-/// A link without any data for this long is suspect when its streams stay silent after having been
-/// asked for again.
-const MUTE: Duration = Duration::from_secs(60);
 /// Control messages that may wait.
 const MAILBOX: usize = 64;
 /// Malformed frames told one by one; later ones are only counted.
 const MALFORMED_TOLD: u64 = 20;
-
-/// What a connection needs. Everything in it outlives the actor.
-#[derive(Clone)]
-pub struct ConnectionSetup {
-    /// What to carry.
-    pub plan: SharedPlan,
-    /// Where events go.
-    pub state: Rc<RefCell<ShardState>>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// The provider's meter.
-    pub meter: Arc<ProviderMeter>,
-    /// Limits on connection attempts.
-    pub budgets: ConnectBudgets,
-    /// TLS.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Where to connect: `wss://stream.binance.com:9443/ws`.
-    pub url: String,
-    /// The route's name.
-    pub route: &'static str,
-    /// Limits of the market.
-    pub limits: ConnectionLimits,
-    /// Takes a copy of every frame.
-    pub tap: Option<Tap>,
-    /// Asks the exchange by request how it is; the meter learns the answer.
-    pub probe: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
-}
-
-/// The plan changed.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Nudge;
-
-/// Close and open again.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ReconnectNow;
-
-/// Ask for a stream again: it is deaf.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Renew(
-    /// Which.
-    pub StreamKey,
-);
-
-/// Use another table.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UseTable(
-    /// Which.
-    pub Arc<InstrumentTable>,
-);
-
-/// Close and end.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct StopConnection;
 
 struct Tick;
 
@@ -425,40 +362,6 @@ impl ExchangeConnection {
         }
     }
 
-    /// Dead links, late answers.
-    fn check_links(&mut self, now: Duration, ctx: &mut Context<Self>) {
-        let silence = Duration::from_secs(self.setup.limits.silence_secs);
-        let mut dead = Vec::new();
-        let mut late = Vec::new();
-        for link in links(&mut self.current, &mut self.successor) {
-            let silent = now.saturating_sub(link.inbound_at);
-            if silent >= silence {
-                dead.push(link.id);
-            } else if silent >= silence / 2 && !link.has_pinged && link.ledger.take_message(now) {
-                // A half-open socket looks like a quiet one until somebody asks.
-                link.has_pinged = true;
-                link.out.ping();
-            }
-            late.extend(link.ledger.expire(now));
-        }
-        self.subscribe_failed(&late, "not acknowledged");
-        for id in dead {
-            self.lose(id, "silent for too long", ctx);
-        }
-    }
-
-    fn subscribe_failed(&self, names: &[Arc<str>], reason: &str) {
-        if names.is_empty() {
-            return;
-        }
-        let state = self.setup.state.borrow();
-        state.counters().subscribe_failures.add(names.len() as u64);
-        tracing::warn!(
-            provider = self.provider.name(), connection = %self.name, ?names, reason,
-            "subscribe failed, trying again"
-        );
-    }
-
     /// Puts the successor in place of the current link once it delivers.
     fn change_over(&mut self, now: Duration, ctx: &mut Context<Self>) {
         let is_ready = self.successor.as_ref().is_some_and(|link| {
@@ -475,76 +378,6 @@ impl ExchangeConnection {
             self.backoff.reset();
             tracing::info!(connection = %self.name, old, link = id, "changed over");
         }
-    }
-
-    /// Streams that are acknowledged and say nothing.
-    fn check_silence(&mut self, now: Duration, ctx: &mut Context<Self>) {
-        let Some((link, _)) = &mut self.current else {
-            return;
-        };
-        let exchange = self.exchange;
-        let limit = |key: StreamKey| {
-            exchange
-                .silence_limit_secs(key.feed)
-                .map(Duration::from_secs)
-        };
-        let mut state = self.setup.state.borrow_mut();
-        // A book's silence is judged by comparing it with a snapshot first.
-        let found = link.ledger.check_silence(
-            now,
-            limit,
-            |key| state.heard(key.instrument, key.feed),
-            |key| key.feed != Feed::Book,
-        );
-        for silence in found {
-            match silence {
-                Silence::Stale { key, .. } if key.feed == Feed::Book => {
-                    state.effects().push(Effect::CheckBook(key.instrument));
-                }
-                Silence::Stale { key, rounds } => {
-                    state.counters().stale_streams.add(1);
-                    // Once: a quiet instrument's best prices need no message a minute.
-                    if rounds == 1 {
-                        let reason = format!("{:?} silent", key.feed).to_lowercase();
-                        let id = Some(key.instrument);
-                        state.announce(self.provider, id, StatusState::Stale, reason);
-                    }
-                }
-                Silence::Recovered { key } => {
-                    let reason = format!("{:?} flows", key.feed).to_lowercase();
-                    let id = Some(key.instrument);
-                    state.announce(self.provider, id, StatusState::Connected, reason);
-                }
-            }
-        }
-        let behind: Vec<StreamKey> = link
-            .ledger
-            .live()
-            .filter(|key| state.is_behind(key.instrument, key.feed, now))
-            .collect();
-        for key in behind {
-            state.counters().stale_streams.add(1);
-            state.desync(key.instrument, DesyncReason::Stale);
-            link.ledger.renew(key);
-        }
-        // Books are judged by snapshots: their silence alone condemns no connection.
-        let (stale, all) = link.ledger.stale(|key| match key.feed {
-            Feed::Book => None,
-            _ => limit(key),
-        });
-        drop(state);
-        let quiet_since = link.data_at.unwrap_or(link.opened_at);
-        let is_mute = now.saturating_sub(quiet_since) > MUTE;
-        // Asking again did not help, and it is not just one quiet instrument among others.
-        if stale > 0 && stale * 2 >= all && is_mute {
-            let id = link.id;
-            self.lose(id, "acknowledged streams stay silent", ctx);
-        }
-        let live = self
-            .current
-            .as_ref()
-            .map_or(0, |(link, _)| link.ledger.live().count());
-        self.setup.plan.borrow_mut().live = live;
     }
 
     fn on_text(&mut self, id: u32, at: ReadAt, text: &[u8], ctx: &mut Context<Self>) {

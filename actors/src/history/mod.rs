@@ -93,11 +93,12 @@ impl History {
             .or_default()
             .clone();
         let _turn = turn.lock().await;
-        let pages = Pages {
+        let mut pages = Pages {
             rest: &self.rest,
             instrument,
             series,
             now: TsNanos(self.clock.now().0.saturating_sub(SETTLE_NANOS)),
+            hint: None,
         };
         let mut missing = missing(gateway, instrument, series, span).await?;
         if series == Series::Trades && window.start.is_none() {
@@ -111,7 +112,8 @@ impl History {
                 gap.start = pages.latest_start(*gap, window.limit).await?;
             }
         }
-        let mut room = window.limit;
+        // Pages overlap where several trades share an instant: one page more than the limit.
+        let mut room = window.limit.saturating_add(1000);
         for gap in missing {
             let mut at = gap;
             while !at.is_empty() && room > 0 {

@@ -17,8 +17,10 @@ use crate::rest_client::{RestClient, RestError};
 const PAGE: u32 = 1000;
 /// Attempts of a page.
 const TRIES: u32 = 3;
-/// Requests that finding the first trade of a span may cost: ids below 2^40 are found in 40 halvings.
+/// Requests that finding the first trade of a span may cost: enough for ids below 2^40.
 const PROBES: u32 = 45;
+/// Spans up to this length are answered as asked by all exchanges (Binance: below an hour).
+const CUT_NANOS: i64 = 3_500_000_000_000;
 
 /// A page, ready to be stored.
 pub(super) struct Page {
@@ -36,11 +38,13 @@ pub(super) struct Pages<'a> {
     pub(super) series: Series,
     /// Nothing after this is taken for final.
     pub(super) now: TsNanos,
+    /// From which id trades from this time on can be had, as far as it is known by now.
+    pub(super) hint: Option<(TsNanos, u64)>,
 }
 
 impl Pages<'_> {
     /// The first page of `span`. It reaches further than its start, so that a loop ends.
-    pub(super) async fn fetch(&self, span: Span) -> Result<Page, CryptoError> {
+    pub(super) async fn fetch(&mut self, span: Span) -> Result<Page, CryptoError> {
         let page = match self.series {
             Series::Klines(level) => self.klines(level, span).await?,
             Series::Funding => self.funding(span).await?,
@@ -105,9 +109,14 @@ impl Pages<'_> {
         })
     }
 
-    async fn trades(&self, span: Span) -> Result<Page, CryptoError> {
+    async fn trades(&mut self, span: Span) -> Result<Page, CryptoError> {
         let entity = Entity::of(self.instrument);
-        let Some(first) = self.first_trade(span).await? else {
+        let known = self.hint.take().filter(|(ts, _)| *ts == span.start);
+        let first = match known {
+            Some((_, id)) => Some(id),
+            None => self.first_trade(span).await?,
+        };
+        let Some(first) = first else {
             return Ok(done(Vec::new(), span));
         };
         let trades = self.trades_from(first).await?;
@@ -120,6 +129,8 @@ impl Pages<'_> {
         Ok(match last {
             // Others of the last instant may be on the next page, unless it would not move on.
             Some(last) if last < span.end && last > span.start && trades.len() > 1 => {
+                let again = trades.iter().find(|trade| trade.ts_event == last);
+                self.hint = again.map(|trade| (last, trade.trade_id));
                 partly(rows, span, last)
             }
             _ => done(rows, span),
@@ -128,7 +139,7 @@ impl Pages<'_> {
 
     /// Where the latest `count` trades of a span begin.
     pub(super) async fn latest_start(
-        &self,
+        &mut self,
         span: Span,
         count: usize,
     ) -> Result<TsNanos, CryptoError> {
@@ -146,20 +157,31 @@ impl Pages<'_> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let first = self.trades_from(newest.saturating_sub(count)).await?;
         let start = first.first().map_or(span.start, |trade| trade.ts_event);
-        Ok(start.clamp(span.start, TsNanos(span.end.0.saturating_sub(1))))
+        let start = start.clamp(span.start, TsNanos(span.end.0.saturating_sub(1)));
+        self.hint = first.first().map(|trade| (start, trade.trade_id));
+        Ok(start)
     }
 
-    /// Id of the first trade at or after `span.start` and before its end.
+    /// Id from which a page holds the first trade of `span`; it may begin a little before.
     ///
     /// Exchanges differ in whether trades can be asked for by time. A page by time is believed when
-    /// the trade before its first one is older than the span; else the id is found by halving.
+    /// the trade before its first one is older than the span; else the id is searched for.
     async fn first_trade(&self, span: Span) -> Result<Option<u64>, CryptoError> {
         let page = self.by_time(span).await?;
         let Some(first) = page.first() else {
-            return Ok(None);
+            // Exchanges cut a span that is too long for them: that its beginning is empty says
+            // nothing of the rest.
+            if span.end.0.saturating_sub(span.start.0) <= CUT_NANOS {
+                return Ok(None);
+            }
+            let newest = self.newest_trades().await?;
+            return match newest.last() {
+                Some(last) if last.ts_event >= span.start => self.search(span, last.trade_id).await,
+                _ => Ok(None),
+            };
         };
         if first.ts_event >= span.end {
-            return self.halve(span, first.trade_id).await;
+            return self.search(span, first.trade_id).await;
         }
         if first.ts_event < span.start {
             let found = page.iter().find(|trade| trade.ts_event >= span.start);
@@ -173,31 +195,42 @@ impl Pages<'_> {
         };
         match before {
             Some(before) if before.trade_id < first.trade_id && before.ts_event >= span.start => {
-                self.halve(span, first.trade_id).await
+                self.search(span, first.trade_id).await
             }
             _ => Ok(Some(first.trade_id)),
         }
     }
 
-    /// The first id from `span.start` on, knowing that `above` lies after it.
-    async fn halve(&self, span: Span, above: u64) -> Result<Option<u64>, CryptoError> {
+    /// An id at or shortly before the first trade from `span.start` on, knowing that `above` is not
+    /// before it: first by steps that double, then by halving, until one page holds the rest.
+    async fn search(&self, span: Span, above: u64) -> Result<Option<u64>, CryptoError> {
         let (mut low, mut high) = (0u64, above);
-        let mut found = None;
+        let mut low_exists = false;
+        let mut step = u64::from(PAGE);
+        let mut has_floor = false;
         for _ in 0..PROBES {
-            if low >= high {
+            if high - low <= u64::from(PAGE) / 2 {
                 break;
             }
-            let middle = low + (high - low) / 2;
-            match self.one_from(middle).await? {
+            let probe = match has_floor {
+                true => low + (high - low) / 2,
+                false => high.saturating_sub(step),
+            };
+            step = step.saturating_mul(2);
+            match self.one_from(probe).await? {
                 Some(trade) if trade.ts_event >= span.start => {
-                    found = Some(trade).filter(|trade| trade.ts_event < span.end);
-                    high = middle;
+                    high = probe;
+                    has_floor |= probe == 0;
                 }
                 // Older, or no longer kept by the exchange.
-                _ => low = middle + 1,
+                older => {
+                    low = probe;
+                    low_exists = older.is_some();
+                    has_floor = true;
+                }
             }
         }
-        Ok(found.map(|trade| trade.trade_id))
+        Ok(Some(if low_exists { low } else { high }))
     }
 
     async fn by_time(&self, span: Span) -> Result<Vec<Trade>, CryptoError> {

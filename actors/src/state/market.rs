@@ -13,9 +13,10 @@ use bookwire_engine::store::{CoverageRow, KlineRow, Row, Series, Span, TradeRow}
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire;
 
+use super::ShardState;
+use super::books::{gain_book, mark, tell_loss};
 use super::feeds::{Held, InstrumentState, feed_index};
 use super::outlet::Outlet;
-use super::{ShardState, gain_book, mark, tell_loss};
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;
 use crate::state::effect::Effect;

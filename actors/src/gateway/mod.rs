@@ -1,6 +1,8 @@
 //! The engine as the API sees it: starts the shards, loads the instruments, answers questions that
 //! need a shard, the store or the exchange, and stops it all in order.
 
+mod read;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -12,19 +14,15 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{
     Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market, Scope,
 };
-use bookwire_engine::store::{
-    FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Store, StoreError, StoreReader,
-    TimeWindow, TradeQuery, TradeRow,
-};
+use bookwire_engine::store::{Store, StoreError};
 use bookwire_engine::time::TsNanos;
-use crossbeam_channel::{Receiver, Sender};
 use futures_util::future::{Either, LocalBoxFuture, join_all, select};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
-use crate::history::{History, Rows};
+use crate::history::History;
 use crate::loader;
 use crate::options::GatewayOptions;
 use crate::recorder::{Recorder, RecorderStats};
@@ -37,11 +35,10 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
+use read::{READERS, ReaderPool};
 
 /// Longest time that a shard may take to answer a control message.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Readers of the store, and so queries of it at the same time.
-const READERS: usize = 4;
 
 /// Why the engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +121,6 @@ impl Drop for Inner {
 /// The running engine. Clones are the same engine; any thread with a tokio runtime can ask.
 #[derive(Clone)]
 pub struct Gateway(pub(crate) Arc<Inner>);
-
-struct ReaderPool {
-    free: Receiver<Box<dyn StoreReader>>,
-    back: Sender<Box<dyn StoreReader>>,
-}
 
 impl Gateway {
     /// Starts the engine. Exchanges that can't be reached are tried until they can; everything else
@@ -377,119 +369,6 @@ impl Gateway {
         Ok(count)
     }
 
-    /// Closed bars, after what the store lacks has been fetched. Entities that are not listed are
-    /// read from the store alone.
-    ///
-    /// # Errors
-    /// What the store answers; or why nothing could be fetched, when nothing is stored either.
-    pub async fn klines(&self, query: KlineQuery) -> Result<Rows<KlineRow>, CryptoError> {
-        let series = Series::Klines(query.level);
-        let incomplete = self
-            .ensure(&query.provider, &query.entity_ids, series, query.window)
-            .await;
-        let rows = self
-            .query_store(move |reader| reader.klines(&query))
-            .await?;
-        answer(rows, incomplete)
-    }
-
-    /// Matches, as [`Gateway::klines`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn trades(&self, query: TradeQuery) -> Result<Rows<TradeRow>, CryptoError> {
-        let incomplete = self
-            .ensure(
-                &query.provider,
-                &query.entity_ids,
-                Series::Trades,
-                query.window,
-            )
-            .await;
-        let rows = self
-            .query_store(move |reader| reader.trades(&query))
-            .await?;
-        answer(rows, incomplete)
-    }
-
-    /// Settled funding, as [`Gateway::klines`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn funding(&self, query: FundingQuery) -> Result<Rows<FundingRow>, CryptoError> {
-        let incomplete = self
-            .ensure(
-                &query.provider,
-                &query.entity_ids,
-                Series::Funding,
-                query.window,
-            )
-            .await;
-        let rows = self
-            .query_store(move |reader| reader.funding(&query))
-            .await?;
-        answer(rows, incomplete)
-    }
-
-    /// Fetches what is missing of each entity; the last reason why something could not be.
-    async fn ensure(
-        &self,
-        provider: &str,
-        entity_ids: &[String],
-        series: Series,
-        window: TimeWindow,
-    ) -> Option<CryptoError> {
-        let provider = ProviderId::parse(provider)?;
-        let scope = Scope {
-            provider: Some(provider),
-            ..Scope::default()
-        };
-        let table = self.instruments();
-        let mut incomplete = None;
-        for entity_id in entity_ids {
-            let Ok(instrument) = table.resolve(entity_id, scope) else {
-                continue;
-            };
-            let fetched = self.0.history.ensure(self, instrument, series, window);
-            if let Err(error) = fetched.await {
-                tracing::warn!(entity_id, ?series, %error, "history not fetched");
-                incomplete = Some(error);
-            }
-        }
-        incomplete
-    }
-
-    /// Runs a query of the store on a thread that may block.
-    ///
-    /// # Errors
-    /// `CRYPTO_UNSUPPORTED` without a store, else what the query answers.
-    pub async fn query_store<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, CryptoError> {
-        let (Some(pool), Some(control)) = (&self.0.readers, &self.0.control) else {
-            return Err(CryptoError::new(
-                CryptoCode::Unsupported,
-                "no store is configured",
-            ));
-        };
-        let (free, back) = (pool.free.clone(), pool.back.clone());
-        let task = control.spawn_blocking(move || {
-            let reader = free.recv().ok()?;
-            let result = query(&*reader);
-            // The pool has room for all readers that exist.
-            let _ = back.try_send(reader);
-            Some(result)
-        });
-        match task.await {
-            Ok(Some(result)) => result.map_err(CryptoError::from),
-            _ => Err(CryptoError::new(
-                CryptoCode::InternalError,
-                "the store's reader has stopped",
-            )),
-        }
-    }
-
     /// The enabled providers as they are now, in the order of the configuration.
     #[must_use]
     pub fn status(&self) -> Vec<ProviderStatus> {
@@ -614,24 +493,6 @@ impl Gateway {
                 tracing::error!(%error, "shard did not take the instruments");
             }
         }
-    }
-}
-
-fn answer<T>(rows: Vec<T>, incomplete: Option<CryptoError>) -> Result<Rows<T>, CryptoError> {
-    match incomplete {
-        Some(error) if rows.is_empty() => Err(error),
-        incomplete => Ok(Rows { rows, incomplete }),
-    }
-}
-
-impl ReaderPool {
-    fn new(store: &dyn Store) -> Result<Self, StoreError> {
-        let (back, free) = crossbeam_channel::bounded(READERS);
-        for _ in 0..READERS {
-            // The channel has room for all of them.
-            let _ = back.try_send(store.reader()?);
-        }
-        Ok(Self { free, back })
     }
 }
 

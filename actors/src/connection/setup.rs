@@ -1,0 +1,75 @@
+//! What a connection is given, and what it can be told.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::Message;
+use bookwire_engine::exchange::ConnectionLimits;
+use bookwire_engine::instrument::InstrumentTable;
+use futures_util::future::LocalBoxFuture;
+
+use super::backoff::ConnectBudgets;
+use crate::clock::Clock;
+use crate::state::ShardState;
+use crate::status::ProviderMeter;
+use crate::tap::Tap;
+use crate::upstream::{SharedPlan, StreamKey};
+
+/// What a connection needs. Everything in it outlives the actor.
+#[derive(Clone)]
+pub struct ConnectionSetup {
+    /// What to carry.
+    pub plan: SharedPlan,
+    /// Where events go.
+    pub state: Rc<RefCell<ShardState>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The provider's meter.
+    pub meter: Arc<ProviderMeter>,
+    /// Limits on connection attempts.
+    pub budgets: ConnectBudgets,
+    /// TLS.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Where to connect: `wss://stream.binance.com:9443/ws`.
+    pub url: String,
+    /// The route's name.
+    pub route: &'static str,
+    /// Limits of the market.
+    pub limits: ConnectionLimits,
+    /// Takes a copy of every frame.
+    pub tap: Option<Tap>,
+    /// Asks the exchange by request how it is; the meter learns the answer.
+    pub probe: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
+}
+
+/// The plan changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Nudge;
+
+/// Close and open again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReconnectNow;
+
+/// Ask for a stream again: it is deaf.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Renew(
+    /// Which.
+    pub StreamKey,
+);
+
+/// Use another table.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct UseTable(
+    /// Which.
+    pub Arc<InstrumentTable>,
+);
+
+/// Close and end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopConnection;
