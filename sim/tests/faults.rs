@@ -1,5 +1,7 @@
 //! Every kind of fault, seen by a client.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Stream connections: control protocol, payloads, books, limits.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -93,7 +93,7 @@ impl Limiter {
                     retry_after_secs,
                 };
             }
-            account.banned_until = None;
+            (account.banned_until, account.ignored) = (None, 0);
         }
         let minute = now_ms.div_euclid(MINUTE_MS);
         if minute != account.minute {

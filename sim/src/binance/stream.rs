@@ -220,6 +220,7 @@ pub(crate) struct Opening {
 
 /// Reads path and query of a stream connection; `None` for a path that does not exist.
 pub(crate) fn opening(market: Segment, path: &str, query: &str) -> Option<Opening> {
+    let path = without_host(market, path);
     let (route, rest) = match market {
         Segment::Spot => (Route::Spot, path),
         Segment::Linear => [
@@ -266,6 +267,21 @@ pub(crate) fn opening(market: Segment, path: &str, query: &str) -> Option<Openin
         micros,
         streams,
     })
+}
+
+/// The path without a first segment that names the host. Some clients tell markets apart by the
+/// host in the URL of a connection; pointed here, they find it in the path
+/// (`ws://127.0.0.1:1234/stream.binance.com/ws`).
+fn without_host(market: Segment, path: &str) -> &str {
+    let host = match market {
+        Segment::Spot => "/stream.binance.com",
+        Segment::Linear => "/fstream.binance.com",
+    };
+    let Some(rest) = path.strip_prefix(host) else {
+        return path;
+    };
+    let rest = rest.strip_prefix(":9443").unwrap_or(rest);
+    if rest.starts_with('/') { rest } else { path }
 }
 
 /// Undoes `%XX`; anything malformed stays as it is.
@@ -351,6 +367,12 @@ mod tests {
         assert_eq!(combined.streams, ["a@trade", "b@depth@100ms"]);
         assert!(combined.is_combined && combined.micros);
         assert!(open(spot, "/ws/0", "").streams.is_empty());
+        assert_eq!(
+            open(spot, "/stream.binance.com:9443/ws/0", ""),
+            open(spot, "/ws/0", "")
+        );
+        let named = open(usdm, "/fstream.binance.com/market/ws", "");
+        assert_eq!(named.route, Route::Market);
         assert_eq!(open(usdm, "/public/ws/0", "").route, Route::Public);
         assert_eq!(
             open(usdm, "/market/stream", "streams=x@ticker").route,

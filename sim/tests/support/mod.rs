@@ -21,8 +21,8 @@ pub const SPOT_WS: &str = "stream.binance.com:9443";
 pub const USDM_REST: &str = "fapi.binance.com";
 pub const USDM_WS: &str = "fstream.binance.com";
 
-/// No wait of a test is longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// No wait of a test is longer; the machine may be busy with others.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn sim(config: SimConfig) -> Sim {
     Sim::start(config).await.unwrap()
@@ -187,6 +187,8 @@ pub fn u64_of(value: &Value, key: &str) -> u64 {
 }
 
 type Side = BTreeMap<Decimal, Decimal>;
+/// Price and quantity, best first.
+type Rows = Vec<(Decimal, Decimal)>;
 
 /// A local book after binance.md section 4, and nothing else.
 #[derive(Debug, Default)]
@@ -260,7 +262,7 @@ impl LocalBook {
     }
 
     /// Best first, as the truth has them.
-    pub fn rows(&self) -> (Vec<(Decimal, Decimal)>, Vec<(Decimal, Decimal)>) {
+    pub fn rows(&self) -> (Rows, Rows) {
         let pair = |(price, qty): (&Decimal, &Decimal)| (*price, *qty);
         (
             self.bids.iter().rev().map(pair).collect(),
@@ -269,7 +271,7 @@ impl LocalBook {
     }
 }
 
-pub fn decimals(rows: &[(String, String)]) -> Vec<(Decimal, Decimal)> {
+pub fn decimals(rows: &[(String, String)]) -> Rows {
     rows.iter()
         .map(|(price, qty)| (price.parse().unwrap(), qty.parse().unwrap()))
         .collect()
