@@ -1,6 +1,6 @@
 //! Division, for the only public numbers that are not exact: `vwap` and `change_pct`.
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 /// Significant digits that a quotient is rounded to, half to even.
 const DIGITS: u32 = 16;
@@ -17,10 +17,33 @@ pub(super) fn quotient(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
     if dividend.is_zero() {
         return Some(Decimal::ZERO);
     }
-    quick(dividend, divisor).or_else(|| {
-        let long = dividend.checked_div(divisor)?;
-        long.round_sf_with_strategy(DIGITS, RoundingStrategy::MidpointNearestEven)
-    })
+    quick(dividend, divisor).or_else(|| rounded(dividend.checked_div(divisor)?))
+}
+
+/// A decimal rounded to 16 significant digits, half to even; `None` when the rounded one is beyond
+/// a decimal. (`Decimal::round_sf` panics for some values with 28 places.)
+fn rounded(long: Decimal) -> Option<Decimal> {
+    let (mantissa, scale) = (long.mantissa(), long.scale());
+    let digits = mantissa
+        .unsigned_abs()
+        .checked_ilog10()
+        .map_or(1, |log| log + 1);
+    let Some(dropped) = digits.checked_sub(DIGITS).filter(|dropped| *dropped > 0) else {
+        return Some(long);
+    };
+    let unit = 10i128.checked_pow(dropped)?;
+    let (mut kept, below) = (mantissa / unit, (mantissa % unit).abs());
+    let is_above_half = below * 2 > unit;
+    if is_above_half || (below * 2 == unit && kept % 2 != 0) {
+        kept += mantissa.signum();
+    }
+    match scale.checked_sub(dropped) {
+        Some(places) => Decimal::try_from_i128_with_scale(kept, places).ok(),
+        None => {
+            let whole = kept.checked_mul(10i128.checked_pow(dropped - scale)?)?;
+            Decimal::try_from_i128_with_scale(whole, 0).ok()
+        }
+    }
 }
 
 /// One integer division instead of 28 digits and then 12 less: the numbers of a market are far
@@ -86,6 +109,9 @@ mod tests {
             assert_eq!(found, expected, "{dividend} / {divisor}");
         }
         assert_eq!(quotient(Decimal::ONE, Decimal::ZERO), None);
+        // Rounding this by the library's own function panics: 28 places, more than wanted.
+        let tiny = Decimal::from_i128_with_scale(-32_060_689_264_285_531, 17);
+        assert!(quotient(tiny, Decimal::from(32_060_689_264_286_i64)).is_some());
     }
 
     proptest! {
