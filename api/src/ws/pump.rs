@@ -2,7 +2,7 @@
 //!
 //! It is polled as the body of the HTTP answer, and only while actix's write buffer has room: a
 //! client that stops reading stops its pump. So nothing is ever pushed to it. It pulls what is
-//! ready from the outbox, at most [`ROOM`] bytes a poll; actix encodes the frames of one poll into
+//! ready from the outbox, at most `ROOM` bytes a poll; actix encodes the frames of one poll into
 //! one buffer and hands that to the socket in one write. What does not fit the socket stays in the
 //! outbox, where the drop policy counts it.
 
