@@ -11,6 +11,7 @@ pub mod flow;
 pub mod outbox;
 pub mod request;
 pub mod resolve;
+mod sub;
 mod subscriptions;
 
 use std::rc::Rc;

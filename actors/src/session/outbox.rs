@@ -15,10 +15,11 @@ use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire;
 use bytes::Bytes;
 
-use super::encode::{self, Labels};
 use super::flow::{Close, DropPolicy, Gap, OutboxLimits};
+use super::sub::{Admission, Entry, Gate, Queued, Sub};
+pub use super::sub::{Batch, OutboxStats, SubSpec};
 use crate::ring::{PubKind, Publication};
-use crate::topic::{Slot, StreamKind};
+use crate::topic::Slot;
 
 /// Requests' answers and notices that may wait; more means that a client sends without reading.
 const CONTROL_MAX: usize = 512;
@@ -32,97 +33,6 @@ const NOTES_MAX: usize = 4096;
 /// A subscription inside its outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubKey(u32);
-
-/// What an outbox has to know of a subscription.
-#[derive(Clone, Debug)]
-pub struct SubSpec {
-    /// The dispatcher's number of the topic.
-    pub slot: Slot,
-    /// What is subscribed.
-    pub kind: StreamKind,
-    /// The texts of its messages.
-    pub labels: Labels,
-    /// Messages carry `received_ns` and `sent_ns`.
-    pub timing: bool,
-    /// What a full queue does.
-    pub policy: DropPolicy,
-}
-
-/// Which messages of the topic continue what the client has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    /// Every message stands alone; `fresh` until the first.
-    Open { fresh: bool },
-    /// A delta book that waits for a snapshot.
-    Waiting,
-    /// A delta book at this point.
-    InStep { epoch: u32, seq: u64 },
-}
-
-#[derive(Debug)]
-struct Sub {
-    spec: SubSpec,
-    prefix: Vec<u8>,
-    next_seq: u64,
-    gate: Gate,
-    /// Tickets of its waiting messages, oldest first.
-    tickets: VecDeque<u64>,
-    gap: Option<Gap>,
-    has_marker: bool,
-    wants_snapshot: bool,
-}
-
-#[derive(Debug)]
-struct Queued {
-    sub: u32,
-    kind: PubKind,
-    seq: u64,
-    ts_recv: TsNanos,
-    body: Bytes,
-}
-
-#[derive(Debug)]
-enum Entry {
-    /// Taken back.
-    Gone,
-    /// A ready message that keeps its place among the data.
-    Note(Bytes),
-    /// Here the subscription's gap is told at the latest.
-    Flow(u32),
-    Data(Queued),
-}
-
-/// What a socket takes in one go.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Text messages back to back, all of them UTF-8.
-    pub text: Vec<u8>,
-    /// Where each ends in `text`.
-    pub ends: Vec<usize>,
-    /// Send a ping.
-    pub ping: bool,
-    /// Close after all this.
-    pub close: Option<Close>,
-}
-
-impl Batch {
-    /// True when there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty() && !self.ping && self.close.is_none()
-    }
-}
-
-/// Counters of an outbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutboxStats {
-    /// Market messages handed to the socket.
-    pub sent: u64,
-    /// Market messages dropped, those replaced by a later state included.
-    pub dropped: u64,
-    /// Times that a delta book had to start over from a snapshot.
-    pub restarts: u64,
-}
 
 /// A client's queue. See the module's text.
 #[derive(Debug)]
@@ -176,23 +86,7 @@ impl Outbox {
 
     /// Takes a subscription in. A delta book waits for its first snapshot.
     pub fn add(&mut self, spec: SubSpec) -> SubKey {
-        let gate = if spec.kind.is_delta() {
-            Gate::Waiting
-        } else {
-            Gate::Open { fresh: true }
-        };
-        let mut prefix = Vec::with_capacity(160);
-        encode::prefix(&mut prefix, &spec.labels);
-        let sub = Sub {
-            spec,
-            prefix,
-            next_seq: 1,
-            gate,
-            tickets: VecDeque::new(),
-            gap: None,
-            has_marker: false,
-            wants_snapshot: false,
-        };
+        let sub = Sub::new(spec);
         match self.free.pop() {
             Some(index) => {
                 self.subs[index as usize] = Some(sub);
@@ -685,67 +579,6 @@ impl Outbox {
         self.close(Close::policy(format!(
             "slow: {waiting} messages waited to be read; read faster or subscribe to less"
         )));
-    }
-}
-
-enum Admission {
-    Take,
-    Skip,
-    OutOfStep,
-}
-
-impl Sub {
-    /// Whether the client can use the message, and the client's new point when it can.
-    fn admit(&mut self, publication: &Publication) -> Admission {
-        let Publication {
-            kind,
-            epoch,
-            seq,
-            prev_seq,
-            ..
-        } = *publication;
-        match (self.gate, kind) {
-            (Gate::Open { fresh: false }, PubKind::LastState) => Admission::Skip,
-            (Gate::Open { .. }, PubKind::Event | PubKind::ClosedBar | PubKind::LastState) => {
-                self.gate = Gate::Open { fresh: false };
-                Admission::Take
-            }
-            (Gate::Waiting, PubKind::BookSnapshot) => {
-                self.gate = Gate::InStep { epoch, seq };
-                Admission::Take
-            }
-            (Gate::InStep { epoch: have, .. }, PubKind::BookSnapshot) if have != epoch => {
-                self.gate = Gate::InStep { epoch, seq };
-                Admission::Take
-            }
-            (
-                Gate::InStep {
-                    epoch: have,
-                    seq: at,
-                },
-                PubKind::BookUpdate,
-            ) => {
-                if have == epoch && at == prev_seq {
-                    self.gate = Gate::InStep { epoch, seq };
-                    Admission::Take
-                } else {
-                    Admission::OutOfStep
-                }
-            }
-            _ => Admission::Skip,
-        }
-    }
-
-    fn tell_gap(&mut self, batch: &mut Batch) {
-        if let Some(gap) = self.gap.take() {
-            encode::flow(
-                &mut batch.text,
-                &self.spec.labels,
-                gap,
-                self.spec.policy.as_str(),
-            );
-            batch.ends.push(batch.text.len());
-        }
     }
 }
 

@@ -1,5 +1,6 @@
+use super::super::encode::Labels;
 use super::*;
-use crate::topic::BookMode;
+use crate::topic::{BookMode, StreamKind};
 use bookwire_engine::time::Level;
 use proptest::prelude::*;
 use serde_json::Value;
