@@ -6,7 +6,7 @@
 //! of power.
 //!
 //! Layout: `schema.rs`. Numbers: `number.rs`. Why it is laid out like this, with figures:
-//! `docs/decisions/003-embedded-store.md`.
+//! `docs/decisions/005-embedded-store.md`.
 
 mod number;
 mod read;

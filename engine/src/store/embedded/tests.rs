@@ -341,7 +341,7 @@ fn small_batches_share_spans() {
 }
 
 /// `cargo test --release -p bookwire-engine -- --ignored --nocapture --test-threads 1 store_cost`:
-/// the figures of decision record 003. Contestants take turns batch by batch, so that what else
+/// the figures of decision record 005. Contestants take turns batch by batch, so that what else
 /// the machine does meets all of them; rates are those of the median and of the fastest tenth.
 #[test]
 #[ignore = "a measurement, not a check"]
