@@ -71,12 +71,7 @@ pub fn decode(capture: &Capture) -> Result<Decoded> {
         after: snapshot.seq,
         deltas: Vec::new(),
     };
-    decode_all(
-        &mut *decoder(capture),
-        &mut Vec::new(),
-        &capture.depth,
-        &mut collect,
-    )?;
+    decode_all(&mut *decoder(capture), &capture.depth, &mut collect)?;
     let levels = collect
         .deltas
         .iter()

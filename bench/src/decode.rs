@@ -1,8 +1,7 @@
 //! `decode`: raw frames to normalised events, nanoseconds a level and a trade.
 //!
-//! Every contender reads the same bytes in the same run. bookwire's figure includes copying the
-//! frame into its scratch buffer, because a live connection does that too; the floor is that copy
-//! alone.
+//! Every contender reads the same bytes in the same run. bookwire decodes in place, as a live
+//! connection does; the floor is a copy of the frame.
 
 use anyhow::{Result, anyhow};
 use bookwire_engine::event::{Control, Event, EventSink, Skipped};
@@ -83,15 +82,12 @@ pub fn decoder(capture: &Capture) -> Box<dyn Decoder> {
 /// Decodes all frames once.
 pub fn decode_all(
     decoder: &mut dyn Decoder,
-    scratch: &mut Vec<u8>,
     frames: &[Vec<u8>],
     sink: &mut dyn EventSink,
 ) -> Result<()> {
     for frame in frames {
-        scratch.clear();
-        scratch.extend_from_slice(frame);
         decoder
-            .decode(scratch, sink)
+            .decode(frame, sink)
             .map_err(|error| anyhow!("{error}"))?;
     }
     Ok(())
@@ -137,27 +133,16 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
     for capture in captures {
         let mut ours = decoder(capture);
         // A frame that fails would make the figure meaningless.
-        let mut scratch = Vec::new();
-        decode_all(
-            &mut *ours,
-            &mut scratch,
-            &capture.depth,
-            &mut Sum::default(),
-        )?;
-        decode_all(
-            &mut *ours,
-            &mut scratch,
-            &capture.trades,
-            &mut Sum::default(),
-        )?;
+        decode_all(&mut *ours, &capture.depth, &mut Sum::default())?;
+        decode_all(&mut *ours, &capture.trades, &mut Sum::default())?;
 
-        let (mut copy, mut depth_scratch) = (Vec::new(), Vec::new());
+        let mut copy = Vec::new();
         let mut contenders: Vec<Contender<'_>> = vec![
             (
                 "bookwire".to_owned(),
                 Box::new(move || {
                     let mut sum = Sum::default();
-                    match decode_all(&mut *ours, &mut depth_scratch, &capture.depth, &mut sum) {
+                    match decode_all(&mut *ours, &capture.depth, &mut sum) {
                         Ok(()) => sum.0,
                         Err(_) => 0,
                     }
@@ -186,12 +171,11 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
         report.add(&format!("{} depth", capture.name), "ns/level", figures);
 
         let mut ours = decoder(capture);
-        let mut trade_scratch = Vec::new();
         let mut contenders: Vec<Contender<'_>> = vec![(
             "bookwire".to_owned(),
             Box::new(move || {
                 let mut sum = Sum::default();
-                match decode_all(&mut *ours, &mut trade_scratch, &capture.trades, &mut sum) {
+                match decode_all(&mut *ours, &capture.trades, &mut sum) {
                     Ok(()) => sum.0,
                     Err(_) => 0,
                 }

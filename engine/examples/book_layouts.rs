@@ -221,7 +221,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if line.starts_with(b"{\"lastUpdateId\"") {
             snapshot = Some(exchange.parse_snapshot(&instrument, &mut line)?);
         } else {
-            decoder.decode(&mut line, &mut sink)?;
+            decoder.decode(&line, &mut sink)?;
         }
     }
     let snapshot = snapshot.ok_or("the recording holds no snapshot")?;

@@ -37,7 +37,7 @@ fn run(
     for run in 1.. {
         let mut replay = Replay::new(ProviderId::BINANCE, market, ReplayOptions::default())?;
         for (index, line) in snapshots.iter().enumerate() {
-            replay.snapshot_line(index as u64 + 1, &mut line.clone());
+            replay.snapshot_line(index as u64 + 1, line);
         }
         let mut lines = stream.to_vec();
         for (index, (chunk, best)) in lines.chunks_mut(CHUNK).zip(&mut best).enumerate() {

@@ -94,7 +94,6 @@ struct Wrapper<'a> {
 pub struct Replay {
     decoder: Box<dyn Decoder>,
     /// The line as it came, while a decoder that may change it works on a part of it.
-    original: Vec<u8>,
     learned: Vec<InstrumentSpec>,
     state: State,
 }
@@ -138,7 +137,6 @@ impl Replay {
         let table = Arc::new(InstrumentTable::default());
         Ok(Self {
             decoder: exchange.decoder(market, Arc::clone(&table)),
-            original: Vec::new(),
             learned: Vec::new(),
             state: State {
                 exchange,
@@ -167,8 +165,8 @@ impl Replay {
     }
 
     /// Takes the next line of a recording, without or with its line end. `line_no` counts from 1.
-    /// The bytes may be changed. Blank lines are passed over.
-    pub fn line(&mut self, line_no: u64, bytes: &mut [u8]) {
+    /// Blank lines are passed over.
+    pub fn line(&mut self, line_no: u64, bytes: &[u8]) {
         self.state.report.bytes += bytes.len() as u64;
         let Some(line) = trimmed(bytes) else { return };
         self.state.report.messages += 1;
@@ -185,7 +183,7 @@ impl Replay {
 
     /// Takes a line of a file of REST answers: book snapshots and instrument lists, bare or
     /// wrapped. They are no messages of the stream and not counted as such.
-    pub fn snapshot_line(&mut self, line_no: u64, bytes: &mut [u8]) {
+    pub fn snapshot_line(&mut self, line_no: u64, bytes: &[u8]) {
         let Some(line) = trimmed(bytes) else { return };
         self.state.line_no = line_no;
         if let Err(fault) = self.any(line, true) {
@@ -215,7 +213,7 @@ impl Replay {
 
     /// A line that looks like a message of a stream.
     #[inline]
-    fn message(&mut self, line: &mut [u8]) -> Result<(), LineFault> {
+    fn message(&mut self, line: &[u8]) -> Result<(), LineFault> {
         self.decode(line)?;
         if self.state.line_unknown_kind && looks_like_rest(line) {
             return self.any(line, false);
@@ -224,30 +222,25 @@ impl Replay {
     }
 
     /// A wrapped message whose value begins at `start` and should end with the line.
-    fn record(&mut self, line: &mut [u8], start: usize) -> Result<(), LineFault> {
-        self.original.clear();
-        self.original.extend_from_slice(line);
+    fn record(&mut self, line: &[u8], start: usize) -> Result<(), LineFault> {
         let end = line.len() - 1;
-        let result = self.decode(&mut line[start..end]);
+        let result = self.decode(&line[start..end]);
         if result.is_ok() && !(self.state.line_unknown_kind && looks_like_rest(line)) {
             return result;
         }
         // The value did not end where it seemed to, or it is no message of a stream.
-        let mut original = std::mem::take(&mut self.original);
-        let result = self.any(&mut original, false);
-        self.original = original;
-        result
+        self.any(line, false)
     }
 
     /// A line of any form, told by parsing it.
-    fn any(&mut self, line: &mut [u8], is_snapshot_only: bool) -> Result<(), LineFault> {
+    fn any(&mut self, line: &[u8], is_snapshot_only: bool) -> Result<(), LineFault> {
         let Ok(wrapper) = serde_json::from_slice::<Wrapper<'_>>(line) else {
             return self.decode(line);
         };
         let Some(raw) = wrapper.raw else {
             return self.body(None, line, is_snapshot_only);
         };
-        let mut body = match raw.get().as_bytes().first() {
+        let body = match raw.get().as_bytes().first() {
             Some(b'"') => serde_json::from_str::<String>(raw.get())
                 .map_err(|_| LineFault::Raw)?
                 .into_bytes(),
@@ -255,19 +248,21 @@ impl Replay {
             _ => return Err(LineFault::Raw),
         };
         let url = wrapper.url.map(Cow::into_owned);
-        self.body(url.as_deref(), &mut body, is_snapshot_only)
+        self.body(url.as_deref(), &body, is_snapshot_only)
     }
 
     fn body(
         &mut self,
         url: Option<&str>,
-        body: &mut [u8],
+        body: &[u8],
         is_snapshot_only: bool,
     ) -> Result<(), LineFault> {
         match self.state.exchange.recorded(url, body) {
             Recorded::Message if is_snapshot_only => Err(LineFault::NotASnapshot),
             Recorded::Message => self.decode(body),
-            Recorded::Snapshot { native_symbol } => self.snapshot(native_symbol, body),
+            Recorded::Snapshot { native_symbol } => {
+                self.snapshot(native_symbol, &mut body.to_vec())
+            }
             Recorded::Instruments => self.instruments(body),
             Recorded::Other => {
                 self.state.report.other_answers += 1;
@@ -277,7 +272,7 @@ impl Replay {
     }
 
     #[inline]
-    fn decode(&mut self, frame: &mut [u8]) -> Result<(), LineFault> {
+    fn decode(&mut self, frame: &[u8]) -> Result<(), LineFault> {
         self.state.line_events = 0;
         self.state.line_unknown_symbol = false;
         self.state.line_unknown_kind = false;
@@ -290,7 +285,7 @@ impl Replay {
 
     /// Decodes a frame of an unknown symbol again, now that its name has been looked up.
     #[inline(never)]
-    fn learn_from(&mut self, frame: &mut [u8]) -> Result<(), LineFault> {
+    fn learn_from(&mut self, frame: &[u8]) -> Result<(), LineFault> {
         let symbol = self.state.exchange.message_symbol(self.state.market, frame);
         let is_new = symbol.is_some_and(|symbol| self.learn(&symbol).is_some());
         if is_new {
@@ -531,10 +526,8 @@ impl Shape {
 
 /// The line without surrounding blanks; `None` when nothing is left.
 #[inline]
-fn trimmed(bytes: &mut [u8]) -> Option<&mut [u8]> {
-    let start = bytes.len() - bytes.trim_ascii_start().len();
-    let end = bytes.trim_ascii_end().len();
-    bytes.get_mut(start..end).filter(|line| !line.is_empty())
+fn trimmed(bytes: &[u8]) -> Option<&[u8]> {
+    Some(bytes.trim_ascii()).filter(|line| !line.is_empty())
 }
 
 /// A message of no known kind that may be a REST answer or a wrapper whose keys are in an unusual

@@ -100,7 +100,6 @@ pub struct ExchangeConnection {
     is_down_told: bool,
     is_maintenance_told: bool,
     was_up: bool,
-    scratch: Vec<u8>,
     controls: Vec<Control>,
     malformed: u64,
     silence_at: Duration,
@@ -129,7 +128,6 @@ impl ExchangeConnection {
             is_down_told: false,
             is_maintenance_told: false,
             was_up: false,
-            scratch: Vec::with_capacity(64 * 1024),
             controls: Vec::new(),
             malformed: 0,
             silence_at: Duration::ZERO,
@@ -392,8 +390,6 @@ impl ExchangeConnection {
                 raw: Bytes::copy_from_slice(text),
             });
         }
-        self.scratch.clear();
-        self.scratch.extend_from_slice(text);
         let current = self.current.as_mut().map(|(link, _)| link);
         let link = current
             .into_iter()
@@ -403,12 +399,7 @@ impl ExchangeConnection {
         link.inbound_at = at.monotonic;
         link.has_pinged = false;
         let mut state = self.setup.state.borrow_mut();
-        let result = state.on_frame(
-            &mut *link.decoder,
-            &mut self.scratch,
-            at,
-            &mut self.controls,
-        );
+        let result = state.on_frame(&mut *link.decoder, text, at, &mut self.controls);
         match result {
             Ok(has_data) => {
                 if has_data {

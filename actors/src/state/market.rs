@@ -70,7 +70,7 @@ impl ShardState {
     pub fn on_frame(
         &mut self,
         decoder: &mut dyn Decoder,
-        frame: &mut [u8],
+        frame: &[u8],
         at: ReadAt,
         controls: &mut Vec<Control>,
     ) -> Result<bool, DecodeError> {

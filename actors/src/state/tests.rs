@@ -73,10 +73,9 @@ impl Bench {
             wall: self.clock.now(),
             monotonic: self.clock.monotonic(),
         };
-        let mut bytes = text.as_bytes().to_vec();
         let mut controls = Vec::new();
         self.state
-            .on_frame(&mut *self.decoder, &mut bytes, at, &mut controls)
+            .on_frame(&mut *self.decoder, text.as_bytes(), at, &mut controls)
     }
 
     fn snapshot(&mut self, id: InstrumentId, seq: u64) -> Option<SnapshotOutcome> {

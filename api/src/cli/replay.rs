@@ -80,7 +80,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         let mut number = 0;
         while input::next_line(&mut *file, &mut line).with_context(|| name.clone())? {
             number += 1;
-            replay.snapshot_line(number, &mut line);
+            replay.snapshot_line(number, &line);
         }
     }
     let mut elapsed = Duration::ZERO;
@@ -90,7 +90,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         let mut number = 0;
         while input::next_line(&mut *file, &mut line).with_context(|| name.clone())? {
             number += 1;
-            replay.line(number, &mut line);
+            replay.line(number, &line);
         }
         elapsed += since.elapsed();
     }

@@ -180,14 +180,14 @@ pub struct RestFailure {
 
 /// Turns one connection's frames into events. One object per connection; keeps reused buffers.
 pub trait Decoder: Send {
-    /// Decodes a text frame. The frame's bytes may be changed.
+    /// Decodes a text frame.
     ///
     /// Events before an error have been delivered; a frame that fails must not have delivered part
     /// of a book delta.
     ///
     /// # Errors
     /// [`DecodeError`] when the frame is not what the exchange documents.
-    fn decode(&mut self, frame: &mut [u8], sink: &mut dyn EventSink) -> Result<(), DecodeError>;
+    fn decode(&mut self, frame: &[u8], sink: &mut dyn EventSink) -> Result<(), DecodeError>;
 
     /// Uses another instrument table from the next frame on.
     fn set_table(&mut self, table: Arc<InstrumentTable>);

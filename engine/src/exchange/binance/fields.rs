@@ -7,9 +7,9 @@ use crate::time::TsNanos;
 use super::digits::{Scale, fixed, fixed_prefix};
 use super::symbols::Symbol;
 
-/// The unescaped text of a JSON string: the first `len` bytes of `tail`.
+/// Bytes of a JSON string without its quotes and escapes: the first `len` of `tail`.
 ///
-/// `tail` may go on behind the text, so that numbers can be read in whole words.
+/// `tail` goes on behind the text, so that numbers can be read in whole words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a> {
     pub(super) tail: &'a [u8],
@@ -17,13 +17,6 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self {
-            tail: text.as_bytes(),
-            len: text.len(),
-        }
-    }
-
     #[inline(always)]
     pub(super) fn bytes(self) -> &'a [u8] {
         self.tail.get(..self.len).unwrap_or(self.tail)
@@ -47,164 +40,135 @@ pub(super) enum Value<'a> {
     Other,
 }
 
-/// Names of the fields that mean something to us. All have one or two letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Key {
-    /// `e`: kind of the message.
-    Kind,
-    /// `E`: event time.
-    EventTime,
-    /// `s`: symbol.
-    Symbol,
-    /// `st`: product line, 1 = USDⓈ-M, 2 = COIN-M.
-    SymbolType,
-    /// `t`: trade id, open time of a bar.
-    SmallT,
-    /// `T`: trade time, next funding time.
-    BigT,
-    /// `p`: price, mark price.
-    SmallP,
-    /// `q`: quantity, quote volume of a bar.
-    SmallQ,
-    /// `m`: the buyer was the maker.
-    SmallM,
-    /// `X`: kind of a USDⓈ-M single trade.
-    BigX,
-    /// `u`: last update id.
-    SmallU,
-    /// `U`: first update id.
-    BigU,
-    /// `pu`: last update id of the message before.
-    PreviousU,
-    /// `b`: bids, best bid price.
-    SmallB,
-    /// `B`: best bid quantity.
-    BigB,
-    /// `a`: asks, best ask price, id of an aggregate.
-    SmallA,
-    /// `A`: best ask quantity.
-    BigA,
-    /// `i`: index price, bar level.
-    SmallI,
-    /// `r`: funding rate.
-    SmallR,
-    /// `o`, `h`, `l`, `c`: prices of a bar.
-    SmallO,
-    /// `h`.
-    SmallH,
-    /// `l`.
-    SmallL,
-    /// `c`.
-    SmallC,
-    /// `v`: base volume of a bar.
-    SmallV,
-    /// `n`: matches in a bar.
-    SmallN,
-    /// `x`: the bar is closed.
-    SmallX,
+/// A value in a [`FieldStore`]: texts by their place, so that the store outlives the frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slot {
+    Text { at: u32, len: u32 },
+    Int(u64),
+    Bool(bool),
+    Array,
+    Other,
 }
 
-impl Key {
-    const COUNT: usize = Self::SmallX as usize + 1;
+/// The name of a field: one letter, or one of the few longer ones that mean something.
+///
+/// Its number is the letter's distance from `A`; longer names have the places between `Z` and `a`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u8);
 
-    /// The key of a field name, `None` for fields that are ignored.
+impl Key {
+    /// `e`: kind of the message.
+    pub(super) const KIND: Self = Self::letter(b'e');
+    /// `E`: event time.
+    pub(super) const EVENT_TIME: Self = Self::letter(b'E');
+    /// `s`: symbol.
+    pub(super) const SYMBOL: Self = Self::letter(b's');
+    /// `pu`: last update id of the message before.
+    pub(super) const PREVIOUS_U: Self = Self(26);
+    /// `st`: product line, 1 = USDⓈ-M, 2 = COIN-M.
+    pub(super) const SYMBOL_TYPE: Self = Self(27);
+
+    const NAMES: &'static [u8; 58] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ      abcdefghijklmnopqrstuvwxyz";
+
+    /// The key of an ASCII letter.
+    pub(super) const fn letter(letter: u8) -> Self {
+        Self(letter.wrapping_sub(b'A'))
+    }
+
+    /// The key of a field name; `None` for one that means nothing to us.
     #[inline(always)]
     pub(super) fn of(name: &[u8]) -> Option<Self> {
         match name {
-            [letter] => Self::of_letter(*letter),
-            b"pu" => Some(Self::PreviousU),
-            b"st" => Some(Self::SymbolType),
+            [letter] if letter.is_ascii_alphabetic() => Some(Self::letter(*letter)),
+            b"pu" => Some(Self::PREVIOUS_U),
+            b"st" => Some(Self::SYMBOL_TYPE),
+            // Known to be harmless: the pair, the quantity without retail fills, the average price.
+            b"ps" => Some(Self(28)),
+            b"nq" => Some(Self(29)),
+            b"ap" => Some(Self(30)),
             _ => None,
         }
     }
 
-    /// The key of a field name of one letter.
     #[inline(always)]
-    pub(super) fn of_letter(letter: u8) -> Option<Self> {
-        Some(match letter {
-            b'e' => Self::Kind,
-            b'E' => Self::EventTime,
-            b's' => Self::Symbol,
-            b't' => Self::SmallT,
-            b'T' => Self::BigT,
-            b'p' => Self::SmallP,
-            b'q' => Self::SmallQ,
-            b'm' => Self::SmallM,
-            b'X' => Self::BigX,
-            b'u' => Self::SmallU,
-            b'U' => Self::BigU,
-            b'b' => Self::SmallB,
-            b'B' => Self::BigB,
-            b'a' => Self::SmallA,
-            b'A' => Self::BigA,
-            b'i' => Self::SmallI,
-            b'r' => Self::SmallR,
-            b'o' => Self::SmallO,
-            b'h' => Self::SmallH,
-            b'l' => Self::SmallL,
-            b'c' => Self::SmallC,
-            b'v' => Self::SmallV,
-            b'n' => Self::SmallN,
-            b'x' => Self::SmallX,
-            _ => return None,
-        })
+    const fn bit(self) -> u64 {
+        1 << (self.0 & 63)
     }
 
-    const fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Kind => "e",
-            Self::EventTime => "E",
-            Self::Symbol => "s",
-            Self::SymbolType => "st",
-            Self::SmallT => "t",
-            Self::BigT => "T",
-            Self::SmallP => "p",
-            Self::SmallQ => "q",
-            Self::SmallM => "m",
-            Self::BigX => "X",
-            Self::SmallU => "u",
-            Self::BigU => "U",
-            Self::PreviousU => "pu",
-            Self::SmallB => "b",
-            Self::BigB => "B",
-            Self::SmallA => "a",
-            Self::BigA => "A",
-            Self::SmallI => "i",
-            Self::SmallR => "r",
-            Self::SmallO => "o",
-            Self::SmallH => "h",
-            Self::SmallL => "l",
-            Self::SmallC => "c",
-            Self::SmallV => "v",
-            Self::SmallN => "n",
-            Self::SmallX => "x",
+            Self::PREVIOUS_U => "pu",
+            Self::SYMBOL_TYPE => "st",
+            Self(at) => {
+                let at = usize::from(at);
+                let name = Self::NAMES.get(at..at + 1).unwrap_or(b"?");
+                std::str::from_utf8(name).unwrap_or("?")
+            }
         }
     }
 }
 
-/// The fields of one JSON object.
+/// The fields of one JSON object, kept from frame to frame to be filled again.
+#[derive(Clone, Debug)]
+pub(super) struct FieldStore {
+    /// Values of the fields whose bits are set; others are left over from earlier frames.
+    slots: [Slot; 64],
+    present: u64,
+}
+
+impl FieldStore {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: [Slot::Other; 64],
+            present: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.present = 0;
+    }
+
+    #[inline(always)]
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.present & key.bit() != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&mut self, key: Key, slot: Slot) {
+        self.present |= key.bit();
+        self.slots[usize::from(key.0 & 63)] = slot;
+    }
+}
+
+/// Fields and the bytes that their texts are in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>([Value<'a>; Key::COUNT]);
+pub(super) struct Fields<'a> {
+    pub(super) store: &'a FieldStore,
+    pub(super) base: &'a [u8],
+}
 
 impl<'a> Fields<'a> {
     #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self([Value::Absent; Key::COUNT])
-    }
-
-    #[inline(always)]
-    pub(super) fn set(&mut self, key: Key, value: Value<'a>) {
-        self.0[key as usize] = value;
-    }
-
-    #[inline(always)]
     pub(super) fn get(&self, key: Key) -> Value<'a> {
-        self.0[key as usize]
+        if !self.store.has(key) {
+            return Value::Absent;
+        }
+        match self.store.slots[usize::from(key.0 & 63)] {
+            Slot::Text { at, len } => Value::Text(Text {
+                tail: self.base.get(at as usize..).unwrap_or_default(),
+                len: len as usize,
+            }),
+            Slot::Int(value) => Value::Int(value),
+            Slot::Bool(value) => Value::Bool(value),
+            Slot::Array => Value::Array,
+            Slot::Other => Value::Other,
+        }
     }
 
+    #[inline(always)]
     pub(super) fn has(&self, key: Key) -> bool {
-        !matches!(self.get(key), Value::Absent)
+        self.store.has(key)
     }
 
     #[inline(always)]
@@ -223,6 +187,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn bool(&self, key: Key) -> Result<bool, DecodeError> {
         match self.get(key) {
             Value::Bool(value) => Ok(value),
@@ -243,16 +208,15 @@ impl<'a> Fields<'a> {
         {
             return Ok(mantissa);
         }
-        fixed(text.bytes(), scale).map_err(|error| DecodeError::Number {
-            field: key.name(),
-            error,
-        })
+        number_slow(key, text, scale)
     }
 
+    #[inline(always)]
     pub(super) fn price(&self, key: Key, symbol: Symbol) -> Result<Price, DecodeError> {
         self.number(key, symbol.price_scale).map(Price)
     }
 
+    #[inline(always)]
     pub(super) fn qty(&self, key: Key, symbol: Symbol) -> Result<Qty, DecodeError> {
         self.number(key, symbol.qty_scale).map(Qty)
     }
@@ -273,6 +237,15 @@ impl<'a> Fields<'a> {
                 error,
             })
     }
+}
+
+#[cold]
+#[inline(never)]
+fn number_slow(key: Key, text: Text<'_>, scale: u8) -> Result<i64, DecodeError> {
+    fixed(text.bytes(), scale).map_err(|error| DecodeError::Number {
+        field: key.name(),
+        error,
+    })
 }
 
 #[cold]

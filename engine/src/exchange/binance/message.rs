@@ -6,7 +6,9 @@
 //! Sources: spot `web-socket-streams.md` (2026-07-21); USDⓈ-M stream payloads of the official
 //! connector 64.0.0 (2026-07-22).
 
-use crate::event::{BookDelta, BookLevel, Event, Funding, Kline, Side, Skipped, Ticker, Trade};
+use crate::event::{
+    BookDelta, BookLevel, Event, EventSink, Funding, Kline, Side, Skipped, Ticker, Trade,
+};
 use crate::exchange::DecodeError;
 use crate::instrument::Market;
 use crate::time::Level;
@@ -35,12 +37,13 @@ pub(super) enum Verdict {
 }
 
 /// Decides what a message is. `stream` is its name on a combined connection.
+#[inline(always)]
 pub(super) fn classify(
     fields: &Fields<'_>,
     stream: Option<&[u8]>,
     symbols: &mut Symbols,
 ) -> Result<Verdict, DecodeError> {
-    let kind = match fields.get(Key::Kind) {
+    let kind = match fields.get(Key::KIND) {
         Value::Text(text) => match text.bytes() {
             b"depthUpdate" => Kind::Book,
             b"bookTicker" => Kind::Ticker,
@@ -53,23 +56,22 @@ pub(super) fn classify(
         },
         // Spot's bookTicker is known by its fields alone.
         Value::Absent if is_plain_ticker(fields) => Kind::Ticker,
-        _ => return Err(missing(Key::Kind)),
+        _ => return Err(missing(Key::KIND)),
     };
-    let topic = stream.map(topic_of);
-    if kind == Kind::Book && topic.is_some_and(|topic| !is_diff_depth(topic)) {
+    if kind == Kind::Book && stream.is_some_and(|name| !is_diff_depth(topic_of(name))) {
         // Partial books have the shape of a delta on USDⓈ-M and would wreck a book.
         return Ok(Verdict::Skip(Skipped::UnknownKind));
     }
-    if kind == Kind::Kline && topic.is_some_and(|topic| topic.ends_with(b"@+08:00")) {
+    if kind == Kind::Kline && stream.is_some_and(|name| topic_of(name).ends_with(b"@+08:00")) {
         return Ok(Verdict::Skip(Skipped::UnservedLevel));
     }
-    if symbols.market() == Market::Perp && fields.has(Key::SymbolType) {
+    if symbols.market() == Market::Perp && fields.has(Key::SYMBOL_TYPE) {
         // Streams of all symbols carry coin-margined ones since 2026-06-30.
-        if fields.int(Key::SymbolType)? != 1 {
+        if fields.int(Key::SYMBOL_TYPE)? != 1 {
             return Ok(Verdict::Skip(Skipped::OtherMarket));
         }
     }
-    match symbols.get(fields.text(Key::Symbol)?) {
+    match symbols.get(fields.text(Key::SYMBOL)?) {
         Some(symbol) => Ok(Verdict::Event(kind, symbol)),
         None => Ok(Verdict::Skip(Skipped::UnknownSymbol)),
     }
@@ -77,18 +79,18 @@ pub(super) fn classify(
 
 fn is_plain_ticker(fields: &Fields<'_>) -> bool {
     let is_text = |key| matches!(fields.get(key), Value::Text(_));
-    fields.has(Key::SmallU)
-        && [Key::Symbol, Key::SmallB, Key::BigB, Key::SmallA, Key::BigA]
+    fields.has(key(b'u'))
+        && [Key::SYMBOL, key(b'b'), key(b'B'), key(b'a'), key(b'A')]
             .into_iter()
             .all(is_text)
 }
 
 /// `depth@100ms` of `btcusdt@depth@100ms`.
 fn topic_of(stream: &[u8]) -> &[u8] {
-    stream
-        .iter()
-        .position(|&byte| byte == b'@')
-        .map_or(&[], |at| &stream[at + 1..])
+    match stream.iter().position(|&byte| byte == b'@') {
+        Some(at) => stream.get(at + 1..).unwrap_or_default(),
+        None => &[],
+    }
 }
 
 fn is_diff_depth(topic: &[u8]) -> bool {
@@ -96,6 +98,7 @@ fn is_diff_depth(topic: &[u8]) -> bool {
 }
 
 /// The delta of a depthUpdate whose levels have been read.
+#[inline(always)]
 pub(super) fn book_delta<'a>(
     fields: &Fields<'_>,
     market: Market,
@@ -103,75 +106,86 @@ pub(super) fn book_delta<'a>(
     asks: &'a [BookLevel],
 ) -> Result<BookDelta<'a>, DecodeError> {
     Ok(BookDelta {
-        first_seq: fields.int(Key::BigU)?,
-        last_seq: fields.int(Key::SmallU)?,
+        first_seq: fields.int(key(b'U'))?,
+        last_seq: fields.int(key(b'u'))?,
         prev_seq: match market {
             Market::Spot => None,
-            Market::Perp => Some(fields.int(Key::PreviousU)?),
+            Market::Perp => Some(fields.int(Key::PREVIOUS_U)?),
         },
-        ts_event: fields.time(Key::EventTime)?,
+        ts_event: fields.time(Key::EVENT_TIME)?,
         bids,
         asks,
     })
 }
 
-/// Any event but a book's. `bar` holds the fields of `k`.
-pub(super) fn event<'a>(
+/// Delivers any event but a book's. `bar` holds the fields of `k`. Nothing is delivered on an error.
+#[inline(always)]
+pub(super) fn deliver(
     kind: Kind,
     symbol: Symbol,
     fields: &Fields<'_>,
     bar: Option<&Fields<'_>>,
-) -> Result<Option<Event<'a>>, DecodeError> {
-    Ok(match kind {
+    sink: &mut dyn EventSink,
+) -> Result<(), DecodeError> {
+    match kind {
         Kind::Trade => {
             // Insurance fund and liquidation entries (`X` other than MARKET, some with price 0)
             // are no matches; the aggregated stream leaves them out as well.
-            if let Value::Text(text) = fields.get(Key::BigX)
+            if let Value::Text(text) = fields.get(key(b'X'))
                 && text.bytes() != b"MARKET"
             {
-                return Ok(None);
+                sink.skipped(Skipped::UnknownKind);
+                return Ok(());
             }
-            Some(Event::Trade(trade(fields, symbol, Key::SmallT)?))
+            let trade = trade(fields, symbol, key(b't'))?;
+            sink.event(symbol.id, Event::Trade(trade));
         }
-        Kind::AggTrade => Some(Event::Trade(trade(fields, symbol, Key::SmallA)?)),
-        Kind::Ticker => Some(Event::Ticker(ticker(fields, symbol)?)),
-        Kind::Funding => Some(Event::Funding(funding(fields)?)),
+        Kind::AggTrade => {
+            let trade = trade(fields, symbol, key(b'a'))?;
+            sink.event(symbol.id, Event::Trade(trade));
+        }
+        Kind::Ticker => {
+            let ticker = ticker(fields, symbol)?;
+            sink.event(symbol.id, Event::Ticker(ticker));
+        }
+        Kind::Funding => sink.event(symbol.id, Event::Funding(funding(fields)?)),
         Kind::Kline => {
             let bar = bar.ok_or(DecodeError::Field { field: "k" })?;
-            let level = std::str::from_utf8(bar.text(Key::SmallI)?.bytes())
+            let level = std::str::from_utf8(bar.text(key(b'i'))?.bytes())
                 .ok()
                 .and_then(Level::parse);
             match level {
-                Some(level) => Some(Event::Kline(kline(fields, bar, level, symbol)?)),
-                None => return Ok(None),
+                Some(level) => {
+                    sink.event(symbol.id, Event::Kline(kline(fields, bar, level, symbol)?));
+                }
+                None => sink.skipped(Skipped::UnservedLevel),
             }
         }
+        // Books come with levels: see [`book_delta`].
         Kind::Book => return Err(DecodeError::Field { field: "b" }),
-    })
+    }
+    Ok(())
 }
 
-/// Why [`event`] gave none.
-pub(super) const fn skip_reason(kind: Kind) -> Skipped {
-    match kind {
-        Kind::Kline => Skipped::UnservedLevel,
-        _ => Skipped::UnknownKind,
-    }
+/// The key of a field named by a letter.
+const fn key(letter: u8) -> Key {
+    Key::letter(letter)
 }
 
 #[inline(always)]
 fn trade(fields: &Fields<'_>, symbol: Symbol, id: Key) -> Result<Trade, DecodeError> {
     Ok(Trade {
         trade_id: fields.int(id)?,
-        price: fields.price(Key::SmallP, symbol)?,
-        qty: fields.qty(Key::SmallQ, symbol)?,
+        price: fields.price(key(b'p'), symbol)?,
+        qty: fields.qty(key(b'q'), symbol)?,
         // `m`: the buyer was the maker, so that the taker sold.
-        taker_side: if fields.bool(Key::SmallM)? {
+        taker_side: if fields.bool(key(b'm'))? {
             Side::Sell
         } else {
             Side::Buy
         },
-        ts_event: fields.time(Key::BigT)?,
-        is_aggregate: id == Key::SmallA,
+        ts_event: fields.time(key(b'T'))?,
+        is_aggregate: id == key(b'a'),
     })
 }
 
@@ -184,27 +198,27 @@ fn ticker(fields: &Fields<'_>, symbol: Symbol) -> Result<Ticker, DecodeError> {
         })
     };
     Ok(Ticker {
-        seq: Some(fields.int(Key::SmallU)?),
-        bid: level(Key::SmallB, Key::BigB)?,
-        ask: level(Key::SmallA, Key::BigA)?,
-        ts_event: match fields.get(Key::EventTime) {
+        seq: Some(fields.int(key(b'u'))?),
+        bid: level(key(b'b'), key(b'B'))?,
+        ask: level(key(b'a'), key(b'A'))?,
+        ts_event: match fields.get(Key::EVENT_TIME) {
             Value::Absent => None,
-            _ => Some(fields.time(Key::EventTime)?),
+            _ => Some(fields.time(Key::EVENT_TIME)?),
         },
     })
 }
 
 fn funding(fields: &Fields<'_>) -> Result<Funding, DecodeError> {
-    let next = match fields.get(Key::BigT) {
+    let next = match fields.get(key(b'T')) {
         Value::Absent => 0,
-        _ => fields.int(Key::BigT)?,
+        _ => fields.int(key(b'T'))?,
     };
     Ok(Funding {
-        rate: fields.number_or_none(Key::SmallR, Funding::RATE_SCALE)?,
-        mark_price: fields.number(Key::SmallP, Funding::PRICE_SCALE)?,
-        index_price: fields.number_or_none(Key::SmallI, Funding::PRICE_SCALE)?,
+        rate: fields.number_or_none(key(b'r'), Funding::RATE_SCALE)?,
+        mark_price: fields.number(key(b'p'), Funding::PRICE_SCALE)?,
+        index_price: fields.number_or_none(key(b'i'), Funding::PRICE_SCALE)?,
         next_funding_time: (next != 0).then(|| stamp(next)),
-        ts_event: fields.time(Key::EventTime)?,
+        ts_event: fields.time(Key::EVENT_TIME)?,
     })
 }
 
@@ -214,19 +228,19 @@ fn kline(
     level: Level,
     symbol: Symbol,
 ) -> Result<Kline, DecodeError> {
-    let quote = bar.text(Key::SmallQ)?.bytes();
+    let quote = bar.text(key(b'q'))?.bytes();
     Ok(Kline {
         level,
-        open_time: bar.time(Key::SmallT)?,
-        open: bar.price(Key::SmallO, symbol)?,
-        high: bar.price(Key::SmallH, symbol)?,
-        low: bar.price(Key::SmallL, symbol)?,
-        close: bar.price(Key::SmallC, symbol)?,
-        volume: bar.qty(Key::SmallV, symbol)?,
+        open_time: bar.time(key(b't'))?,
+        open: bar.price(key(b'o'), symbol)?,
+        high: bar.price(key(b'h'), symbol)?,
+        low: bar.price(key(b'l'), symbol)?,
+        close: bar.price(key(b'c'), symbol)?,
+        volume: bar.qty(key(b'v'), symbol)?,
         volume_quote: fixed_wide(quote, symbol.price_scale + symbol.qty_scale)
             .map_err(|error| DecodeError::Number { field: "q", error })?,
-        trade_count: bar.int(Key::SmallN)?,
-        is_closed: bar.bool(Key::SmallX)?,
-        ts_event: fields.time(Key::EventTime)?,
+        trade_count: bar.int(key(b'n'))?,
+        is_closed: bar.bool(key(b'x'))?,
+        ts_event: fields.time(Key::EVENT_TIME)?,
     })
 }

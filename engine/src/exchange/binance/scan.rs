@@ -9,7 +9,7 @@ use crate::event::BookLevel;
 use crate::num::{Price, Qty};
 
 use super::digits::{Scale, fixed_prefix, integer_prefix, string_stop, word};
-use super::fields::{Fields, Key, Text, Value};
+use super::fields::{FieldStore, Fields, Key, Slot, Value};
 use super::symbols::{Symbol, Symbols};
 
 /// Levels of a book message, in buffers that are used again.
@@ -26,89 +26,92 @@ impl Levels {
     }
 }
 
-/// What a frame consists of.
+/// What a frame consists of, in places that are used again.
 #[derive(Debug)]
-pub(super) struct Scanned<'a> {
-    /// The stream's name, on combined connections.
-    pub(super) stream: Option<&'a [u8]>,
-    /// The fields of the message.
-    pub(super) fields: Fields<'a>,
+pub(super) struct Scanned {
+    pub(super) fields: FieldStore,
     /// The fields of a bar's `k`.
-    pub(super) bar: Option<Fields<'a>>,
+    pub(super) bar: FieldStore,
+    pub(super) has_bar: bool,
+    pub(super) levels: Levels,
 }
 
-impl<'a> Scanned<'a> {
-    #[inline(always)]
+impl Scanned {
     pub(super) fn new() -> Self {
         Self {
-            stream: None,
-            fields: Fields::new(),
-            bar: None,
+            fields: FieldStore::new(),
+            bar: FieldStore::new(),
+            has_bar: false,
+            levels: Levels::default(),
         }
     }
 
-    /// True when both arrays of a book are there, be they empty.
+    /// Reads a frame and gives its stream's name, where it has one.
     #[inline(always)]
-    pub(super) fn has_both_sides(&self) -> bool {
-        let is_array = |key| matches!(self.fields.get(key), Value::Array);
-        is_array(Key::SmallB) && is_array(Key::SmallA)
-    }
-
-    /// Reads a frame; the levels of a book go to `levels`.
-    #[inline(always)]
-    pub(super) fn scan(
+    pub(super) fn scan<'a>(
         &mut self,
         frame: &'a [u8],
         symbols: &mut Symbols,
-        levels: &mut Levels,
-    ) -> Option<()> {
-        let mut rest = frame.strip_prefix(b"{")?;
-        if let Some(name) = rest.strip_prefix(b"\"stream\":\"") {
-            let (text, after) = string(name)?;
-            self.stream = Some(text.bytes());
-            let data = after.strip_prefix(b",\"data\":{")?;
-            rest = self.object(data, symbols, levels)?.strip_prefix(b"}")?;
-        } else {
-            rest = self.object(rest, symbols, levels)?;
-        }
-        rest.is_empty().then_some(())
+    ) -> Option<Option<&'a [u8]>> {
+        self.fields.clear();
+        self.has_bar = false;
+        self.levels.clear();
+        let rest = frame.strip_prefix(b"{")?;
+        let (stream, rest) = match rest.strip_prefix(b"\"stream\":\"") {
+            Some(name) => {
+                let len = string_len(name)?;
+                let (name, after) = name.split_at_checked(len)?;
+                let data = after.strip_prefix(b"\",\"data\":{")?;
+                (
+                    Some(name),
+                    self.object(frame, data, symbols)?.strip_prefix(b"}")?,
+                )
+            }
+            None => (None, self.object(frame, rest, symbols)?),
+        };
+        rest.is_empty().then_some(stream)
     }
 
     /// The fields of the message's object, from behind its brace to behind its end.
     #[inline(always)]
-    fn object(
+    fn object<'a>(
         &mut self,
+        frame: &'a [u8],
         mut rest: &'a [u8],
         symbols: &mut Symbols,
-        levels: &mut Levels,
     ) -> Option<&'a [u8]> {
-        let mut seen = Seen::default();
         loop {
-            let (name, after) = name(rest)?;
-            let key = seen.first(name)?;
-            rest = match (after.first()?, name) {
-                (b'[', [side @ (b'a' | b'b')]) => {
-                    let Value::Text(text) = self.fields.get(Key::Symbol) else {
+            let (key, after) = name(rest)?;
+            let first = *after.first()?;
+            rest = match (first, key) {
+                (_, Some(key)) if self.fields.has(key) => return None,
+                (b'[', Some(key)) => {
+                    let fields = Fields {
+                        store: &self.fields,
+                        base: frame,
+                    };
+                    let Value::Text(text) = fields.get(Key::SYMBOL) else {
                         return None;
                     };
                     let symbol = symbols.get(text)?;
-                    let (key, out) = match side {
-                        b'a' => (Key::SmallA, &mut levels.asks),
-                        _ => (Key::SmallB, &mut levels.bids),
+                    let side = match key {
+                        _ if key == Key::letter(b'b') => &mut self.levels.bids,
+                        _ if key == Key::letter(b'a') => &mut self.levels.asks,
+                        _ => return None,
                     };
-                    self.fields.set(key, Value::Array);
-                    book_side(after.get(1..)?, symbol, out)?
+                    self.fields.set(key, Slot::Array);
+                    book_side(after.get(1..)?, symbol, side)?
                 }
-                (b'{', b"k") => {
-                    let mut bar = Fields::new();
-                    let after = flat_object(after.get(1..)?, &mut bar)?;
-                    self.bar = Some(bar);
-                    after
+                (b'{', Some(key)) if key == Key::letter(b'k') => {
+                    self.fields.set(key, Slot::Other);
+                    self.has_bar = true;
+                    self.bar.clear();
+                    flat_object(frame, after.get(1..)?, &mut self.bar)?
                 }
                 _ => {
-                    let (value, after) = scalar(after)?;
+                    let (slot, after) = scalar(frame, first, after)?;
                     if let Some(key) = key {
-                        self.fields.set(key, value);
+                        self.fields.set(key, slot);
                     }
                     after
                 }
@@ -120,17 +123,29 @@ impl<'a> Scanned<'a> {
             }
         }
     }
+
+    /// True when both arrays of a book are there, be they empty.
+    #[inline(always)]
+    pub(super) fn has_both_sides(&self, fields: &Fields<'_>) -> bool {
+        let is_array = |letter| matches!(fields.get(Key::letter(letter)), Value::Array);
+        is_array(b'b') && is_array(b'a')
+    }
 }
 
 /// The fields of an object without nested ones.
-fn flat_object<'a>(mut rest: &'a [u8], fields: &mut Fields<'a>) -> Option<&'a [u8]> {
-    let mut seen = Seen::default();
+fn flat_object<'a>(
+    frame: &'a [u8],
+    mut rest: &'a [u8],
+    fields: &mut FieldStore,
+) -> Option<&'a [u8]> {
     loop {
-        let (name, after) = name(rest)?;
-        let key = seen.first(name)?;
-        let (value, after) = scalar(after)?;
+        let (key, after) = name(rest)?;
+        let (slot, after) = scalar(frame, *after.first()?, after)?;
         if let Some(key) = key {
-            fields.set(key, value);
+            if fields.has(key) {
+                return None;
+            }
+            fields.set(key, slot);
         }
         match after.split_first()? {
             (b',', after) => rest = after,
@@ -140,73 +155,68 @@ fn flat_object<'a>(mut rest: &'a [u8], fields: &mut Fields<'a>) -> Option<&'a [u
     }
 }
 
-/// Field names met so far: a repeated name goes to the other way of reading.
-#[derive(Default)]
-struct Seen(u64);
-
-impl Seen {
-    /// Notes a name; the key it stands for, or `None` for a name that is repeated or not known to
-    /// be harmless.
-    #[inline(always)]
-    fn first(&mut self, name: &[u8]) -> Option<Option<Key>> {
-        let bit = match name {
-            [letter @ b'A'..=b'Z'] => letter - b'A',
-            [letter @ b'a'..=b'z'] => 26 + letter - b'a',
-            b"pu" => 52,
-            b"st" => 53,
-            b"ps" => 54,
-            b"nq" => 55,
-            b"ap" => 56,
-            _ => return None,
-        };
-        let bit = 1 << bit;
-        let is_new = self.0 & bit == 0;
-        self.0 |= bit;
-        is_new.then(|| Key::of(name))
+/// A field's name, from its quote to behind the colon; no key for one that means nothing.
+#[inline(always)]
+fn name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
+    const SHAPE: u32 = u32::from_le_bytes([b'"', 0, b'"', b':']);
+    let (head, after) = rest.split_first_chunk::<4>()?;
+    let letter = head[1];
+    if u32::from_le_bytes(*head) & 0xFFFF_00FF == SHAPE && letter.is_ascii_alphabetic() {
+        return Some((Some(Key::letter(letter)), after));
     }
+    long_name(rest)
 }
 
-/// A field's name of one or two letters, from its quote to behind the colon.
-#[inline(always)]
-fn name(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    match rest {
-        [b'"', _, b'"', b':', after @ ..] => Some((&rest[1..2], after)),
-        [b'"', _, _, b'"', b':', after @ ..] => Some((&rest[1..3], after)),
-        _ => None,
+/// A name that is not a single letter, unless it makes something else of the object.
+fn long_name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
+    let text = rest.strip_prefix(b"\"")?;
+    let (name, after) = text.split_at_checked(string_len(text)?)?;
+    let after = after.strip_prefix(b"\":")?;
+    match name {
+        b"stream" | b"data" | b"result" | b"error" | b"id" | b"code" | b"msg" | b"lastUpdateId" => {
+            None
+        }
+        _ => Some((Key::of(name), after)),
     }
 }
 
 /// A string, an integer or a truth value.
 #[inline(always)]
-fn scalar(rest: &[u8]) -> Option<(Value<'_>, &[u8])> {
-    match rest.split_first()? {
-        (b'"', after) => {
-            let (text, after) = string(after)?;
-            Some((Value::Text(text), after))
+fn scalar<'a>(frame: &[u8], first: u8, rest: &'a [u8]) -> Option<(Slot, &'a [u8])> {
+    match first {
+        b'"' => {
+            let text = rest.get(1..)?;
+            let len = string_len(text)?;
+            // The frame's length has been checked to fit.
+            let at = (frame.len() - text.len()) as u32;
+            let slot = Slot::Text {
+                at,
+                len: len as u32,
+            };
+            Some((slot, text.get(len + 1..)?))
         }
-        (b'0'..=b'9', _) => {
+        b'0'..=b'9' => {
             let (value, len) = integer_prefix(rest)?;
-            Some((Value::Int(value), rest.get(len..)?))
+            Some((Slot::Int(value), rest.get(len..)?))
         }
-        (b't', after) => Some((Value::Bool(true), after.strip_prefix(b"rue")?)),
-        (b'f', after) => Some((Value::Bool(false), after.strip_prefix(b"alse")?)),
+        b't' => Some((Slot::Bool(true), rest.strip_prefix(b"true")?)),
+        b'f' => Some((Slot::Bool(false), rest.strip_prefix(b"false")?)),
         _ => None,
     }
 }
 
-/// A string of plain ASCII, from behind its quote to behind the other one.
+/// Length of a string of plain ASCII up to its closing quote.
 #[inline(always)]
-fn string(rest: &[u8]) -> Option<(Text<'_>, &[u8])> {
+fn string_len(text: &[u8]) -> Option<usize> {
     let mut len = 0;
     loop {
-        let stop = string_stop(word(rest.get(len..)?));
+        let stop = string_stop(word(text.get(len..)?));
         len += stop;
         if stop < 8 {
             break;
         }
     }
-    let after = rest.get(len..)?.strip_prefix(b"\"")?;
-    Some((Text { tail: rest, len }, after))
+    (*text.get(len)? == b'"').then_some(len)
 }
 
 /// The levels of one side, from behind the array's bracket to behind its end.

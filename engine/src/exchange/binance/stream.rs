@@ -9,6 +9,7 @@ use crate::event::{Control, Event, EventSink};
 use crate::exchange::{DecodeError, Decoder, Feed, NativeStream};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 
+use super::fields::Fields;
 use super::message::{self, Kind, Verdict};
 use super::scan::{Levels, Scanned};
 use super::symbols::Symbols;
@@ -57,8 +58,10 @@ pub(super) fn request(method: &str, streams: &[&str], id: u64) -> String {
 /// way of simd-json. Neither allocates once its buffers have grown, control messages aside.
 pub struct StreamDecoder {
     symbols: Symbols,
-    levels: Levels,
+    scanned: Scanned,
     tape: TapeBuffers,
+    /// simd-json writes into what it reads.
+    copy: Vec<u8>,
     slow_frames: u64,
 }
 
@@ -68,8 +71,9 @@ impl StreamDecoder {
     pub fn new(market: Market, table: Arc<InstrumentTable>) -> Self {
         Self {
             symbols: Symbols::new(market, table),
-            levels: Levels::default(),
+            scanned: Scanned::new(),
             tape: TapeBuffers::new(),
+            copy: Vec::new(),
             slow_frames: 0,
         }
     }
@@ -83,33 +87,39 @@ impl StreamDecoder {
     /// Decodes a frame in the compact form. False: it is not, and nothing was delivered.
     #[inline]
     pub fn decode_compact(&mut self, frame: &[u8], sink: &mut dyn EventSink) -> bool {
-        self.compact(frame, sink).is_some()
+        frame.len() <= FRAME_BYTES_MAX && self.compact(frame, sink).is_some()
     }
 
     #[inline(always)]
     fn compact(&mut self, frame: &[u8], sink: &mut dyn EventSink) -> Option<()> {
-        let mut scanned = Scanned::new();
-        self.levels.clear();
-        scanned.scan(frame, &mut self.symbols, &mut self.levels)?;
-        let fields = &scanned.fields;
+        let Self {
+            symbols, scanned, ..
+        } = self;
+        let stream = scanned.scan(frame, symbols)?;
+        let fields = Fields {
+            store: &scanned.fields,
+            base: frame,
+        };
         // An error is left to the other way, so that there is one place errors come from.
-        match message::classify(fields, scanned.stream, &mut self.symbols).ok()? {
-            Verdict::Skip(reason) => sink.skipped(reason),
-            Verdict::Shutdown => sink.control(Control::Shutdown),
+        match message::classify(&fields, stream, symbols).ok()? {
             Verdict::Event(Kind::Book, symbol) => {
-                let Levels { bids, asks } = &self.levels;
-                if !scanned.has_both_sides() {
+                if !scanned.has_both_sides(&fields) {
                     return None;
                 }
-                let delta = message::book_delta(fields, self.symbols.market(), bids, asks).ok()?;
+                let Levels { bids, asks } = &scanned.levels;
+                let delta = message::book_delta(&fields, symbols.market(), bids, asks).ok()?;
                 sink.event(symbol.id, Event::Book(delta));
             }
             Verdict::Event(kind, symbol) => {
-                match message::event(kind, symbol, fields, scanned.bar.as_ref()).ok()? {
-                    Some(event) => sink.event(symbol.id, event),
-                    None => sink.skipped(message::skip_reason(kind)),
-                }
+                let bar = Fields {
+                    store: &scanned.bar,
+                    base: frame,
+                };
+                let bar = scanned.has_bar.then_some(&bar);
+                message::deliver(kind, symbol, &fields, bar, sink).ok()?;
             }
+            Verdict::Skip(reason) => sink.skipped(reason),
+            Verdict::Shutdown => sink.control(Control::Shutdown),
         }
         Some(())
     }
@@ -120,7 +130,7 @@ impl StreamDecoder {
     /// As [`Decoder::decode`].
     pub fn decode_any(
         &mut self,
-        frame: &mut [u8],
+        frame: &[u8],
         sink: &mut dyn EventSink,
     ) -> Result<(), DecodeError> {
         if frame.len() > FRAME_BYTES_MAX {
@@ -128,16 +138,20 @@ impl StreamDecoder {
         }
         let Self {
             symbols,
-            levels,
+            scanned,
             tape,
+            copy,
             ..
         } = self;
-        tape.with(frame, |nodes| tape::frame(nodes, symbols, levels, sink))
+        let levels = &mut scanned.levels;
+        copy.clear();
+        copy.extend_from_slice(frame);
+        tape.with(copy, |nodes| tape::frame(nodes, symbols, levels, sink))
     }
 }
 
 impl Decoder for StreamDecoder {
-    fn decode(&mut self, frame: &mut [u8], sink: &mut dyn EventSink) -> Result<(), DecodeError> {
+    fn decode(&mut self, frame: &[u8], sink: &mut dyn EventSink) -> Result<(), DecodeError> {
         if frame.len() > FRAME_BYTES_MAX {
             return Err(DecodeError::TooLarge { bytes: frame.len() });
         }

@@ -10,7 +10,7 @@ use crate::exchange::DecodeError;
 use crate::num::{Price, Qty};
 
 use super::digits::{Scale, fixed, fixed_prefix};
-use super::fields::{Fields, Key, Text, Value};
+use super::fields::{FieldStore, Fields, Key, Slot};
 use super::message::{self, Kind, Verdict};
 use super::scan::Levels;
 use super::symbols::{Symbol, Symbols};
@@ -87,16 +87,53 @@ pub(super) fn entries<'t, 'i>(
     })
 }
 
-fn value<'i>(nodes: &[Node<'i>]) -> Value<'i> {
-    match nodes.first() {
-        Some(Node::String(text)) => Value::Text(Text::new(text)),
-        Some(Node::Static(StaticNode::U64(number))) => Value::Int(*number),
-        Some(Node::Static(StaticNode::I64(number))) => {
-            u64::try_from(*number).map_or(Value::Other, Value::Int)
+/// Fields of an object and the texts they point to. Every text is followed by a quote, so that a
+/// number that is read in words ends where it should.
+struct Gathered {
+    store: FieldStore,
+    texts: Vec<u8>,
+}
+
+impl Gathered {
+    fn new() -> Self {
+        Self {
+            store: FieldStore::new(),
+            texts: Vec::with_capacity(256),
         }
-        Some(Node::Static(StaticNode::Bool(truth))) => Value::Bool(*truth),
-        Some(Node::Array { .. }) => Value::Array,
-        _ => Value::Other,
+    }
+
+    fn set(&mut self, key: Key, nodes: &[Node<'_>]) {
+        let slot = match nodes.first() {
+            Some(Node::String(text)) => {
+                let at = self.texts.len();
+                self.texts.extend_from_slice(text.as_bytes());
+                self.texts.push(b'"');
+                // Texts are pieces of a frame, whose length has been checked to fit.
+                Slot::Text {
+                    at: at as u32,
+                    len: text.len() as u32,
+                }
+            }
+            Some(Node::Array { .. }) => Slot::Array,
+            Some(Node::Static(StaticNode::Bool(truth))) => Slot::Bool(*truth),
+            _ => unsigned(nodes).map_or(Slot::Other, Slot::Int),
+        };
+        self.store.set(key, slot);
+    }
+
+    fn fields(&self) -> Fields<'_> {
+        Fields {
+            store: &self.store,
+            base: &self.texts,
+        }
+    }
+}
+
+fn unsigned(nodes: &[Node<'_>]) -> Option<u64> {
+    match nodes.first() {
+        Some(Node::Static(StaticNode::U64(number))) => Some(*number),
+        Some(Node::Static(StaticNode::I64(number))) => u64::try_from(*number).ok(),
+        _ => None,
     }
 }
 
@@ -109,7 +146,7 @@ fn text<'i>(nodes: &[Node<'i>]) -> Option<&'i str> {
 
 /// An object with everything that a frame can mean by it.
 struct Object<'t, 'i> {
-    fields: Fields<'i>,
+    gathered: Gathered,
     bar: Option<&'t [Node<'i>]>,
     bids: &'t [Node<'i>],
     asks: &'t [Node<'i>],
@@ -126,7 +163,7 @@ struct Object<'t, 'i> {
 impl<'t, 'i> Object<'t, 'i> {
     fn read(nodes: &'t [Node<'i>]) -> Self {
         let mut object = Self {
-            fields: Fields::new(),
+            gathered: Gathered::new(),
             bar: None,
             bids: &[],
             asks: &[],
@@ -141,7 +178,7 @@ impl<'t, 'i> Object<'t, 'i> {
         };
         for (name, nodes) in entries(nodes) {
             if let Some(key) = Key::of(name.as_bytes()) {
-                object.fields.set(key, value(nodes));
+                object.gathered.set(key, nodes);
             }
             match name {
                 "a" => object.asks = nodes,
@@ -215,8 +252,8 @@ fn object(
     levels: &mut Levels,
     sink: &mut dyn EventSink,
 ) -> Result<(), DecodeError> {
-    let fields = &object.fields;
-    if matches!(fields.get(Key::Kind), Value::Absent) {
+    let fields = &object.gathered.fields();
+    if !fields.has(Key::KIND) {
         let is_answer = object.result.is_some() || object.error.is_some();
         if is_answer || (object.code.is_some() && object.message.is_some()) {
             match control(object) {
@@ -241,11 +278,9 @@ fn object(
             sink.event(symbol.id, Event::Book(delta));
         }
         Verdict::Event(kind, symbol) => {
-            let bar = object.bar.map(|nodes| Object::read(nodes).fields);
-            match message::event(kind, symbol, fields, bar.as_ref())? {
-                Some(event) => sink.event(symbol.id, event),
-                None => sink.skipped(message::skip_reason(kind)),
-            }
+            let bar = object.bar.map(Object::read);
+            let bar = bar.as_ref().map(|bar| bar.gathered.fields());
+            message::deliver(kind, symbol, fields, bar.as_ref(), sink)?;
         }
     }
     Ok(())
@@ -255,10 +290,7 @@ fn object(
 ///
 /// Errors are documented bare (`{"code":2,"msg":…}`) and seen wrapped (`{"error":{…},"id":1}`).
 fn control(object: &Object<'_, '_>) -> Option<Control> {
-    let id = object.id.and_then(|nodes| match value(nodes) {
-        Value::Int(id) => Some(id),
-        _ => None,
-    });
+    let id = object.id.and_then(unsigned);
     if let Some(error) = object.error {
         let inner = Object::read(error);
         return Some(Control::Error {
@@ -333,11 +365,11 @@ pub(super) fn snapshot(
     let (mut seq, mut time) = (None, None);
     let (mut bids, mut asks): (&[Node<'_>], &[Node<'_>]) = (&[], &[]);
     for (name, nodes) in entries(nodes) {
-        match (name, value(nodes)) {
-            ("lastUpdateId", Value::Int(value)) => seq = Some(value),
-            ("E", Value::Int(value)) => time = Some(value),
-            ("bids", _) => bids = nodes,
-            ("asks", _) => asks = nodes,
+        match name {
+            "lastUpdateId" => seq = unsigned(nodes),
+            "E" => time = unsigned(nodes),
+            "bids" => bids = nodes,
+            "asks" => asks = nodes,
             _ => {}
         }
     }

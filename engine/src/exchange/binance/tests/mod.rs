@@ -88,8 +88,7 @@ impl Dice {
 /// Decodes one frame as a connection does.
 fn decode(decoder: &mut StreamDecoder, frame: &[u8]) -> (Vec<Seen>, Result<(), DecodeError>) {
     let mut keep = Keep::default();
-    let mut frame = frame.to_vec();
-    let answer = decoder.decode(&mut frame, &mut keep);
+    let answer = decoder.decode(frame, &mut keep);
     (keep.0, answer)
 }
 
