@@ -34,15 +34,6 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn market(market: Segment) -> Self {
-        Self {
-            market,
-            symbol: None,
-            stream: None,
-            path: None,
-        }
-    }
-
     pub(crate) fn request(market: Segment, path: &'a str, symbol: Option<&'a str>) -> Self {
         Self {
             market,

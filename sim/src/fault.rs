@@ -7,6 +7,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::Exchange;
 use crate::market::Segment;
 
 /// What `--fault help` prints.
@@ -35,6 +36,7 @@ Both:
   maintenance     REST answers 503 with code -10001, streams are closed and refused
 
 Keys, all optional:
+  exchange=NAME            default: all that are simulated
   market=spot|usdm         default: both
   symbol=BTCUSDT           native symbol, any case; default: all
   stream=KIND              trade, aggTrade, kline, bookTicker, depth (diffs), depthN (partial),
@@ -147,6 +149,8 @@ impl FaultKind {
 pub struct FaultSpec {
     /// What goes wrong.
     pub kind: FaultKind,
+    /// At which exchange; `None`: at all. Only looked at when a simulator starts.
+    pub exchange: Option<Exchange>,
     /// In which market; `None`: in all.
     pub market: Option<Segment>,
     /// For which native symbol, upper case; `None`: for all.
@@ -215,6 +219,7 @@ impl FaultSpec {
         };
         Self {
             kind,
+            exchange: None,
             market: None,
             symbol: None,
             stream: (kind == FaultKind::Gap).then(|| "depth".to_owned()),
@@ -240,6 +245,10 @@ impl FaultSpec {
         let number = || value.parse::<u64>().map_err(|_| refuse("a whole number"));
         let time = || parse_duration(value).ok_or_else(|| refuse("a time such as 250ms, 5s, 2m"));
         match key {
+            "exchange" => {
+                let exchange = Exchange::parse(value);
+                self.exchange = Some(exchange.ok_or_else(|| refuse("a simulated exchange"))?);
+            }
             "market" => {
                 self.market = Some(match value {
                     "spot" => Segment::Spot,
@@ -372,6 +381,7 @@ mod tests {
         check("drop:p=2", "a number from 0 to 1");
         check("drop:p=NaN", "a number from 0 to 1");
         check("drop:market=moon", "spot or usdm");
+        check("drop:exchange=moon", "a simulated exchange");
         check("delay:after=5", "a time such as");
         check("delay:after=99999999999999999999h", "a time such as");
         check("http:status=200", "from 400 to 599");

@@ -4,7 +4,8 @@
 //! [`Sim::start`] opens a listener for each host of the exchange and returns when all listen;
 //! [`Sim::endpoints`] says where. The simulator runs on threads of its own, so it can live in the
 //! process of its client without disturbing it. [`SimControl`] injects faults ([`fault`]) and
-//! tells the truth that a client's books and bars must equal.
+//! tells the truth that a client's books and bars must equal. What all exchanges share is in `venue`;
+//! an exchange is a folder beside it and a line in `open`.
 //!
 //! This crate shares no code with the exchanges' adapters on purpose: a field name that is wrong
 //! on one side must not be wrong on the other too.
@@ -17,23 +18,17 @@ mod control;
 pub mod fault;
 pub mod market;
 mod replay;
+mod venue;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-use binance::core::Core;
-use binance::server::{self, Exchange as Binance};
-use binance::{HOSTS, Role};
-use chaos::FaultDesk;
-use clock::Clock;
-use market::{Market, MarketConfig, MarketError};
+use market::MarketError;
+use venue::start::{Opened, Setup};
 
-pub use binance::hub::Counters;
 pub use chaos::{FaultId, FaultState};
 pub use config::{
     ConnectionLimits, Exchange, MarketLimits, ReplayFile, ReplaySpeed, ReplayStart, RestLimits,
@@ -43,6 +38,7 @@ pub use control::{BookTruth, KlineTruth, SimControl, TradeTruth};
 pub use fault::{FaultError, FaultKind, FaultSpec};
 pub use market::Segment;
 pub use replay::ReplayError;
+pub use venue::hub::Counters;
 
 /// Why a simulator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +67,9 @@ pub enum SimError {
         /// Which.
         what: &'static str,
     },
+    /// Nothing to simulate.
+    #[error("no exchange to simulate")]
+    NoExchange,
     /// The market cannot be made.
     #[error(transparent)]
     Market(#[from] MarketError),
@@ -95,7 +94,7 @@ pub struct Sim {
 
 /// What the simulator's thread hands over when all listen.
 struct Ready {
-    exchange: Arc<Binance>,
+    control: SimControl,
     endpoints: Value,
 }
 
@@ -122,12 +121,9 @@ impl Sim {
                 // Nobody may wait for it any more.
                 let _ = finished.send(());
             })?;
-        let Ready {
-            exchange,
-            endpoints,
-        } = is_ready.await.map_err(|_| SimError::Ended)??;
+        let Ready { control, endpoints } = is_ready.await.map_err(|_| SimError::Ended)??;
         Ok(Self {
-            control: SimControl { exchange },
+            control,
             endpoints,
             stop,
             done,
@@ -143,14 +139,12 @@ impl Sim {
     /// The local URL of a host, e.g. `api.binance.com`.
     #[must_use]
     pub fn url(&self, host: &str) -> Option<String> {
-        let hosts = self
-            .endpoints
-            .get(Exchange::Binance.as_str())?
-            .get("hosts")?;
-        hosts.get(host)?.as_str().map(str::to_owned)
+        let mut exchanges = self.endpoints.as_object()?.values();
+        let url = exchanges.find_map(|exchange| exchange.get("hosts")?.get(host))?;
+        url.as_str().map(str::to_owned)
     }
 
-    /// A handle to steer it.
+    /// A handle to steer its first exchange; [`SimControl::of`] gives the others.
     #[must_use]
     pub fn control(&self) -> SimControl {
         self.control.clone()
@@ -169,7 +163,7 @@ async fn run(
     mut stopped: watch::Receiver<bool>,
     ready: oneshot::Sender<Result<Ready, SimError>>,
 ) {
-    let (exchange, endpoints) = match open(&config, stopped.clone()).await {
+    let all = match open(&config, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
             // The caller may have given up.
@@ -178,25 +172,22 @@ async fn run(
         }
     };
     let mut tasks = tokio::task::JoinSet::new();
-    let mut hosts = Map::new();
-    for (listener, address, host, role) in endpoints {
-        hosts.insert(host.to_owned(), Value::from(url(role, address)));
-        tasks.spawn(server::listen(listener, role, Arc::clone(&exchange)));
+    let mut endpoints = Map::new();
+    let mut exchanges = Vec::with_capacity(all.len());
+    for opened in all {
+        let own = json!({ "hosts": opened.hosts, "credentials": opened.credentials });
+        endpoints.insert(opened.exchange.as_str().to_owned(), own);
+        exchanges.push((opened.exchange, opened.steer));
+        for task in opened.tasks {
+            tasks.spawn(task);
+        }
     }
-    tasks.spawn(server::drive(Arc::clone(&exchange)));
-    for market in [Segment::Spot, Segment::Linear] {
-        tasks.spawn(server::play(Arc::clone(&exchange), market));
-    }
-    let endpoints = json!({
-        Exchange::Binance.as_str(): { "hosts": hosts, "credentials": credentials(config.seed) }
-    });
-    if ready
-        .send(Ok(Ready {
-            exchange,
-            endpoints,
-        }))
-        .is_err()
-    {
+    let control = SimControl {
+        exchanges: exchanges.into(),
+        at: 0,
+    };
+    let endpoints = Value::Object(endpoints);
+    if ready.send(Ok(Ready { control, endpoints })).is_err() {
         return;
     }
     // The sender is dropped with the handle: that is a stop too.
@@ -205,65 +196,19 @@ async fn run(
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
 }
 
-type Listening = (TcpListener, SocketAddr, &'static str, Role);
-
-async fn open(
-    config: &SimConfig,
-    stopped: watch::Receiver<bool>,
-) -> Result<(Arc<Binance>, Vec<Listening>), SimError> {
+async fn open(config: &SimConfig, stopped: watch::Receiver<bool>) -> Result<Vec<Opened>, SimError> {
     if !(config.time_scale.is_finite() && config.time_scale > 0.0) {
         return Err(SimError::Number { what: "time scale" });
     }
-    let hosts: &[(&str, Role)] = if config.exchanges.contains(&Exchange::Binance) {
-        &HOSTS
-    } else {
-        &[]
-    };
-    let mut listening = Vec::with_capacity(hosts.len());
-    for (at, (host, role)) in hosts.iter().enumerate() {
-        let port = match config.base_port {
-            None => 0,
-            Some(base) => u16::try_from(usize::from(base) + at).map_err(|_| SimError::Ports {
-                base,
-                hosts: hosts.len(),
-            })?,
-        };
-        let address = SocketAddr::new(config.address, port);
-        let listen = |source| SimError::Listen {
-            host,
-            address,
-            source,
-        };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        listening.push((listener, address, *host, *role));
+    if config.exchanges.is_empty() {
+        return Err(SimError::NoExchange);
     }
-    let tapes = binance::tape::load(&config.replay, config.replay_speed, config.replay_start)?;
-    let start_ms = config.start_ms.unwrap_or_else(clock::unix_now_ms);
-    let market = Market::new(MarketConfig {
-        intensity: config.intensity,
-        ..MarketConfig::standard(config.seed, start_ms)
-    })?;
-    let clock = Clock::new(start_ms, config.time_scale);
-    let faults = FaultDesk::new(config.seed, &config.faults);
-    let core = Core::new(market, clock, faults, tapes);
-    let exchange = Binance::new(core, config.spot, config.usdm, stopped);
-    Ok((Arc::new(exchange), listening))
-}
-
-fn url(role: Role, address: SocketAddr) -> String {
-    let scheme = match role {
-        Role::Rest(_) | Role::DataRest | Role::CoinRest => "http",
-        Role::Streams(_) | Role::Api => "ws",
-    };
-    format!("{scheme}://{address}")
-}
-
-/// The test account's key and secret, in the exchange's form: 64 alphanumeric characters each.
-fn credentials(seed: u64) -> Value {
-    use rand::distr::{Alphanumeric, SampleString};
-    use rand::{SeedableRng, rngs::StdRng};
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut text = || Alphanumeric.sample_string(&mut random, 64);
-    json!({ "api_key": text(), "secret": text() })
+    let mut setup = Setup::new(config, stopped);
+    let mut all = Vec::with_capacity(config.exchanges.len());
+    for exchange in &config.exchanges {
+        all.push(match exchange {
+            Exchange::Binance => binance::open(&mut setup).await?,
+        });
+    }
+    Ok(all)
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::server::{Exchange, Socket, stopped};
+use super::server::Exchange;
+use crate::venue::server::{Socket, stopped};
 
 #[derive(Deserialize)]
 struct Request {

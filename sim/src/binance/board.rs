@@ -194,13 +194,3 @@ pub(super) fn seconds(trades: &[Trade], now_ms: i64) -> Vec<Kline> {
     }
     bars
 }
-
-/// Slot number of a cadence.
-pub(super) fn slot(now_ms: i64, phase_ms: i64, every_ms: i64) -> i64 {
-    (now_ms + phase_ms).div_euclid(every_ms.max(1))
-}
-
-/// Whether a slot of the cadence ends in `(before_ms, now_ms]`.
-pub(super) fn is_due(before_ms: i64, now_ms: i64, phase_ms: i64, every_ms: i64) -> bool {
-    slot(before_ms, phase_ms, every_ms) != slot(now_ms, phase_ms, every_ms)
-}

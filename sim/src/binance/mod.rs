@@ -7,7 +7,6 @@ pub(crate) mod api;
 pub(crate) mod board;
 pub(crate) mod core;
 pub(crate) mod encode;
-pub(crate) mod hub;
 pub(crate) mod limits;
 pub(crate) mod protocol;
 pub(crate) mod rest;
@@ -16,8 +15,14 @@ pub(crate) mod session;
 pub(crate) mod stream;
 pub(crate) mod tape;
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::SimError;
+use crate::config::Exchange;
 use crate::market::Segment;
-use stream::{Kind, Topic};
+use crate::venue::start::{Host, Opened, Setup};
 
 /// What a host of the exchange serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +53,39 @@ pub(crate) const HOSTS: [(&str, Role); 10] = [
     ("ws-fapi.binance.com", Role::Api),
 ];
 
-/// A topic's stream name without the symbol.
-pub(crate) fn stream_suffix(topic: &Topic) -> String {
-    let spot = topic.market == Segment::Spot;
-    let speed = |ms: u16| match (spot, ms) {
-        (true, 1_000) | (false, 250) => String::new(),
-        (_, ms) => format!("@{ms}ms"),
-    };
-    match topic.kind {
-        Kind::Kline(bar) => format!("kline_{}", bar.as_str()),
-        Kind::Depth(ms) => format!("depth{}", speed(ms)),
-        Kind::Partial(levels, ms) => format!("depth{levels}{}", speed(ms)),
-        Kind::MarkPrice(1) => "markPrice@1s".to_owned(),
-        kind => kind.family().to_owned(),
+/// Opens Binance.
+pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
+    let config = setup.config;
+    let tapes = tape::load(&config.replay, config.replay_speed, config.replay_start)?;
+    let market = setup.market(None)?;
+    let faults = setup.faults(Exchange::Binance);
+    let core = core::open(market, setup.clock(), faults, tapes);
+    let stop = setup.stop.clone();
+    let service = Arc::new(server::Exchange::new(core, config.spot, config.usdm, stop));
+    let hosts = HOSTS.map(|(name, role)| Host {
+        name,
+        scheme: match role {
+            Role::Rest(_) | Role::DataRest | Role::CoinRest => "http",
+            Role::Streams(_) | Role::Api => "ws",
+        },
+        role,
+    });
+    let credentials = credentials(config.seed);
+    let mut opened = setup
+        .open(Exchange::Binance, Arc::clone(&service), hosts, credentials)
+        .await?;
+    for market in [Segment::Spot, Segment::Linear] {
+        let play = server::play(Arc::clone(&service), market);
+        opened.tasks.push(Box::pin(play));
     }
+    Ok(opened)
+}
+
+/// The test account's key and secret, in the exchange's form: 64 alphanumeric characters each.
+fn credentials(seed: u64) -> Value {
+    use rand::distr::{Alphanumeric, SampleString};
+    use rand::{SeedableRng, rngs::StdRng};
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut text = || Alphanumeric.sample_string(&mut random, 64);
+    json!({ "api_key": text(), "secret": text() })
 }

@@ -1,6 +1,7 @@
 //! Stream names: what they mean, and on which path they carry data.
 
 use crate::market::{Interval, Segment};
+use crate::venue;
 
 /// Bar length of a kline stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,7 +123,7 @@ impl Kind {
 pub(crate) struct SymbolIx(pub(crate) u32);
 
 /// A stream as the exchange publishes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Topic {
     pub(crate) market: Segment,
     /// `None`: all symbols in one array.
@@ -130,6 +131,35 @@ pub(crate) struct Topic {
     pub(crate) kind: Kind,
     /// Times in µs instead of ms.
     pub(crate) micros: bool,
+}
+
+impl venue::Topic for Topic {
+    fn market(&self) -> Segment {
+        self.market
+    }
+
+    fn family(&self) -> &'static str {
+        self.kind.family()
+    }
+
+    fn suffix(&self) -> String {
+        let spot = self.market == Segment::Spot;
+        let speed = |ms: u16| match (spot, ms) {
+            (true, 1_000) | (false, 250) => String::new(),
+            (_, ms) => format!("@{ms}ms"),
+        };
+        match self.kind {
+            Kind::Kline(bar) => format!("kline_{}", bar.as_str()),
+            Kind::Depth(ms) => format!("depth{}", speed(ms)),
+            Kind::Partial(levels, ms) => format!("depth{levels}{}", speed(ms)),
+            Kind::MarkPrice(1) => "markPrice@1s".to_owned(),
+            kind => kind.family().to_owned(),
+        }
+    }
+
+    fn is_diff(&self) -> bool {
+        matches!(self.kind, Kind::Depth(_))
+    }
 }
 
 /// What a stream name says, before the symbol is looked up.

@@ -27,7 +27,7 @@ impl Price {
 pub struct InstrumentIx(pub u16);
 
 /// Product line of the venue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// Spot.
     Spot,

@@ -1,6 +1,5 @@
 //! From market events to stream messages: what is told when.
 
-use super::super::board;
 use super::super::encode::{self, Times};
 use super::super::rest;
 use super::super::stream::{Bar, Kind, SymbolIx, Topic};
@@ -9,12 +8,13 @@ use super::{BarState, CHECK_MS, Core, Source, Symbol};
 use crate::market::{
     Event, EventKind, Instrument, InstrumentIx, Interval, Kline, Segment, Status, TimeRange,
 };
+use crate::venue::is_due;
 
 impl Core {
     /// Sends recorded messages that are due.
     pub(in crate::binance) fn play(&mut self, market: Segment) -> Next {
         let room = self.hub.room(market);
-        let Some(tape) = self.tapes.get_mut(&market) else {
+        let Some(tape) = self.venue.tapes.get_mut(&market) else {
             return Next::Never;
         };
         let mut due = Vec::new();
@@ -28,7 +28,7 @@ impl Core {
     fn publish_recorded(&mut self, market: Segment, message: Due) {
         let source = Source::Tape(message.symbol);
         let is_it = |s: &Symbol| s.market == market && s.source == source;
-        let Some(at) = self.symbols.iter().position(is_it) else {
+        let Some(at) = self.venue.symbols.iter().position(is_it) else {
             return;
         };
         // Whatever speed was recorded is what listeners of any speed get.
@@ -47,7 +47,7 @@ impl Core {
                     micros,
                 };
                 if self.hub.is_wanted(&topic) {
-                    let name = Some(self.symbols[at].name.as_str());
+                    let name = Some(self.venue.symbols[at].name.as_str());
                     self.hub
                         .publish(&mut self.faults, topic, name, message.body.clone());
                 }
@@ -58,10 +58,14 @@ impl Core {
     fn symbol_ix(&self, ix: InstrumentIx) -> Option<SymbolIx> {
         let it = self.market.instrument(ix)?;
         let at = self
+            .venue
             .lookup
             .get(&(it.segment, it.symbol.to_lowercase()))
             .copied()?;
-        let is_seeded = matches!(self.symbols.get(at.0 as usize)?.source, Source::Market(_));
+        let is_seeded = matches!(
+            self.venue.symbols.get(at.0 as usize)?.source,
+            Source::Market(_)
+        );
         is_seeded.then_some(at)
     }
 
@@ -96,7 +100,7 @@ impl Core {
     pub(super) fn tell(&mut self, event: &Event) {
         let (ix, ts_us) = (event.instrument, event.ts_us);
         let at = usize::from(ix.0);
-        let Some(board) = self.boards.get_mut(at) else {
+        let Some(board) = self.venue.boards.get_mut(at) else {
             return;
         };
         match event.kind {
@@ -150,16 +154,16 @@ impl Core {
 
     pub(super) fn flush_depth(&mut self, at: usize, is_due: impl Fn(u16) -> bool) {
         let ix = InstrumentIx(at as u16);
-        let event_us = self.now_ms * 1_000;
-        for n in 0..self.boards[at].batches.len() {
-            let batch = &self.boards[at].batches[n];
+        let event_us = self.now_ms() * 1_000;
+        for n in 0..self.venue.boards[at].batches.len() {
+            let batch = &self.venue.boards[at].batches[n];
             // Speed 0 means: with every step.
             if batch.is_empty() || !(batch.speed_ms == 0 || is_due(batch.speed_ms)) {
                 continue;
             }
             let speed = batch.speed_ms;
             self.emit(ix, Kind::Depth(speed), |core, it, times| {
-                core.boards[at].batches[n].encode(it, event_us, times)
+                core.venue.boards[at].batches[n].encode(it, event_us, times)
             });
             for levels in [5, 10, 20] {
                 self.emit(ix, Kind::Partial(levels, speed), |core, it, times| {
@@ -168,7 +172,7 @@ impl Core {
                         Segment::Spot => encode::snapshot(it, &depth, false),
                         Segment::Linear => encode::depth(
                             it,
-                            &core.boards[at].batches[n].span()?,
+                            &core.venue.boards[at].batches[n].span()?,
                             event_us,
                             times,
                             depth.bids.iter(),
@@ -177,13 +181,13 @@ impl Core {
                     })
                 });
             }
-            self.boards[at].batches[n].clear();
+            self.venue.boards[at].batches[n].clear();
         }
     }
 
     pub(super) fn flush_aggs(&mut self, at: usize) {
-        let aggs = std::mem::take(&mut self.boards[at].aggs);
-        let event_us = self.now_ms * 1_000;
+        let aggs = std::mem::take(&mut self.venue.boards[at].aggs);
+        let event_us = self.now_ms() * 1_000;
         for agg in aggs {
             self.emit(InstrumentIx(at as u16), Kind::AggTrade, |_, it, times| {
                 Some(encode::agg_trade(it, &agg, event_us, times))
@@ -193,20 +197,20 @@ impl Core {
 
     /// Where a topic's data comes from, if it is the seeded market.
     fn seeded(&self, topic: &Topic) -> Option<InstrumentIx> {
-        match self.symbols.get(topic.symbol?.0 as usize)?.source {
+        match self.venue.symbols.get(topic.symbol?.0 as usize)?.source {
             Source::Market(ix) => Some(ix),
             Source::Tape(_) => None,
         }
     }
 
     pub(super) fn bars(&mut self, now_ms: i64) {
-        for at in 0..self.boards.len() {
-            if let Some(second) = self.boards[at].end_second(now_ms) {
+        for at in 0..self.venue.boards.len() {
+            if let Some(second) = self.venue.boards[at].end_second(now_ms) {
                 self.emit_second(InstrumentIx(at as u16), second, now_ms * 1_000);
             }
         }
         let hub = &self.hub;
-        self.bars.retain(|topic, _| hub.is_wanted(topic));
+        self.venue.bars.retain(|topic, _| hub.is_wanted(topic));
         for topic in self
             .hub
             .wanted(|topic| matches!(topic.kind, Kind::Kline(Bar::Of(_))))
@@ -215,7 +219,7 @@ impl Core {
             else {
                 continue;
             };
-            let board = &self.boards[usize::from(ix.0)];
+            let board = &self.venue.boards[usize::from(ix.0)];
             let every_ms = if topic.market == Segment::Spot {
                 2_000
             } else {
@@ -228,10 +232,10 @@ impl Core {
                 open_ms,
                 trades: u64::MAX,
             };
-            let state = self.bars.entry(topic).or_insert(fresh);
+            let state = self.venue.bars.entry(topic).or_insert(fresh);
             let ended = (open_ms > state.open_ms).then_some(state.open_ms);
             state.open_ms = open_ms;
-            let is_slot = board::is_due(now_ms - CHECK_MS, now_ms, phase, every_ms);
+            let is_slot = is_due(now_ms - CHECK_MS, now_ms, phase, every_ms);
             let is_news = is_slot && state.trades != trades;
             if is_news {
                 state.trades = trades;
@@ -276,7 +280,7 @@ impl Core {
 
     pub(super) fn tickers(&mut self, before_ms: i64, now_ms: i64) {
         // Slots end on multiples of 50 ms: nothing to do in between.
-        if !board::is_due(before_ms, now_ms, 0, CHECK_MS) {
+        if !is_due(before_ms, now_ms, 0, CHECK_MS) {
             return;
         }
         let before_ms = now_ms - CHECK_MS;
@@ -293,7 +297,7 @@ impl Core {
                     Kind::BookTicker => 5_000,
                     _ => 1_000,
                 };
-                if board::is_due(before_ms, now_ms, 0, every_ms) {
+                if is_due(before_ms, now_ms, 0, every_ms) {
                     self.publish_array(topic, event_us, times);
                 }
                 continue;
@@ -301,17 +305,17 @@ impl Core {
             let Some(ix) = self.seeded(&topic) else {
                 continue;
             };
-            let phase = self.boards[usize::from(ix.0)].phase_ms;
+            let phase = self.venue.boards[usize::from(ix.0)].phase_ms;
             let every_ms = if topic.market == Segment::Spot {
                 1_000
             } else {
                 2_000
             };
-            if !board::is_due(before_ms, now_ms, phase, every_ms) {
+            if !is_due(before_ms, now_ms, phase, every_ms) {
                 continue;
             }
             if let Some(body) = self.day_message(topic.kind, ix, event_us, times) {
-                let name = &self.symbols[symbol.0 as usize].name;
+                let name = &self.venue.symbols[symbol.0 as usize].name;
                 self.hub.publish(&mut self.faults, topic, Some(name), body);
             }
         }

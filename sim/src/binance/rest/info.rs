@@ -53,7 +53,7 @@ pub(super) fn spot(ask: &Ask<'_>) -> Result<String, ApiError> {
          \"limit\":300000}}],\"exchangeFilters\":[],\"symbols\":",
         ask.core.clock.now_ms(),
     );
-    if let Some(tape) = ask.core.tapes.get(&Segment::Spot) {
+    if let Some(tape) = ask.core.venue.tapes.get(&Segment::Spot) {
         return Ok(format!(
             "{head}{}}}",
             tape.listing(Segment::Spot, is_wanted)
@@ -129,7 +129,7 @@ pub(super) fn linear(ask: &Ask<'_>) -> Result<String, ApiError> {
          \"autoAssetExchange\":\"-10000\"}}],\"symbols\":",
         ask.core.clock.now_ms(),
     );
-    if let Some(tape) = ask.core.tapes.get(&Segment::Linear) {
+    if let Some(tape) = ask.core.venue.tapes.get(&Segment::Linear) {
         return Ok(format!(
             "{head}{}}}",
             tape.listing(Segment::Linear, |_| true)

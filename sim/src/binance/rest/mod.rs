@@ -8,9 +8,9 @@ mod price;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::chaos::Target;
 use crate::fault::FaultKind;
 use crate::market::{InstrumentIx, Segment};
+use crate::venue::server::{self, Trouble};
 
 use super::Role;
 use super::core::{Core, Source};
@@ -100,18 +100,7 @@ pub(crate) async fn answer(
         Ok(params) => serve(exchange, role, market, address, path, &params).await,
         Err(error) => Reply::error(&error),
     };
-    let target = Target::request(market, path, symbol);
-    let mut core = exchange.core.lock();
-    core.hub.counters.requests += 1;
-    if core
-        .faults
-        .strike(|kind| kind == FaultKind::MalformedRest, &target)
-        .is_some()
-    {
-        core.hub.counters.faulted += 1;
-        // All bodies are ASCII, so any byte is a boundary.
-        reply.body.truncate(reply.body.len() / 2);
-    }
+    server::answered(exchange, market, path, symbol, &mut reply.body);
     reply
 }
 
@@ -122,35 +111,19 @@ async fn faulty(
     path: &str,
     symbol: Option<&str>,
 ) -> Option<Reply> {
-    let target = Target::request(market, path, symbol);
-    let (slow, reply) = {
-        let mut core = exchange.core.lock();
-        let slow = core.faults.strike(|kind| kind == FaultKind::Slow, &target);
-        let http = core.faults.strike(|kind| kind == FaultKind::Http, &target);
-        core.hub.counters.faulted += u64::from(slow.is_some()) + u64::from(http.is_some());
-        let is_down = core.is_down(market) && path != "/sapi/v1/system/status";
-        let reply = match http {
-            Some(fault) => {
-                let until_ms = core.now_ms() + fault.retry_after_secs as i64 * 1_000;
-                Some(fault_reply(
-                    market,
-                    fault.status,
-                    fault.retry_after_secs,
-                    until_ms,
-                ))
-            }
-            None if is_down => Some(Reply::new(
-                503,
-                "{\"code\":-10001,\"msg\":\"System is under maintenance.\"}".to_owned(),
-            )),
-            None => None,
-        };
-        (slow, reply)
-    };
-    if let Some(fault) = slow {
-        tokio::time::sleep(fault.delay).await;
+    match server::trouble(exchange, market, path, symbol).await? {
+        Trouble::Http(fault) => {
+            let now_ms = exchange.core.lock().now_ms();
+            let until_ms = now_ms + fault.retry_after_secs as i64 * 1_000;
+            let (status, retry_after_secs) = (fault.status, fault.retry_after_secs);
+            Some(fault_reply(market, status, retry_after_secs, until_ms))
+        }
+        Trouble::Down if path == "/sapi/v1/system/status" => None,
+        Trouble::Down => Some(Reply::new(
+            503,
+            "{\"code\":-10001,\"msg\":\"System is under maintenance.\"}".to_owned(),
+        )),
     }
-    reply
 }
 
 fn fault_reply(market: Segment, status: u16, retry_after_secs: u64, until_ms: i64) -> Reply {
@@ -388,19 +361,13 @@ async fn depth(
         (ask.source()?, data::depth_limit(&ask)?)
     };
     let symbol = params.get("symbol");
-    let target = Target::request(market, path, symbol);
-    let fault = {
-        let wanted = |kind| matches!(kind, FaultKind::StaleSnapshot | FaultKind::EdgeSnapshot);
-        let mut core = exchange.core.lock();
-        let fault = core.faults.strike(wanted, &target);
-        core.hub.counters.faulted += u64::from(fault.is_some());
-        fault
-    };
+    let fault = server::snapshot_fault(exchange, market, path, symbol);
     let ix = match source {
         Source::Market(ix) => ix,
         Source::Tape(at) => {
             let core = exchange.core.lock();
             let tape = core
+                .venue
                 .tapes
                 .get(&market)
                 .ok_or_else(ApiError::invalid_symbol)?;

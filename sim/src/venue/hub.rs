@@ -1,16 +1,47 @@
 //! Sessions, their subscriptions, and the way of a message to them, faults included.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::stream::{Kind, Route, Topic};
 use crate::chaos::{self, FaultDesk, Target};
 use crate::fault::{FaultKind, FaultSpec};
 use crate::market::Segment;
+
+/// A stream as an exchange publishes it. Its order is the one in which streams are worked through.
+pub(crate) trait Topic: Copy + Ord + Hash + Send + 'static {
+    /// The market it belongs to.
+    fn market(&self) -> Segment;
+    /// The word a fault names its kind by, the same for all exchanges: `depth`, `trade`, ….
+    fn family(&self) -> &'static str;
+    /// The exchange's own name for it, without the symbol.
+    fn suffix(&self) -> String;
+    /// Whether it carries changes of a book, so that a lost message leaves a gap.
+    fn is_diff(&self) -> bool;
+}
+
+/// What a connection makes of a stream's message.
+pub(crate) trait Envelope: Send + 'static {
+    /// Whether the sealed text depends on the stream's name and the message alone, so that it can
+    /// be shared by connections that seal.
+    const IS_SHARED: bool;
+
+    /// The market that the connection serves; `None`: all.
+    fn market(&self) -> Option<Segment>;
+
+    /// Messages go out as they are.
+    fn is_plain(&self) -> bool;
+
+    /// The text to send, where it is not plain.
+    fn seal(&mut self, name: &str, body: &str) -> String;
+
+    /// A message to this connection was lost by a fault.
+    fn lose(&mut self) {}
+}
 
 /// What is to become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +59,23 @@ pub(crate) enum Fate {
 /// Number of a session.
 pub(crate) type SessionId = u64;
 
-struct Session {
-    route: Route,
-    is_combined: bool,
+struct Session<T, E> {
+    envelope: E,
     queue: mpsc::Sender<Utf8Bytes>,
     fate: watch::Sender<Fate>,
     /// Stream names in the order of their subscription, with what they carry.
-    streams: Vec<(Arc<str>, Option<Topic>)>,
+    streams: Vec<(Arc<str>, Option<T>)>,
+}
+
+impl<T: Topic, E: Envelope> Session<T, E> {
+    /// Whether it serves that market; a connection for all of them does while it has a stream of it.
+    fn is_of(&self, market: Segment) -> bool {
+        let mut topics = self.streams.iter().filter_map(|(_, topic)| topic.as_ref());
+        match self.envelope.market() {
+            Some(own) => own == market,
+            None => topics.any(|topic| topic.market() == market),
+        }
+    }
 }
 
 /// The receiving end of a session.
@@ -62,16 +103,15 @@ pub struct Counters {
 }
 
 /// The sessions of an exchange.
-#[derive(Default)]
-pub(crate) struct Hub {
-    sessions: BTreeMap<SessionId, Session>,
-    index: HashMap<Topic, Vec<SessionId>>,
+pub(crate) struct Hub<T, E> {
+    sessions: BTreeMap<SessionId, Session<T, E>>,
+    index: HashMap<T, Vec<SessionId>>,
     next_id: SessionId,
     /// Delayed messages by due time.
-    held: BTreeMap<(Instant, u64), (Topic, String)>,
+    held: BTreeMap<(Instant, u64), (T, String)>,
     held_next: u64,
     /// Messages that wait for their successor.
-    overtaken: HashMap<Topic, String>,
+    overtaken: HashMap<T, String>,
     closing: Vec<(Instant, SessionId)>,
     pub(crate) counters: Counters,
 }
@@ -79,15 +119,30 @@ pub(crate) struct Hub {
 /// Most messages held back by delay faults; beyond it they go out at once.
 const HELD_MAX: usize = 100_000;
 
-impl Hub {
-    pub(crate) fn open(&mut self, route: Route, is_combined: bool, queue_max: usize) -> Port {
+impl<T, E> Default for Hub<T, E> {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            index: HashMap::new(),
+            next_id: 0,
+            held: BTreeMap::new(),
+            held_next: 0,
+            overtaken: HashMap::new(),
+            closing: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+impl<T: Topic, E: Envelope> Hub<T, E> {
+    /// Opens a session. Messages beyond `queue_max` that wait for its client cut it off.
+    pub(crate) fn open(&mut self, envelope: E, queue_max: usize) -> Port {
         let (queue, queue_end) = mpsc::channel(queue_max.max(16));
         let (fate, fate_end) = watch::channel(Fate::Live);
         let id = self.next_id;
         self.next_id += 1;
         let session = Session {
-            route,
-            is_combined,
+            envelope,
             queue,
             fate,
             streams: Vec::new(),
@@ -111,7 +166,7 @@ impl Hub {
         }
     }
 
-    fn leave(&mut self, id: SessionId, topic: Option<&Topic>) {
+    fn leave(&mut self, id: SessionId, topic: Option<&T>) {
         let Some(topic) = topic else { return };
         if let Some(members) = self.index.get_mut(topic) {
             members.retain(|member| *member != id);
@@ -134,31 +189,44 @@ impl Hub {
     }
 
     pub(crate) fn streams(&self, id: SessionId) -> Vec<Arc<str>> {
-        let names = |s: &Session| s.streams.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let names =
+            |s: &Session<T, E>| s.streams.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.sessions.get(&id).map(names).unwrap_or_default()
     }
 
-    pub(crate) fn is_combined(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(&id)
-            .is_some_and(|session| session.is_combined)
+    /// What the session makes of messages.
+    pub(crate) fn envelope(&self, id: SessionId) -> Option<&E> {
+        self.sessions.get(&id).map(|session| &session.envelope)
     }
 
-    pub(crate) fn set_combined(&mut self, id: SessionId, is_combined: bool) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.is_combined = is_combined;
-        }
+    /// As [`Hub::envelope`], to change it.
+    pub(crate) fn envelope_mut(&mut self, id: SessionId) -> Option<&mut E> {
+        self.sessions
+            .get_mut(&id)
+            .map(|session| &mut session.envelope)
+    }
+
+    /// Puts a stream's message into one session's queue: a first image of what it subscribed to.
+    #[allow(dead_code, reason = "Binance's streams begin without an image")]
+    pub(crate) fn tell(&mut self, id: SessionId, name: &str, body: String) {
+        let Some(envelope) = self.envelope_mut(id) else {
+            return;
+        };
+        let text = match envelope.is_plain() {
+            true => body,
+            false => envelope.seal(name, &body),
+        };
+        self.put(id, text.into());
     }
 
     /// Adds a stream; `topic` is `None` if it carries nothing here.
-    pub(crate) fn subscribe(&mut self, id: SessionId, name: &str, topic: Option<Topic>) {
+    pub(crate) fn subscribe(&mut self, id: SessionId, name: &str, topic: Option<T>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         if session.streams.iter().any(|(known, _)| &**known == name) {
             return;
         }
-        let topic = topic.filter(|topic| session.route.carries(topic.kind));
         session.streams.push((name.into(), topic));
         if let Some(topic) = topic {
             self.index.entry(topic).or_default().push(id);
@@ -182,20 +250,20 @@ impl Hub {
         }
     }
 
-    pub(crate) fn is_wanted(&self, topic: &Topic) -> bool {
+    pub(crate) fn is_wanted(&self, topic: &T) -> bool {
         self.index.contains_key(topic)
     }
 
     /// Topics somebody wants, of kinds that `pick` chooses, in a fixed order.
-    pub(crate) fn wanted(&self, pick: impl Fn(&Topic) -> bool) -> Vec<Topic> {
-        let mut topics: Vec<Topic> = self.index.keys().filter(|t| pick(t)).copied().collect();
-        topics.sort_unstable_by_key(|t| (t.market == Segment::Linear, t.symbol, t.kind, t.micros));
+    pub(crate) fn wanted(&self, pick: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut topics: Vec<T> = self.index.keys().filter(|t| pick(t)).copied().collect();
+        topics.sort_unstable();
         topics
     }
 
     /// Smallest free room among the queues of a market's live sessions.
     pub(crate) fn room(&self, market: Segment) -> usize {
-        let live = |s: &&Session| s.route.market() == market && *s.fate.borrow() == Fate::Live;
+        let live = |s: &&Session<T, E>| s.is_of(market) && *s.fate.borrow() == Fate::Live;
         let rooms = self
             .sessions
             .values()
@@ -208,21 +276,21 @@ impl Hub {
     pub(crate) fn publish(
         &mut self,
         faults: &mut FaultDesk,
-        topic: Topic,
+        topic: T,
         symbol: Option<&str>,
-        mut body: String,
+        body: String,
     ) {
         if !self.is_wanted(&topic) {
             return;
         }
-        let suffix = super::stream_suffix(&topic);
+        let suffix = topic.suffix();
         let target = Target {
-            market: topic.market,
+            market: topic.market(),
             symbol,
-            stream: Some((topic.kind.family(), &suffix)),
+            stream: Some((topic.family(), &suffix)),
             path: None,
         };
-        let is_diff = matches!(topic.kind, Kind::Depth(_));
+        let is_diff = topic.is_diff();
         let strikes =
             |kind: FaultKind| kind.strikes_messages() && (kind != FaultKind::Gap || is_diff);
         let Some(fault) = faults.strike(strikes, &target) else {
@@ -242,63 +310,58 @@ impl Hub {
                 let due = Instant::now() + fault.delay;
                 self.held.insert((due, self.held_next), (topic, body));
             }
-            FaultKind::Malformed => {
-                let mut half = body.len() / 2;
-                while !body.is_char_boundary(half) {
-                    half -= 1;
-                }
-                body.truncate(half);
-                self.send_malformed(topic, &body);
-            }
-            FaultKind::Drop | FaultKind::Gap => {}
+            FaultKind::Malformed => self.deliver(topic, &body, halve),
+            FaultKind::Drop | FaultKind::Gap => self.lose(topic),
             _ => self.send_in_turn(topic, &body),
         }
     }
 
-    fn send_in_turn(&mut self, topic: Topic, body: &str) {
+    fn send_in_turn(&mut self, topic: T, body: &str) {
         self.send(topic, body);
         if let Some(overtaken) = self.overtaken.remove(&topic) {
             self.send(topic, &overtaken);
         }
     }
 
-    fn send(&mut self, topic: Topic, body: &str) {
-        self.deliver(topic, body, |name, body| {
-            format!("{{\"stream\":\"{name}\",\"data\":{body}}}")
-        });
+    fn send(&mut self, topic: T, body: &str) {
+        self.deliver(topic, body, |text| text);
     }
 
-    fn send_malformed(&mut self, topic: Topic, body: &str) {
-        self.deliver(topic, body, |name, body| {
-            format!("{{\"stream\":\"{name}\",\"data\":{body}")
-        });
+    fn lose(&mut self, topic: T) {
+        for id in self.index.get(&topic).into_iter().flatten() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.envelope.lose();
+            }
+        }
     }
 
-    fn deliver(&mut self, topic: Topic, body: &str, wrap: impl Fn(&str, &str) -> String) {
+    fn deliver(&mut self, topic: T, body: &str, spoil: impl Fn(String) -> String) {
         let Some(members) = self.index.get(&topic) else {
             return;
         };
         let mut raw: Option<Utf8Bytes> = None;
-        let mut wrapped: Option<(Arc<str>, Utf8Bytes)> = None;
+        let mut sealed: Option<(Arc<str>, Utf8Bytes)> = None;
         let mut ready = Vec::with_capacity(members.len());
         for id in members {
-            let Some(session) = self.sessions.get(id) else {
+            let Some(session) = self.sessions.get_mut(id) else {
                 continue;
             };
-            for (name, known) in &session.streams {
+            let Session {
+                envelope, streams, ..
+            } = session;
+            for (name, known) in &*streams {
                 if *known != Some(topic) {
                     continue;
                 }
-                let text = if !session.is_combined {
-                    raw.get_or_insert_with(|| body.to_owned().into()).clone()
-                } else {
-                    match &wrapped {
-                        Some((done, text)) if done == name => text.clone(),
-                        _ => {
-                            let text = Utf8Bytes::from(wrap(name, body));
-                            wrapped = Some((Arc::clone(name), text.clone()));
-                            text
-                        }
+                let text = match &sealed {
+                    _ if envelope.is_plain() => raw
+                        .get_or_insert_with(|| spoil(body.to_owned()).into())
+                        .clone(),
+                    Some((done, text)) if E::IS_SHARED && done == name => text.clone(),
+                    _ => {
+                        let text = Utf8Bytes::from(spoil(envelope.seal(name, body)));
+                        sealed = Some((Arc::clone(name), text.clone()));
+                        text
                     }
                 };
                 ready.push((*id, text));
@@ -361,20 +424,23 @@ impl Hub {
     pub(crate) fn concerned(
         &self,
         spec: &FaultSpec,
-        symbol_of: impl Fn(&Topic) -> Option<String>,
+        symbol_of: impl Fn(&T) -> Option<String>,
     ) -> Vec<SessionId> {
-        let concerned = |session: &Session| {
-            let market = session.route.market();
+        let concerned = |session: &Session<T, E>| {
             if spec.symbol.is_none() && spec.stream.is_none() {
-                return chaos::concerns(spec, &Target::market(market));
+                return match spec.market {
+                    Some(market) => session.is_of(market),
+                    None => true,
+                };
             }
             session
                 .streams
                 .iter()
                 .filter_map(|(_, topic)| topic.as_ref())
                 .any(|topic| {
-                    let (symbol, suffix) = (symbol_of(topic), super::stream_suffix(topic));
-                    let stream = Some((topic.kind.family(), suffix.as_str()));
+                    let (symbol, suffix) = (symbol_of(topic), topic.suffix());
+                    let stream = Some((topic.family(), suffix.as_str()));
+                    let market = topic.market();
                     let symbol = symbol.as_deref();
                     chaos::concerns(
                         spec,
@@ -394,19 +460,21 @@ impl Hub {
             .collect()
     }
 
-    /// Does to sessions what a connection fault says.
-    pub(crate) fn strike_sessions(&mut self, spec: &FaultSpec, ids: &[SessionId], event_ms: i64) {
+    /// Does to sessions what a connection fault says. `goodbye` is the notice before a shutdown.
+    pub(crate) fn strike_sessions(
+        &mut self,
+        spec: &FaultSpec,
+        ids: &[SessionId],
+        goodbye: impl Fn(&mut E) -> Option<String>,
+    ) {
         for id in ids {
             match spec.kind {
                 FaultKind::Disconnect => self.condemn(*id, Fate::Abort),
                 FaultKind::HalfOpen => self.condemn(*id, Fate::HalfOpen),
                 FaultKind::ServerShutdown => {
-                    let event = format!("{{\"e\":\"serverShutdown\",\"E\":{event_ms}}}");
-                    let text = match self.is_combined(*id) {
-                        true => format!("{{\"stream\":\"!serverShutdown\",\"data\":{event}}}"),
-                        false => event,
-                    };
-                    self.reply(*id, text);
+                    if let Some(text) = self.envelope_mut(*id).and_then(&goodbye) {
+                        self.reply(*id, text);
+                    }
                     self.closing.push((Instant::now() + spec.delay, *id));
                 }
                 _ => {}
@@ -419,7 +487,7 @@ impl Hub {
         let ids: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.route.market() == market)
+            .filter(|(_, session)| session.is_of(market))
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
@@ -430,3 +498,13 @@ impl Hub {
 
 /// How long a half-open connection is kept before it is dropped after all.
 pub(crate) const HALF_OPEN_MAX: Duration = Duration::from_secs(3_600);
+
+/// The first half of a text: no valid JSON.
+fn halve(mut text: String) -> String {
+    let mut half = text.len() / 2;
+    while !text.is_char_boundary(half) {
+        half -= 1;
+    }
+    text.truncate(half);
+    text
+}
