@@ -12,17 +12,20 @@ use crate::market::Segment;
 pub enum Exchange {
     /// Binance spot and USDⓈ-M futures.
     Binance,
+    /// Bybit spot and linear futures.
+    Bybit,
 }
 
 impl Exchange {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Binance];
+    pub const ALL: [Self; 2] = [Self::Binance, Self::Bybit];
 
     /// Its name in commands and in the endpoints file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Binance => "binance",
+            Self::Bybit => "bybit",
         }
     }
 

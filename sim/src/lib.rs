@@ -11,6 +11,7 @@
 //! on one side must not be wrong on the other too.
 
 mod binance;
+mod bybit;
 mod chaos;
 mod clock;
 mod config;
@@ -208,6 +209,7 @@ async fn open(config: &SimConfig, stopped: watch::Receiver<bool>) -> Result<Vec<
     for exchange in &config.exchanges {
         all.push(match exchange {
             Exchange::Binance => binance::open(&mut setup).await?,
+            Exchange::Bybit => bybit::open(&mut setup).await?,
         });
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! Stream names: what they mean, and on which path they carry data.
 
 use crate::market::{Interval, Segment};
-use crate::venue;
+use crate::venue::{self, percent_decode};
 
 /// Bar length of a kline stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -312,29 +312,6 @@ fn without_host(market: Segment, path: &str) -> &str {
     };
     let rest = rest.strip_prefix(":9443").unwrap_or(rest);
     if rest.starts_with('/') { rest } else { path }
-}
-
-/// Undoes `%XX`; anything malformed stays as it is.
-pub(crate) fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
-        match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) if bytes[at] == b'%' => {
-                out.push(byte);
-                at += 3;
-            }
-            _ => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

@@ -207,7 +207,6 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
     }
 
     /// Puts a stream's message into one session's queue: a first image of what it subscribed to.
-    #[allow(dead_code, reason = "Binance's streams begin without an image")]
     pub(crate) fn tell(&mut self, id: SessionId, name: &str, body: String) {
         let Some(envelope) = self.envelope_mut(id) else {
             return;

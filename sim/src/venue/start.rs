@@ -58,7 +58,6 @@ impl<'a> Setup<'a> {
     }
 
     /// Where market time starts, Unix ms: listings depend on it.
-    #[allow(dead_code, reason = "Binance has the standard listing")]
     pub(crate) fn start_ms(&self) -> i64 {
         self.start_ms
     }

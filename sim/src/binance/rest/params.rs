@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::stream::percent_decode;
+use crate::venue::percent_decode;
 
 /// An error answer: HTTP status, the exchange's code and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
