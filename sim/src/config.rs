@@ -12,19 +12,22 @@ use crate::market::Segment;
 pub enum Exchange {
     /// Binance spot and USDⓈ-M futures.
     Binance,
+    /// OKX spot and linear swaps.
+    Okx,
     /// Bybit spot and linear futures.
     Bybit,
 }
 
 impl Exchange {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Binance, Self::Bybit];
+    pub const ALL: [Self; 3] = [Self::Binance, Self::Okx, Self::Bybit];
 
     /// Its name in commands and in the endpoints file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Binance => "binance",
+            Self::Okx => "okx",
             Self::Bybit => "bybit",
         }
     }
@@ -152,6 +155,33 @@ impl MarketLimits {
     }
 }
 
+/// What OKX allows and expects, and how it behaves. Real time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OkxLimits {
+    /// A connection on which no text went either way for so long is closed.
+    pub silence: Duration,
+    /// Requests that a connection may make in an hour.
+    pub requests_per_hour: usize,
+    /// Connections that an address may open in a second.
+    pub connects_per_second: u32,
+    /// Messages that may wait for a slow client before it is cut off.
+    pub queue_max: usize,
+    /// Whether books carry checksums; the exchange sends 0 since 2026-06-23.
+    pub has_checksums: bool,
+}
+
+impl Default for OkxLimits {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(30),
+            requests_per_hour: 480,
+            connects_per_second: 3,
+            queue_max: 8_192,
+            has_checksums: false,
+        }
+    }
+}
+
 /// What to simulate.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
@@ -181,6 +211,8 @@ pub struct SimConfig {
     pub spot: MarketLimits,
     /// Limits of futures.
     pub usdm: MarketLimits,
+    /// Limits and behaviour of OKX.
+    pub okx: OkxLimits,
     /// Threads of the simulator's runtime.
     pub threads: usize,
 }
@@ -201,6 +233,7 @@ impl Default for SimConfig {
             faults: Vec::new(),
             spot: MarketLimits::binance_spot(),
             usdm: MarketLimits::binance_usdm(),
+            okx: OkxLimits::default(),
             threads: 2,
         }
     }

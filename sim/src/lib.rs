@@ -18,6 +18,7 @@ mod config;
 mod control;
 pub mod fault;
 pub mod market;
+mod okx;
 mod replay;
 mod venue;
 
@@ -32,8 +33,8 @@ use venue::start::{Opened, Setup};
 
 pub use chaos::{FaultId, FaultState};
 pub use config::{
-    ConnectionLimits, Exchange, MarketLimits, ReplayFile, ReplaySpeed, ReplayStart, RestLimits,
-    SimConfig,
+    ConnectionLimits, Exchange, MarketLimits, OkxLimits, ReplayFile, ReplaySpeed, ReplayStart,
+    RestLimits, SimConfig,
 };
 pub use control::{BookTruth, KlineTruth, SimControl, TradeTruth};
 pub use fault::{FaultError, FaultKind, FaultSpec};
@@ -209,6 +210,7 @@ async fn open(config: &SimConfig, stopped: watch::Receiver<bool>) -> Result<Vec<
     for exchange in &config.exchanges {
         all.push(match exchange {
             Exchange::Binance => binance::open(&mut setup).await?,
+            Exchange::Okx => okx::open(&mut setup).await?,
             Exchange::Bybit => bybit::open(&mut setup).await?,
         });
     }

@@ -1,0 +1,55 @@
+//! OKX: spot and linear swaps, public data.
+//!
+//! Start at [`venue`], what its streams say about the market; [`session`] is a connection, [`rest`]
+//! the REST API, [`listing`] what is traded. Written from the documentation of API v5 (as of August
+//! 2026) and from recorded messages.
+
+mod encode;
+mod listing;
+mod protocol;
+mod rest;
+mod server;
+mod session;
+mod stream;
+mod venue;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::SimError;
+use crate::config::Exchange;
+use crate::venue::Core;
+use crate::venue::start::{Host, Opened, Setup};
+
+/// What a host of the exchange serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The REST API.
+    Rest,
+    /// Streams, on their paths.
+    Streams,
+}
+
+/// The exchange's hosts, as clients name them; each port of the streams is a host of its own.
+const HOSTS: [(&str, &str, Role); 3] = [
+    ("www.okx.com", "http", Role::Rest),
+    ("ws.okx.com:8443", "ws", Role::Streams),
+    ("ws.okx.com:443", "ws", Role::Streams),
+];
+
+/// Opens OKX.
+pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
+    let config = setup.config;
+    let (listings, terms) = listing::standard(setup.start_ms());
+    let market = setup.market(Some(listings))?;
+    let venue = venue::Okx::new(&market, terms, config.okx.has_checksums);
+    let faults = setup.faults(Exchange::Okx);
+    let core = Core::new(market, setup.clock(), faults, venue);
+    let service = server::Exchange::new(core, config.okx, setup.stop.clone());
+    let hosts = HOSTS.map(|(name, scheme, role)| Host { name, scheme, role });
+    // Public data alone: there are no accounts.
+    setup
+        .open(Exchange::Okx, Arc::new(service), hosts, Value::Null)
+        .await
+}
