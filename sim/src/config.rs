@@ -16,11 +16,13 @@ pub enum Exchange {
     Okx,
     /// Bybit spot and linear futures.
     Bybit,
+    /// Coinbase Advanced Trade: spot.
+    Coinbase,
 }
 
 impl Exchange {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Binance, Self::Okx, Self::Bybit];
+    pub const ALL: [Self; 4] = [Self::Binance, Self::Okx, Self::Bybit, Self::Coinbase];
 
     /// Its name in commands and in the endpoints file.
     #[must_use]
@@ -29,6 +31,7 @@ impl Exchange {
             Self::Binance => "binance",
             Self::Okx => "okx",
             Self::Bybit => "bybit",
+            Self::Coinbase => "coinbase",
         }
     }
 

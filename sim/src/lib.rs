@@ -14,6 +14,7 @@ mod binance;
 mod bybit;
 mod chaos;
 mod clock;
+mod coinbase;
 mod config;
 mod control;
 pub mod fault;
@@ -212,6 +213,7 @@ async fn open(config: &SimConfig, stopped: watch::Receiver<bool>) -> Result<Vec<
             Exchange::Binance => binance::open(&mut setup).await?,
             Exchange::Okx => okx::open(&mut setup).await?,
             Exchange::Bybit => bybit::open(&mut setup).await?,
+            Exchange::Coinbase => coinbase::open(&mut setup).await?,
         });
     }
     Ok(all)

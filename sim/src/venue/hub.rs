@@ -29,6 +29,9 @@ pub(crate) trait Envelope: Send + 'static {
     /// Whether the sealed text depends on the stream's name and the message alone, so that it can
     /// be shared by connections that seal.
     const IS_SHARED: bool;
+    /// Whether sealing numbers a message, so that the number is that of its place in the order in
+    /// which messages were made, also when a fault sends it twice or later.
+    const IS_NUMBERED: bool = false;
 
     /// The market that the connection serves; `None`: all.
     fn market(&self) -> Option<Segment>;
@@ -108,12 +111,20 @@ pub(crate) struct Hub<T, E> {
     index: HashMap<T, Vec<SessionId>>,
     next_id: SessionId,
     /// Delayed messages by due time.
-    held: BTreeMap<(Instant, u64), (T, String)>,
+    held: BTreeMap<(Instant, u64), (T, Parcel)>,
     held_next: u64,
     /// Messages that wait for their successor.
-    overtaken: HashMap<T, String>,
+    overtaken: HashMap<T, Parcel>,
     closing: Vec<(Instant, SessionId)>,
     pub(crate) counters: Counters,
+}
+
+/// A message that is sent later than it was made.
+enum Parcel {
+    /// To whoever listens then.
+    Body(String),
+    /// To those who listened, as it was for each of them.
+    Sealed(Vec<(SessionId, Utf8Bytes)>),
 }
 
 /// Most messages held back by delay faults; beyond it they go out at once.
@@ -297,17 +308,25 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
         };
         self.counters.faulted += 1;
         match fault.kind {
+            FaultKind::Duplicate if E::IS_NUMBERED => {
+                let ready = self.seal(topic, &body, |text| text);
+                self.put_all(ready.clone());
+                self.put_all(ready);
+                self.send_overtaken(topic);
+            }
             FaultKind::Duplicate => {
                 self.send(topic, &body);
                 self.send_in_turn(topic, &body);
             }
             FaultKind::Reorder if !self.overtaken.contains_key(&topic) => {
-                self.overtaken.insert(topic, body);
+                let parcel = self.pack(topic, body);
+                self.overtaken.insert(topic, parcel);
             }
             FaultKind::Delay if self.held.len() < HELD_MAX => {
                 self.held_next += 1;
                 let due = Instant::now() + fault.delay;
-                self.held.insert((due, self.held_next), (topic, body));
+                let parcel = self.pack(topic, body);
+                self.held.insert((due, self.held_next), (topic, parcel));
             }
             FaultKind::Malformed => self.deliver(topic, &body, halve),
             FaultKind::Drop | FaultKind::Gap => self.lose(topic),
@@ -317,8 +336,26 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
 
     fn send_in_turn(&mut self, topic: T, body: &str) {
         self.send(topic, body);
+        self.send_overtaken(topic);
+    }
+
+    fn send_overtaken(&mut self, topic: T) {
         if let Some(overtaken) = self.overtaken.remove(&topic) {
-            self.send(topic, &overtaken);
+            self.unpack(topic, overtaken);
+        }
+    }
+
+    fn pack(&mut self, topic: T, body: String) -> Parcel {
+        match E::IS_NUMBERED {
+            true => Parcel::Sealed(self.seal(topic, &body, |text| text)),
+            false => Parcel::Body(body),
+        }
+    }
+
+    fn unpack(&mut self, topic: T, parcel: Parcel) {
+        match parcel {
+            Parcel::Body(body) => self.send(topic, &body),
+            Parcel::Sealed(ready) => self.put_all(ready),
         }
     }
 
@@ -335,8 +372,19 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
     }
 
     fn deliver(&mut self, topic: T, body: &str, spoil: impl Fn(String) -> String) {
+        let ready = self.seal(topic, body, spoil);
+        self.put_all(ready);
+    }
+
+    /// The texts of a message, one for each stream of each session that it belongs to.
+    fn seal(
+        &mut self,
+        topic: T,
+        body: &str,
+        spoil: impl Fn(String) -> String,
+    ) -> Vec<(SessionId, Utf8Bytes)> {
         let Some(members) = self.index.get(&topic) else {
-            return;
+            return Vec::new();
         };
         let mut raw: Option<Utf8Bytes> = None;
         let mut sealed: Option<(Arc<str>, Utf8Bytes)> = None;
@@ -366,6 +414,10 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
                 ready.push((*id, text));
             }
         }
+        ready
+    }
+
+    fn put_all(&mut self, ready: Vec<(SessionId, Utf8Bytes)>) {
         for (id, text) in ready {
             self.put(id, text);
         }
@@ -397,8 +449,8 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
             if entry.key().0 > now {
                 break;
             }
-            let (topic, body) = entry.remove();
-            self.send(topic, &body);
+            let (topic, parcel) = entry.remove();
+            self.unpack(topic, parcel);
         }
         let due = |at: &Instant| *at <= now;
         let ended: Vec<SessionId> = self

@@ -49,6 +49,8 @@ pub(crate) struct Pace {
     pub(crate) silence: Option<Duration>,
     /// A connection whose client sent no text for so long is closed.
     pub(crate) client_silence: Option<Duration>,
+    /// A connection whose client has sent no text at all so long after it was opened is cut off.
+    pub(crate) first_word: Option<Duration>,
 }
 
 /// What a client's messages mean.
@@ -174,6 +176,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialog> Session<S, D> {
         }
     }
 
+    /// When a client that has said nothing yet is late.
+    fn end_of_patience(&self) -> Instant {
+        let first_word = self.pace.first_word.filter(|_| self.heard == self.opened);
+        self.end_of(self.opened, first_word)
+    }
+
     fn next_wake(&self) -> Instant {
         let overdue = self.pings.front().map(|(_, at)| *at);
         let ends = [
@@ -181,6 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialog> Session<S, D> {
             self.end_of(self.pinged, self.pace.ping.map(|(every, _)| every)),
             self.end_of(self.active, self.pace.silence),
             self.end_of(self.heard, self.pace.client_silence),
+            self.end_of_patience(),
         ];
         ends.into_iter()
             .chain(overdue)
@@ -192,6 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialog> Session<S, D> {
         let now = Instant::now();
         if now >= self.end_of(self.opened, self.pace.lifetime) {
             return Some(End::Close(1001, "connection lifetime reached"));
+        }
+        if now >= self.end_of_patience() {
+            return Some(End::Abort);
         }
         let is_silent = now >= self.end_of(self.active, self.pace.silence)
             || now >= self.end_of(self.heard, self.pace.client_silence);

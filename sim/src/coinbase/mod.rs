@@ -1,0 +1,50 @@
+//! Coinbase Advanced Trade: spot, public data.
+//!
+//! Start at [`venue`], which says what is published when; [`session`] is a stream connection,
+//! [`rest`] the REST API. Source: WebSocket and REST pages of the Advanced Trade API (2026-07),
+//! recorded frames and product list of 2026-08-09.
+
+mod encode;
+mod listing;
+mod products;
+mod rest;
+mod server;
+mod session;
+mod venue;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::SimError;
+use crate::config::Exchange;
+use crate::venue::start::{Host, Opened, Setup};
+
+/// What a host of the exchange serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// REST.
+    Rest,
+    /// Streams.
+    Streams,
+}
+
+/// The exchange's hosts, as clients name them.
+const HOSTS: [(&str, &str, Role); 2] = [
+    ("api.coinbase.com", "http", Role::Rest),
+    ("advanced-trade-ws.coinbase.com", "ws", Role::Streams),
+];
+
+/// Opens the exchange.
+pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
+    let market = setup.market(Some(listing::listings(setup.start_ms())))?;
+    let faults = setup.faults(Exchange::Coinbase);
+    let core = venue::open(market, setup.clock(), faults);
+    let stop = setup.stop.clone();
+    let service = Arc::new(server::Service::new(core, stop));
+    let hosts = HOSTS.map(|(name, scheme, role)| Host { name, scheme, role });
+    // Orders are not taken yet: there is no account to show a key of.
+    setup
+        .open(Exchange::Coinbase, service, hosts, Value::Null)
+        .await
+}
