@@ -12,6 +12,7 @@ use actix::{
 };
 use bookwire_engine::book::sync::{DesyncReason, SnapshotOutcome};
 use bookwire_engine::event::BookLevel;
+use bookwire_engine::exchange::BookOrigin;
 use bookwire_engine::instrument::{Instrument, InstrumentId};
 use futures_util::future::select;
 use tokio::sync::Semaphore;
@@ -25,6 +26,10 @@ use crate::supervisor::Life;
 
 /// Pauses between attempts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
+/// Pauses, beyond the wait for an image, before a stream is asked for again.
+const IMAGE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// How long the image of a stream is waited for.
+const FIRST_IMAGE: Duration = Duration::from_secs(5);
 /// Pause after an answer that will not change soon (the symbol is unknown there).
 const REFUSED: Duration = Duration::from_secs(30);
 /// How long the first delta is waited for before a snapshot is asked for, and how long after it
@@ -109,8 +114,64 @@ impl OrderBook {
     }
 }
 
-/// Fetches until the book is trusted, or there is nothing to be done (its stream is down).
+/// Works until the book is trusted, or there is nothing to be done (its stream is down).
 async fn synchronise(setup: BookSetup) {
+    let id = setup.instrument;
+    let instrument = setup.state.borrow().table().get(id).cloned();
+    let Some(instrument) = instrument else { return };
+    let spec = &instrument.spec;
+    match spec.provider.exchange().book_origin(spec.market) {
+        BookOrigin::Rest => {}
+        BookOrigin::Stream => return ask_again(&setup).await,
+        BookOrigin::StreamOrRest { after_secs } => {
+            let patience = Duration::from_secs(after_secs);
+            if wait_for_image(&setup, patience).await {
+                return;
+            }
+        }
+    }
+    fetch_snapshots(setup).await;
+}
+
+/// True when the book is trusted, or its stream is down, before `patience` is over.
+async fn wait_for_image(setup: &BookSetup, patience: Duration) -> bool {
+    let is_done = || setup.state.borrow().book_need(setup.instrument) == BookNeed::Nothing;
+    let end = setup.clock.monotonic() + patience;
+    while !is_done() {
+        let left = end.saturating_sub(setup.clock.monotonic());
+        if left.is_zero() {
+            return false;
+        }
+        setup.clock.sleep(left.min(FIRST_DELTA / 10)).await;
+    }
+    true
+}
+
+/// The stream's first message is the whole book. When it has gone wrong, or does not come, the
+/// stream is asked for again, more and more seldom: exchanges limit such requests.
+async fn ask_again(setup: &BookSetup) {
+    let mut backoff = Backoff::new(IMAGE_RETRY.0, IMAGE_RETRY.1);
+    // A stream that has just been joined sends its image by itself.
+    if setup.state.borrow().book_need(setup.instrument) == BookNeed::Deltas
+        && wait_for_image(setup, FIRST_IMAGE).await
+    {
+        return;
+    }
+    loop {
+        (setup.renew)(setup.instrument);
+        if wait_for_image(setup, FIRST_IMAGE + backoff.fail()).await {
+            return;
+        }
+        tracing::warn!(
+            instrument = setup.instrument.0,
+            failures = backoff.failures(),
+            "no book from its stream, asking again"
+        );
+    }
+}
+
+/// Fetches until the book is trusted, or there is nothing to be done.
+async fn fetch_snapshots(setup: BookSetup) {
     let id = setup.instrument;
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
@@ -209,6 +270,11 @@ async fn check_quiet(setup: BookSetup) {
     let id = setup.instrument;
     let instrument = setup.state.borrow().table().get(id).cloned();
     let Some(instrument) = instrument else { return };
+    let spec = &instrument.spec;
+    if spec.provider.exchange().book_origin(spec.market) != BookOrigin::Rest {
+        // Asking for the stream brings a whole book, which answers the question.
+        return (setup.renew)(id);
+    }
     let snapshot = {
         let Ok(_permit) = setup.permits.acquire().await else {
             return;

@@ -14,6 +14,8 @@ use crate::rest_client::budget::Priority;
 
 /// Pauses between attempts while an exchange is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Pages of one list; a cursor that leads nowhere must not be followed for ever.
+const PAGES_MAX: usize = 64;
 /// How often the exchange's clock is measured.
 const CLOCK_EVERY: u64 = 30;
 /// How often a sample for the uptime is taken.
@@ -70,12 +72,18 @@ async fn fetch(
     let exchange = provider.exchange();
     let mut bodies = Vec::new();
     for request in exchange.instrument_requests(market) {
-        let body = gateway
-            .0
-            .rest
-            .get(provider, market, request, Priority::Live, 1)
-            .await?;
-        bodies.push(Vec::from(body));
+        let mut next = Some(request);
+        let mut pages = 0;
+        while let Some(request) = next.take().filter(|_| pages < PAGES_MAX) {
+            pages += 1;
+            let body = gateway
+                .0
+                .rest
+                .get(provider, market, request, Priority::Live, 1)
+                .await?;
+            next = exchange.next_instrument_request(market, &body);
+            bodies.push(Vec::from(body));
+        }
     }
     let (specs, left_out) = exchange
         .parse_instruments(market, &bodies)

@@ -47,6 +47,8 @@ impl ProviderState {
 pub struct WeightUse {
     /// Of which product line.
     pub market: Market,
+    /// Which of the host's budgets.
+    pub budget: &'static str,
     /// Weight used in the running window, as the exchange counts it.
     pub used: u32,
     /// Weight allowed in a window.

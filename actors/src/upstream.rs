@@ -143,7 +143,7 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct Upstream {
     plans: Vec<SharedPlan>,
-    places: AHashMap<StreamKey, (SharedPlan, Arc<str>)>,
+    places: AHashMap<StreamKey, (SharedPlan, Vec<Arc<str>>)>,
 }
 
 /// Where a stream belongs.
@@ -160,16 +160,21 @@ pub struct Place {
 }
 
 impl Upstream {
-    /// Adds a stream; `None` when it is there already.
-    pub fn add(&mut self, key: StreamKey, name: &str, place: Place) -> Option<Change> {
+    /// Adds a feed with the native streams that carry it; `None` when it is there already.
+    pub fn add<'n>(
+        &mut self,
+        key: StreamKey,
+        names: impl IntoIterator<Item = &'n str>,
+        place: Place,
+    ) -> Option<Change> {
         if self.places.contains_key(&key) {
             return None;
         }
-        let name: Arc<str> = name.into();
+        let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
         let fits = |plan: &&SharedPlan| {
             let plan = plan.borrow();
             (plan.provider, plan.market, plan.route) == (place.provider, place.market, place.route)
-                && plan.streams.len() < place.room.max(1)
+                && plan.streams.len() + names.len() <= place.room.max(names.len())
         };
         let (plan, is_new) = match self.plans.iter().find(fits) {
             Some(plan) => (plan.clone(), false),
@@ -181,10 +186,12 @@ impl Upstream {
         };
         {
             let mut plan = plan.borrow_mut();
-            plan.streams.insert(name.clone(), key);
+            for name in &names {
+                plan.streams.insert(name.clone(), key);
+            }
             plan.revision += 1;
         }
-        self.places.insert(key, (plan.clone(), name));
+        self.places.insert(key, (plan.clone(), names));
         Some(match is_new {
             true => Change::Open(plan),
             false => Change::Update(plan),
@@ -215,10 +222,12 @@ impl Upstream {
 
     /// Removes a stream; `None` when it is not there.
     pub fn remove(&mut self, key: StreamKey) -> Option<Change> {
-        let (plan, name) = self.places.remove(&key)?;
+        let (plan, names) = self.places.remove(&key)?;
         let is_empty = {
             let mut plan = plan.borrow_mut();
-            plan.streams.remove(&name);
+            for name in &names {
+                plan.streams.remove(name);
+            }
             plan.revision += 1;
             plan.streams.is_empty()
         };
@@ -297,28 +306,28 @@ mod tests {
     fn streams_fill_connections_of_their_route() {
         let mut upstream = Upstream::default();
         assert!(matches!(
-            upstream.add(key(1), "a", place(0)),
+            upstream.add(key(1), ["a"], place(0)),
             Some(Change::Open(_))
         ));
         assert!(matches!(
-            upstream.add(key(2), "b", place(0)),
+            upstream.add(key(2), ["b"], place(0)),
             Some(Change::Update(_))
         ));
         assert!(matches!(
-            upstream.add(key(3), "c", place(0)),
+            upstream.add(key(3), ["c"], place(0)),
             Some(Change::Open(_))
         ));
         assert!(matches!(
-            upstream.add(key(4), "d", place(1)),
+            upstream.add(key(4), ["d"], place(1)),
             Some(Change::Open(_))
         ));
-        assert!(upstream.add(key(4), "d", place(1)).is_none());
+        assert!(upstream.add(key(4), ["d"], place(1)).is_none());
         let names: Vec<String> = upstream.plans().iter().map(|p| p.borrow().name()).collect();
         assert_eq!(names, ["perp/public/0", "perp/public/1", "perp/market/0"]);
         assert!(matches!(upstream.remove(key(1)), Some(Change::Update(_))));
         // The room is used again before another connection is opened.
         assert!(matches!(
-            upstream.add(key(5), "e", place(0)),
+            upstream.add(key(5), ["e"], place(0)),
             Some(Change::Update(_))
         ));
         assert!(matches!(upstream.remove(key(3)), Some(Change::Close(_))));

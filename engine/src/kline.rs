@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::event::{Kline, Trade};
+use crate::event::{Kline, Trade, TradeId};
 use crate::num::{Price, Qty};
 use crate::time::{Level, TsNanos};
 
@@ -43,8 +43,8 @@ pub struct KlineBuilder {
 #[derive(Clone, Copy, Debug)]
 struct Bar {
     kline: Kline,
-    first_id: u64,
-    last_id: u64,
+    first: (TradeId, TsNanos),
+    last: (TradeId, TsNanos),
 }
 
 impl Bar {
@@ -58,13 +58,13 @@ impl Bar {
                 low: trade.price,
                 close: trade.price,
                 volume: trade.qty,
-                volume_quote: value,
-                trade_count: 1,
+                volume_quote: Some(value),
+                trade_count: Some(1),
                 is_closed: false,
                 ts_event: trade.ts_event,
             },
-            first_id: trade.trade_id,
-            last_id: trade.trade_id,
+            first: (trade.trade_id, trade.ts_event),
+            last: (trade.trade_id, trade.ts_event),
         }
     }
 
@@ -74,24 +74,34 @@ impl Bar {
         let Some(volume) = bar.volume.0.checked_add(trade.qty.0) else {
             return false;
         };
-        let Some(volume_quote) = bar.volume_quote.checked_add(value) else {
+        let Some(volume_quote) = bar.volume_quote.unwrap_or(0).checked_add(value) else {
             return false;
         };
         bar.volume = Qty(volume);
-        bar.volume_quote = volume_quote;
+        bar.volume_quote = Some(volume_quote);
         bar.high = bar.high.max(trade.price);
         bar.low = bar.low.min(trade.price);
-        bar.trade_count += 1;
+        bar.trade_count = bar.trade_count.map(|count| count + 1);
         bar.ts_event = bar.ts_event.max(trade.ts_event);
-        if trade.trade_id < self.first_id {
-            self.first_id = trade.trade_id;
+        let key = (trade.trade_id, trade.ts_event);
+        if is_before(key, self.first) {
+            self.first = key;
             bar.open = trade.price;
         }
-        if trade.trade_id >= self.last_id {
-            self.last_id = trade.trade_id;
+        if !is_before(key, self.last) {
+            self.last = key;
             bar.close = trade.price;
         }
         true
+    }
+}
+
+/// The order of two trades: by number where ids are numbers, else by time. Of trades of the same
+/// instant the one that came first is the earlier one.
+fn is_before(trade: (TradeId, TsNanos), other: (TradeId, TsNanos)) -> bool {
+    match (trade.0, other.0) {
+        (TradeId::Number(id), TradeId::Number(other)) => id < other,
+        _ => trade.1 < other.1,
     }
 }
 
@@ -370,11 +380,15 @@ pub fn roll_up(bars: &[Kline], level: Level) -> Result<Vec<Kline>, RollUpError> 
                 sum.close = bar.close;
                 let volume = sum.volume.0.checked_add(bar.volume.0).ok_or(overflow)?;
                 sum.volume = Qty(volume);
-                sum.volume_quote = sum
-                    .volume_quote
-                    .checked_add(bar.volume_quote)
-                    .ok_or(overflow)?;
-                sum.trade_count = sum.trade_count.saturating_add(bar.trade_count);
+                // A sum of which a part is not known is not known.
+                sum.volume_quote = match (sum.volume_quote, bar.volume_quote) {
+                    (Some(sum), Some(part)) => Some(sum.checked_add(part).ok_or(overflow)?),
+                    _ => None,
+                };
+                sum.trade_count = match (sum.trade_count, bar.trade_count) {
+                    (Some(sum), Some(part)) => Some(sum.saturating_add(part)),
+                    _ => None,
+                };
                 sum.is_closed = is_closed;
                 sum.ts_event = bar.ts_event;
             }

@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 
 pub use report::{LineError, Report, SymbolReport};
 
+use crate::book::sync::DesyncReason;
 use crate::event::{Control, Event, EventSink, Skipped};
 use crate::exchange::{Continuity, DecodeError, Decoder, Exchange, ProviderId, Recorded};
 use crate::instrument::{Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market};
@@ -428,6 +429,7 @@ impl EventSink for State {
         };
         match event {
             Event::Book(delta) => symbol.on_delta(&delta),
+            Event::BookImage(image) => symbol.on_image(&image),
             Event::Trade(trade) => symbol.on_trade(&trade),
             Event::Ticker(ticker) => symbol.on_ticker(&ticker),
             Event::Kline(_) => symbol.native_klines += 1,
@@ -435,8 +437,21 @@ impl EventSink for State {
         }
     }
 
-    fn control(&mut self, _control: Control) {
+    fn control(&mut self, control: Control) {
         self.report.control += 1;
+        match control {
+            Control::Lost { expected, got } => {
+                for symbol in self.symbols.iter_mut().flatten() {
+                    symbol.on_loss(DesyncReason::Gap { expected, got });
+                }
+            }
+            Control::BadBook { instrument } => {
+                if let Some(symbol) = self.symbol_mut(instrument) {
+                    symbol.on_loss(DesyncReason::Checksum);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn skipped(&mut self, kind: Skipped) {

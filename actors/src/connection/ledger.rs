@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use bookwire_engine::exchange::{ConnectionLimits, Exchange};
+use bookwire_engine::instrument::Market;
 
 use crate::upstream::StreamKey;
 
@@ -72,6 +73,8 @@ pub enum Silence {
 pub struct Ledger {
     entries: BTreeMap<Arc<str>, Entry>,
     pending: AHashMap<u64, Request>,
+    /// Requests that wait for the exchange's limit.
+    queue: VecDeque<(u64, String)>,
     next_id: u64,
     sent: VecDeque<Duration>,
     limits: ConnectionLimits,
@@ -85,6 +88,7 @@ impl Ledger {
         Self {
             entries: BTreeMap::new(),
             pending: AHashMap::new(),
+            queue: VecDeque::new(),
             next_id: 1,
             sent: VecDeque::new(),
             limits,
@@ -135,7 +139,27 @@ impl Ledger {
     }
 
     /// The next request to send, if there is one and the exchange's limit allows it now.
-    pub fn next_request(&mut self, exchange: &dyn Exchange, now: Duration) -> Option<String> {
+    pub fn next_request(
+        &mut self,
+        exchange: &dyn Exchange,
+        market: Market,
+        now: Duration,
+    ) -> Option<String> {
+        if self.queue.is_empty() {
+            self.make_requests(exchange, market, now);
+        }
+        if self.queue.is_empty() || !self.take_message(now) {
+            return None;
+        }
+        let (id, text) = self.queue.pop_front()?;
+        if let Some(request) = self.pending.get_mut(&id) {
+            request.deadline = now + ANSWER_TIMEOUT;
+        }
+        Some(text)
+    }
+
+    /// Turns what is due into requests: streams to leave before streams to join.
+    fn make_requests(&mut self, exchange: &dyn Exchange, market: Market, now: Duration) {
         let most = self.limits.streams_per_request.max(1);
         let pick = |entries: &BTreeMap<Arc<str>, Entry>, fits: &dyn Fn(Phase) -> bool| {
             entries
@@ -154,11 +178,9 @@ impl Ledger {
         } else {
             (leaving, false)
         };
-        if names.is_empty() || !self.take_message(now) {
-            return None;
+        if names.is_empty() {
+            return;
         }
-        let id = self.next_id;
-        self.next_id += 1;
         for name in &names {
             let Some(entry) = self.entries.get_mut(name) else {
                 continue;
@@ -173,17 +195,81 @@ impl Ledger {
             }
         }
         let list: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let text = match is_subscribe {
-            true => exchange.subscribe_request(&list, id),
-            false => exchange.unsubscribe_request(&list, id),
+        let requests = match is_subscribe {
+            true => exchange.subscribe_requests(market, &list, self.next_id),
+            false => exchange.unsubscribe_requests(market, &list, self.next_id),
         };
-        let request = Request {
-            names,
-            is_subscribe,
-            deadline: now + ANSWER_TIMEOUT,
+        for request in requests {
+            self.next_id = self.next_id.max(request.id + 1);
+            let names = request.streams.iter().filter_map(|at| names.get(*at));
+            let pending = Request {
+                names: names.cloned().collect(),
+                is_subscribe,
+                // It runs from when the request is sent.
+                deadline: Duration::MAX,
+            };
+            self.pending.insert(request.id, pending);
+            self.queue.push_back((request.id, request.text));
+        }
+    }
+
+    /// The exchange answers stream by stream: one is subscribed. The feed that is live because of
+    /// it.
+    pub fn on_stream_ack(&mut self, name: &str, now: Duration) -> Option<StreamKey> {
+        let entry = self.entries.get_mut(name)?;
+        let key = (entry.phase == Phase::Asked).then(|| {
+            entry.phase = Phase::Live(now);
+            entry.failures = 0;
+            entry.checked_at = now;
+            entry.key
+        });
+        self.drop_answered();
+        key
+    }
+
+    /// The exchange answers with all that is subscribed: the feeds that are live because of it.
+    pub fn on_list(&mut self, names: &[String], now: Duration) -> Vec<StreamKey> {
+        let live = names.iter().filter_map(|name| {
+            let entry = self.entries.get_mut(name.as_str())?;
+            (entry.phase == Phase::Asked).then(|| {
+                entry.phase = Phase::Live(now);
+                entry.failures = 0;
+                entry.checked_at = now;
+                entry.key
+            })
+        });
+        let live = live.collect();
+        self.drop_answered();
+        live
+    }
+
+    /// One stream was refused by name.
+    pub fn on_stream_error(&mut self, name: &str, now: Duration) -> Vec<Arc<str>> {
+        let Some((name, entry)) = self.entries.get_key_value(name) else {
+            return Vec::new();
         };
-        self.pending.insert(id, request);
-        Some(text)
+        if entry.phase != Phase::Asked {
+            return Vec::new();
+        }
+        let name = name.clone();
+        let failed = self.postpone([name], now);
+        self.drop_answered();
+        failed
+    }
+
+    /// Requests of which every stream has been answered one by one. Those to leave streams have
+    /// nothing left to be answered.
+    fn drop_answered(&mut self) {
+        let entries = &self.entries;
+        self.pending.retain(|_, request| {
+            let is_asked = |name: &Arc<str>| {
+                entries
+                    .get(name)
+                    .is_some_and(|entry| entry.phase == Phase::Asked)
+            };
+            request.deadline == Duration::MAX
+                || (request.is_subscribe && request.names.iter().any(is_asked))
+        });
     }
 
     /// A request succeeded: the streams that are live because of it.
@@ -209,7 +295,12 @@ impl Ledger {
     pub fn on_error(&mut self, id: Option<u64>, now: Duration) -> Vec<Arc<str>> {
         let ids: Vec<u64> = match id {
             Some(id) => vec![id],
-            None => self.pending.keys().copied().collect(),
+            None => self
+                .pending
+                .iter()
+                .filter(|(_, request)| request.deadline != Duration::MAX)
+                .map(|(id, _)| *id)
+                .collect(),
         };
         ids.into_iter().flat_map(|id| self.fail(id, now)).collect()
     }
@@ -229,8 +320,17 @@ impl Ledger {
         let Some(request) = self.pending.remove(&id).filter(|r| r.is_subscribe) else {
             return Vec::new();
         };
+        self.postpone(request.names, now)
+    }
+
+    /// Streams that were asked for in vain: they are asked for again after a pause.
+    fn postpone(
+        &mut self,
+        names: impl IntoIterator<Item = Arc<str>>,
+        now: Duration,
+    ) -> Vec<Arc<str>> {
         let mut failed = Vec::new();
-        for name in request.names {
+        for name in names {
             if let Some(entry) = self.entries.get_mut(&name)
                 && entry.phase == Phase::Asked
             {

@@ -26,7 +26,7 @@ fn ledger() -> Ledger {
 }
 
 fn next(ledger: &mut Ledger, now: Duration) -> Option<serde_json::Value> {
-    let text = ledger.next_request(ProviderId::BINANCE.exchange(), now)?;
+    let text = ledger.next_request(ProviderId::BINANCE.exchange(), Market::Spot, now)?;
     serde_json::from_str(&text).ok()
 }
 

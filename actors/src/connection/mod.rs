@@ -18,6 +18,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle,
     StreamHandler, WrapFuture,
 };
+use bookwire_engine::book::sync::DesyncReason;
 use bookwire_engine::event::Control;
 use bookwire_engine::exchange::{Decoder, Exchange, Feed, ProviderId};
 use bytes::Bytes;
@@ -78,6 +79,8 @@ struct Link {
     opened_at: Duration,
     inbound_at: Duration,
     has_pinged: bool,
+    /// When the exchange's own keep-alive text was sent last.
+    kept_at: Duration,
     /// When data came last; `None`: never.
     data_at: Option<Duration>,
     /// When the exchange will cut it, or some time before.
@@ -233,6 +236,7 @@ impl ExchangeConnection {
             opened_at: now,
             inbound_at: now,
             has_pinged: false,
+            kept_at: now,
             data_at: None,
             replace_at: self.setup.limits.lifetime_secs.map(|secs| {
                 // A twentieth early, and not all at the same moment.
@@ -241,6 +245,10 @@ impl ExchangeConnection {
             }),
         };
         tracing::info!(provider = self.provider.name(), connection = %self.name, link = id, "connected");
+        let route = self.setup.plan.borrow().route;
+        for text in self.exchange.on_open(market, route) {
+            link.out.text(text);
+        }
         if self.current.is_some() {
             self.successor = Some(link);
             return;
@@ -351,7 +359,7 @@ impl ExchangeConnection {
         let mut dead = false;
         for link in links(&mut self.current, &mut self.successor) {
             link.ledger.want(&plan.streams, plan.revision);
-            while let Some(text) = link.ledger.next_request(self.exchange, now) {
+            while let Some(text) = link.ledger.next_request(self.exchange, plan.market, now) {
                 dead |= !link.out.text(text);
             }
         }
@@ -431,7 +439,7 @@ impl ExchangeConnection {
         }
     }
 
-    fn on_control(&mut self, id: u32, control: &Control, _: &mut Context<Self>) {
+    fn on_control(&mut self, id: u32, control: &Control, ctx: &mut Context<Self>) {
         let now = self.setup.clock.monotonic();
         let name = self.name.clone();
         let Some(link) = self.link_mut(id) else {
@@ -445,8 +453,32 @@ impl ExchangeConnection {
                     state.on_stream_up(key.instrument, key.feed, now);
                 }
             }
-            Control::Error { id, code, message } => {
-                let failed = link.ledger.on_error(*id, now);
+            Control::StreamAck {
+                stream,
+                is_subscribed: true,
+            } => {
+                if let Some(key) = link.ledger.on_stream_ack(stream, now) {
+                    let mut state = self.setup.state.borrow_mut();
+                    state.on_stream_up(key.instrument, key.feed, now);
+                }
+            }
+            Control::Subscriptions { streams, .. } => {
+                let live = link.ledger.on_list(streams, now);
+                let mut state = self.setup.state.borrow_mut();
+                for key in live {
+                    state.on_stream_up(key.instrument, key.feed, now);
+                }
+            }
+            Control::Error {
+                id,
+                stream,
+                code,
+                message,
+            } => {
+                let failed = match stream {
+                    Some(name) => link.ledger.on_stream_error(name, now),
+                    None => link.ledger.on_error(*id, now),
+                };
                 let reason = format!("{code} {message}");
                 tracing::warn!(connection = %name, reason, "the exchange refuses a request");
                 self.subscribe_failed(&failed, &reason);
@@ -456,7 +488,24 @@ impl ExchangeConnection {
                 link.replace_at = Some(now);
                 self.dial_at = now;
             }
-            Control::Subscriptions { .. } | Control::Heartbeat => {}
+            Control::Lost { expected, got } => {
+                let reason = format!("frames lost: {expected} expected, {got} came");
+                self.lose(id, &reason, ctx);
+            }
+            Control::BadBook { instrument } => {
+                let mut state = self.setup.state.borrow_mut();
+                state.desync(*instrument, DesyncReason::Checksum);
+            }
+            Control::Maintenance { message } => {
+                tracing::warn!(connection = %name, message, "the exchange announces maintenance");
+                self.setup.state.borrow_mut().announce(
+                    self.provider,
+                    None,
+                    StatusState::Maintenance,
+                    message.clone(),
+                );
+            }
+            Control::StreamAck { .. } | Control::Heartbeat => {}
         }
     }
 }

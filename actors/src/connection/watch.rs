@@ -22,6 +22,7 @@ impl ExchangeConnection {
     /// Dead links, late answers.
     pub(super) fn check_links(&mut self, now: Duration, ctx: &mut Context<Self>) {
         let silence = Duration::from_secs(self.setup.limits.silence_secs);
+        let keepalive = self.exchange.keepalive(self.setup.plan.borrow().market);
         let mut dead = Vec::new();
         let mut late = Vec::new();
         for link in links(&mut self.current, &mut self.successor) {
@@ -32,6 +33,13 @@ impl ExchangeConnection {
                 // A half-open socket looks like a quiet one until somebody asks.
                 link.has_pinged = true;
                 link.out.ping();
+            }
+            if let Some(keepalive) = keepalive
+                && now.saturating_sub(link.kept_at) >= Duration::from_secs(keepalive.every_secs)
+                && link.ledger.take_message(now)
+            {
+                link.kept_at = now;
+                link.out.text(keepalive.text.to_owned());
             }
             late.extend(link.ledger.expire(now));
         }

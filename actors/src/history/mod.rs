@@ -227,7 +227,7 @@ async fn has_latest(
     Ok(is_recent && rows.len() >= window.limit)
 }
 
-/// Stores a page, and then the promise that nothing is missing up to where it reached.
+/// Stores a page, and then the promise that nothing is missing in what it covers.
 async fn store(
     recorder: &Recorder,
     instrument: &Instrument,
@@ -235,14 +235,13 @@ async fn store(
     page: Page,
 ) -> Result<(), CryptoError> {
     let mut rows = page.rows;
-    rows.push(Row::Coverage(CoverageRow {
-        entity: Entity::of(instrument),
-        series,
-        span: Span {
-            start: page.start,
-            end: page.reached,
-        },
-    }));
+    if !page.covered.is_empty() {
+        rows.push(Row::Coverage(CoverageRow {
+            entity: Entity::of(instrument),
+            series,
+            span: page.covered,
+        }));
+    }
     recorder.write(rows).await
 }
 

@@ -22,12 +22,15 @@ const PROBES: u32 = 45;
 /// Spans up to this length are answered as asked by all exchanges (Binance: below an hour).
 const CUT_NANOS: i64 = 3_500_000_000_000;
 
+/// For how long exchanges keep trades at least (Binance USDⓈ-M by time: 24 hours).
+const KEPT_NANOS: i64 = 23 * 3_600_000_000_000;
+
 /// A page, ready to be stored.
 pub(super) struct Page {
     pub(super) rows: Vec<Row>,
-    /// What was asked for from here …
-    pub(super) start: TsNanos,
-    /// … is complete up to here.
+    /// What the rows are known to be complete for; empty when they are not.
+    pub(super) covered: Span,
+    /// Where the next page begins.
     pub(super) reached: TsNanos,
 }
 
@@ -50,7 +53,7 @@ impl Pages<'_> {
             Series::Funding => self.funding(span).await?,
             Series::Trades => self.trades(span).await?,
         };
-        debug_assert!(page.reached > page.start);
+        debug_assert!(page.reached > span.start);
         Ok(page)
     }
 
@@ -110,6 +113,60 @@ impl Pages<'_> {
     }
 
     async fn trades(&mut self, span: Span) -> Result<Page, CryptoError> {
+        let exchange = self.instrument.spec.provider.exchange();
+        if exchange
+            .trade_request(self.instrument, from(0, 1))
+            .is_none()
+        {
+            return self.recent_trades(span).await;
+        }
+        let page = self.trades_by_id(span).await?;
+        // What an exchange no longer keeps looks like a time without trades.
+        let is_old = self.now.0.saturating_sub(span.start.0) > KEPT_NANOS;
+        Ok(match page.rows.is_empty() && is_old {
+            true => Page {
+                covered: Span {
+                    start: span.start,
+                    end: span.start,
+                },
+                ..page
+            },
+            false => page,
+        })
+    }
+
+    /// Where trades can't be asked for by id, only those of a page by time, or the newest ones, can
+    /// be had: complete between the first and the last of them.
+    async fn recent_trades(&self, span: Span) -> Result<Page, CryptoError> {
+        let entity = Entity::of(self.instrument);
+        let mut trades = self.by_time(span).await?;
+        if trades.is_empty() {
+            trades = self.newest_trades().await?;
+        }
+        let covered = match (trades.first(), trades.last()) {
+            // Others of the first and the last instant may be missing.
+            (Some(first), Some(last)) => Span {
+                start: TsNanos(first.ts_event.0.saturating_add(1)).max(span.start),
+                end: last.ts_event.min(span.end),
+            },
+            _ => Span {
+                start: span.start,
+                end: span.start,
+            },
+        };
+        let rows = trades
+            .iter()
+            .filter(|trade| span.start <= trade.ts_event && trade.ts_event < span.end)
+            .map(|trade| Row::Trade(TradeRow::new(&entity, self.instrument, trade)))
+            .collect();
+        Ok(Page {
+            rows,
+            covered,
+            reached: span.end,
+        })
+    }
+
+    async fn trades_by_id(&mut self, span: Span) -> Result<Page, CryptoError> {
         let entity = Entity::of(self.instrument);
         let known = self.hint.take().filter(|(ts, _)| *ts == span.start);
         let first = match known {
@@ -130,7 +187,7 @@ impl Pages<'_> {
             // Others of the last instant may be on the next page, unless it would not move on.
             Some(last) if last < span.end && last > span.start && trades.len() > 1 => {
                 let again = trades.iter().find(|trade| trade.ts_event == last);
-                self.hint = again.map(|trade| (last, trade.trade_id));
+                self.hint = again.map(|trade| (last, id_of(trade)));
                 partly(rows, span, last)
             }
             _ => done(rows, span),
@@ -150,7 +207,7 @@ impl Pages<'_> {
         let newest = match newest.await? {
             Some(id) => id,
             None => match self.newest_trades().await?.last() {
-                Some(trade) => trade.trade_id,
+                Some(trade) => id_of(trade),
                 None => return Ok(span.start),
             },
         };
@@ -158,7 +215,7 @@ impl Pages<'_> {
         let first = self.trades_from(newest.saturating_sub(count)).await?;
         let start = first.first().map_or(span.start, |trade| trade.ts_event);
         let start = start.clamp(span.start, TsNanos(span.end.0.saturating_sub(1)));
-        self.hint = first.first().map(|trade| (start, trade.trade_id));
+        self.hint = first.first().map(|trade| (start, id_of(trade)));
         Ok(start)
     }
 
@@ -176,28 +233,26 @@ impl Pages<'_> {
             }
             let newest = self.newest_trades().await?;
             return match newest.last() {
-                Some(last) if last.ts_event >= span.start => self.search(span, last.trade_id).await,
+                Some(last) if last.ts_event >= span.start => self.search(span, id_of(last)).await,
                 _ => Ok(None),
             };
         };
         if first.ts_event >= span.end {
-            return self.search(span, first.trade_id).await;
+            return self.search(span, id_of(first)).await;
         }
         if first.ts_event < span.start {
             let found = page.iter().find(|trade| trade.ts_event >= span.start);
-            return Ok(found
-                .filter(|trade| trade.ts_event < span.end)
-                .map(|trade| trade.trade_id));
+            return Ok(found.filter(|trade| trade.ts_event < span.end).map(id_of));
         }
-        let before = match first.trade_id.checked_sub(1) {
+        let before = match id_of(first).checked_sub(1) {
             Some(id) => self.one_from(id).await?,
             None => None,
         };
         match before {
-            Some(before) if before.trade_id < first.trade_id && before.ts_event >= span.start => {
-                self.search(span, first.trade_id).await
+            Some(before) if id_of(&before) < id_of(first) && before.ts_event >= span.start => {
+                self.search(span, id_of(first)).await
             }
-            _ => Ok(Some(first.trade_id)),
+            _ => Ok(Some(id_of(first))),
         }
     }
 
@@ -250,26 +305,18 @@ impl Pages<'_> {
     }
 
     async fn trades_from(&self, id: u64) -> Result<Vec<Trade>, CryptoError> {
-        self.trade_page(PageRequest {
-            from_id: Some(id),
-            limit: PAGE,
-            ..PageRequest::default()
-        })
-        .await
+        self.trade_page(from(id, PAGE)).await
     }
 
     async fn one_from(&self, id: u64) -> Result<Option<Trade>, CryptoError> {
-        let page = PageRequest {
-            from_id: Some(id),
-            limit: 1,
-            ..PageRequest::default()
-        };
-        Ok(self.trade_page(page).await?.into_iter().next())
+        Ok(self.trade_page(from(id, 1)).await?.into_iter().next())
     }
 
     async fn trade_page(&self, page: PageRequest) -> Result<Vec<Trade>, CryptoError> {
         let exchange = self.instrument.spec.provider.exchange();
-        let request = exchange.trade_request(self.instrument, page);
+        let Some(request) = exchange.trade_request(self.instrument, page) else {
+            return Ok(Vec::new());
+        };
         let mut body = Vec::from(self.get(request).await?);
         exchange
             .parse_trades(self.instrument, &mut body)
@@ -304,10 +351,24 @@ impl Pages<'_> {
     }
 }
 
+/// A page from a trade on.
+fn from(id: u64, limit: u32) -> PageRequest {
+    PageRequest {
+        from_id: Some(id),
+        limit,
+        ..PageRequest::default()
+    }
+}
+
+/// The number of a trade of an exchange that can be asked by it.
+fn id_of(trade: &Trade) -> u64 {
+    trade.trade_id.number().unwrap_or(0)
+}
+
 fn done(rows: Vec<Row>, span: Span) -> Page {
     Page {
         rows,
-        start: span.start,
+        covered: span,
         reached: span.end,
     }
 }
@@ -315,9 +376,13 @@ fn done(rows: Vec<Row>, span: Span) -> Page {
 /// A page after which others follow from `next` on.
 fn partly(rows: Vec<Row>, span: Span, next: TsNanos) -> Page {
     let next = next.max(TsNanos(span.start.0.saturating_add(1)));
+    let reached = next.min(span.end);
     Page {
         rows,
-        start: span.start,
-        reached: next.min(span.end),
+        covered: Span {
+            end: reached,
+            ..span
+        },
+        reached,
     }
 }

@@ -128,9 +128,11 @@ mod tests {
 
     fn budget() -> RateBudget {
         RateBudget::new(RestBudget {
+            name: "weight",
             weight_per_window: 1000,
             window_secs: 60,
-            used_header: "x-used",
+            used_header: Some("x-used"),
+            remaining_header: None,
         })
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::event::BookSnapshot;
-use bookwire_engine::exchange::{DecodeError, ProviderId, RestFailure, RestRequest};
+use bookwire_engine::exchange::{DecodeError, ProviderId, RestBudget, RestFailure, RestRequest};
 use bookwire_engine::instrument::{Instrument, Market};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -99,6 +99,14 @@ impl From<RestError> for CryptoError {
     }
 }
 
+/// A budget and how the exchange tells what is left of it.
+#[derive(Debug)]
+struct HostBudget {
+    terms: RestBudget,
+    /// Shared by all markets that name the same host and budget.
+    rate: Arc<Mutex<RateBudget>>,
+}
+
 #[derive(Debug)]
 struct Host {
     provider: ProviderId,
@@ -107,9 +115,14 @@ struct Host {
     base: String,
     /// Where the exchange itself says it lives: for recordings.
     official: String,
-    used_header: &'static str,
-    budget: Mutex<RateBudget>,
+    budgets: Vec<HostBudget>,
     meter: Arc<ProviderMeter>,
+}
+
+impl Host {
+    fn budget(&self, request: &RestRequest) -> Option<&HostBudget> {
+        self.budgets.get(request.budget)
+    }
 }
 
 struct Inner {
@@ -160,6 +173,7 @@ impl RestClient {
             .timeout(TIMEOUT)
             .build()?;
         let mut hosts = AHashMap::new();
+        let mut shared: AHashMap<(String, &str), Arc<Mutex<RateBudget>>> = AHashMap::new();
         for provider in &options.providers {
             let Some(meter) = meters.iter().find(|meter| meter.provider == provider.id) else {
                 continue;
@@ -167,14 +181,23 @@ impl RestClient {
             let exchange = provider.exchange();
             for market in exchange.markets() {
                 let (name, default) = exchange.rest_host(*market);
-                let budget = exchange.rest_budget(*market);
+                let base = provider.base_url(name, default).to_owned();
+                let budgets = exchange
+                    .rest_budgets(*market)
+                    .iter()
+                    .map(|terms| HostBudget {
+                        terms: *terms,
+                        rate: shared
+                            .entry((base.clone(), terms.name))
+                            .or_insert_with(|| Arc::new(Mutex::new(RateBudget::new(*terms))))
+                            .clone(),
+                    });
                 let host = Host {
+                    budgets: budgets.collect(),
                     provider: provider.id,
                     market: *market,
-                    base: provider.base_url(name, default).to_owned(),
+                    base,
                     official: default.trim_end_matches('/').to_owned(),
-                    used_header: budget.used_header,
-                    budget: Mutex::new(RateBudget::new(budget)),
                     meter: meter.clone(),
                 };
                 hosts.insert((provider.id, *market), Arc::new(host));
@@ -198,16 +221,19 @@ impl RestClient {
             .hosts
             .values()
             .filter(|host| host.provider == provider)
-            .map(|host| {
-                let mut budget = host.budget.lock();
-                WeightUse {
-                    market: host.market,
-                    used: budget.used(now),
-                    limit: budget.limit(),
-                }
+            .flat_map(|host| {
+                host.budgets.iter().map(|budget| {
+                    let mut rate = budget.rate.lock();
+                    WeightUse {
+                        market: host.market,
+                        budget: budget.terms.name,
+                        used: rate.used(now),
+                        limit: rate.limit(),
+                    }
+                })
             })
             .collect();
-        rows.sort_unstable_by_key(|row| row.market);
+        rows.sort_unstable_by_key(|row| (row.market, row.budget));
         rows
     }
 
@@ -341,7 +367,7 @@ impl Inner {
         request: &RestRequest,
         priority: Priority,
     ) -> Result<Bytes, RestError> {
-        self.wait_for_budget(host, request.weight, priority).await?;
+        self.wait_for_budget(host, request, priority).await?;
         let asked = self.clock.monotonic();
         let answer = self.send(host, request).await;
         let now = self.clock.monotonic();
@@ -360,12 +386,18 @@ impl Inner {
     async fn wait_for_budget(
         &self,
         host: &Host,
-        weight: u32,
+        request: &RestRequest,
         priority: Priority,
     ) -> Result<(), RestError> {
+        let Some(budget) = host.budget(request) else {
+            return Ok(());
+        };
         let mut waited = Duration::ZERO;
         loop {
-            let taken = host.budget.lock().take(self.clock.now(), weight, priority);
+            let taken = budget
+                .rate
+                .lock()
+                .take(self.clock.now(), request.weight, priority);
             let Err(wait) = taken else { return Ok(()) };
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
@@ -381,8 +413,10 @@ impl Inner {
     async fn send(&self, host: &Host, request: &RestRequest) -> Result<Bytes, RestError> {
         let url = format!("{}{}", host.base, request.path);
         let settle = |used| {
-            let mut budget = host.budget.lock();
-            budget.settle(self.clock.now(), request.weight, used);
+            if let Some(budget) = host.budget(request) {
+                let mut rate = budget.rate.lock();
+                rate.settle(self.clock.now(), request.weight, used);
+            }
         };
         let transport = |error: reqwest::Error| RestError::Transport {
             host: host.base.clone(),
@@ -400,7 +434,14 @@ impl Inner {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        settle(header(host.used_header).and_then(|used| used.parse().ok()));
+        let number = |name: Option<&str>| header(name?)?.parse::<u32>().ok();
+        settle(host.budget(request).and_then(|budget| {
+            let terms = &budget.terms;
+            number(terms.used_header).or_else(|| {
+                let left = number(terms.remaining_header)?;
+                Some(terms.weight_per_window.saturating_sub(left))
+            })
+        }));
         let retry_after = header("retry-after");
         let body = read_body(response).await.map_err(|error| match error {
             BodyError::Transport(error) => transport(error),
@@ -411,15 +452,22 @@ impl Inner {
                 },
             },
         })?;
-        if (200..300).contains(&status) {
+        let exchange = host.provider.exchange();
+        let failure = match (200..300).contains(&status) {
+            true => exchange.body_failure(host.market, &body),
+            false => {
+                Some(exchange.rest_failure(host.market, status, retry_after.as_deref(), &body))
+            }
+        };
+        let Some(failure) = failure else {
             self.copy(host, request, &body);
             return Ok(body);
-        }
-        let exchange = host.provider.exchange();
-        let failure = exchange.rest_failure(host.market, status, retry_after.as_deref(), &body);
+        };
         if let Some(secs) = failure.retry_after_secs {
             let pause = Duration::from_secs(secs.max(1));
-            host.budget.lock().block(self.clock.now(), pause);
+            if let Some(budget) = host.budget(request) {
+                budget.rate.lock().block(self.clock.now(), pause);
+            }
             tracing::warn!(
                 provider = host.provider.name(), market = %host.market, status, secs,
                 "exchange asks for a pause"

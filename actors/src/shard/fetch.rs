@@ -105,12 +105,15 @@ pub(super) async fn trades(
                 return;
             }
         };
-        let Some(reached) = trades.last().map(|trade| trade.trade_id) else {
+        let Some(reached) = trades.last().and_then(|trade| trade.trade_id.number()) else {
             return;
         };
         let rows: Vec<Row> = trades
             .iter()
-            .filter(|trade| (first..=last).contains(&trade.trade_id))
+            .filter(|trade| {
+                let number = trade.trade_id.number();
+                number.is_some_and(|id| (first..=last).contains(&id))
+            })
             .map(|trade| Row::Trade(TradeRow::new(&entity, &instrument, trade)))
             .collect();
         if let Err(error) = recorder.write(rows).await {
@@ -136,7 +139,9 @@ async fn fetch_trades(
         limit: PAGE,
         ..PageRequest::default()
     };
-    let request = exchange.trade_request(instrument, page);
+    let Some(request) = exchange.trade_request(instrument, page) else {
+        return Ok(Vec::new());
+    };
     let body = shared
         .rest
         .get(provider, market, request, Priority::Background, TRIES)

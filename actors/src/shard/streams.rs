@@ -91,21 +91,22 @@ impl Streams {
         })
     }
 
-    fn resolve(&self, key: StreamKey) -> Result<(Arc<Instrument>, NativeStream), CryptoError> {
+    fn resolve(&self, key: StreamKey) -> Result<(Arc<Instrument>, Vec<NativeStream>), CryptoError> {
         let table = self.state.borrow().table().clone();
         let instrument = table.get(key.instrument).ok_or_else(|| {
             CryptoError::new(CryptoCode::PairNotFound, "no instrument has this id")
         })?;
         let provider = instrument.spec.provider;
         self.options(provider)?;
-        match provider.exchange().stream(instrument, key.feed) {
-            Some(stream) => Ok((instrument.clone(), stream)),
-            None if key.feed == Feed::Funding => Err(CryptoError::new(
+        let streams = provider.exchange().streams(instrument, key.feed);
+        match streams.is_empty() {
+            false => Ok((instrument.clone(), streams)),
+            true if key.feed == Feed::Funding => Err(CryptoError::new(
                 CryptoCode::FundingRateMissing,
                 format!("{} has no funding", instrument.stream_symbol()),
             )
             .with("symbol", instrument.stream_symbol())),
-            None => Err(CryptoError::new(
+            true => Err(CryptoError::new(
                 CryptoCode::Unsupported,
                 format!("{} has no such stream", provider.name()),
             )
@@ -145,7 +146,7 @@ impl Streams {
         let place = Place {
             provider,
             market,
-            route: native.route,
+            route: native.first().map_or(0, |stream| stream.route),
             room: options
                 .streams_per_connection
                 .min(limits.streams_per_connection),
@@ -157,7 +158,10 @@ impl Streams {
         } else {
             self.state.borrow_mut().open_feed(key.instrument)?;
         }
-        let change = self.upstream.add(key, &native.name, place);
+        let change = {
+            let names = native.iter().map(|stream| stream.name.as_str());
+            self.upstream.add(key, names, place)
+        };
         self.apply(change);
         Ok(())
     }

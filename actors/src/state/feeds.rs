@@ -1,11 +1,13 @@
 //! What a shard knows of one instrument: its book, bars, last values, and who wants them.
 
+use std::collections::VecDeque;
+use std::hash::{Hash as _, Hasher as _};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bookwire_engine::book::sync::SyncedBook;
-use bookwire_engine::event::{Funding, Kline, Ticker};
+use bookwire_engine::event::{Funding, Kline, Ticker, TradeId};
 use bookwire_engine::exchange::Feed;
 use bookwire_engine::instrument::Instrument;
 use bookwire_engine::kline::KlineGate;
@@ -78,10 +80,69 @@ impl KlineFeed {
     }
 }
 
+/// Ids remembered to tell repeated trades.
+const RECENT_TRADES: usize = 1024;
+
+/// What a trade's id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TradeNews {
+    /// It has not been there before. `after`: the highest number before it, where its own is higher.
+    New { after: Option<u64> },
+    /// It has been there, or is older than all that is remembered.
+    Repeated,
+}
+
+/// The last ids of one instrument's trades.
+#[derive(Debug, Default)]
+pub(crate) struct RecentTrades {
+    newest: Option<u64>,
+    ids: VecDeque<u64>,
+}
+
+impl RecentTrades {
+    /// Judges an id and remembers it.
+    #[inline]
+    pub(crate) fn judge(&mut self, id: TradeId) -> TradeNews {
+        let (key, after) = match id {
+            TradeId::Number(number) if self.newest.is_none_or(|newest| number > newest) => {
+                (number, self.newest.replace(number))
+            }
+            TradeId::Number(number) => {
+                // Before the first one seen, or before all that is remembered: a repetition as far
+                // as anybody can tell.
+                if self.ids.iter().all(|old| number < *old) || self.ids.contains(&number) {
+                    return TradeNews::Repeated;
+                }
+                (number, None)
+            }
+            TradeId::Uuid(_) | TradeId::Text(_) => {
+                let key = digest(id);
+                if self.ids.contains(&key) {
+                    return TradeNews::Repeated;
+                }
+                (key, None)
+            }
+        };
+        if self.ids.len() == RECENT_TRADES {
+            self.ids.pop_front();
+        }
+        self.ids.push_back(key);
+        TradeNews::New { after }
+    }
+}
+
+/// 64 bits that stand for an id that is no number.
+fn digest(id: TradeId) -> u64 {
+    let mut hasher = ahash::AHasher::default();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Trades of one instrument.
 #[derive(Debug, Default)]
 pub(crate) struct TradeFeed {
-    pub(crate) last_id: Option<u64>,
+    /// Ids of late, which tell a repeated trade from one that only came out of order.
+    pub(crate) recent: RecentTrades,
     pub(crate) last_ts: TsNanos,
     /// All trades from here to `last_ts` have been handed to the recorder.
     pub(crate) covered_from: Option<TsNanos>,
@@ -143,5 +204,41 @@ impl InstrumentState {
             || !self.trades.topics.is_empty()
             || !self.ticker_topics.is_empty()
             || !self.funding_topics.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_trade_is_told_and_a_repeated_one_is_not() {
+        let mut recent = RecentTrades::default();
+        let mut judge = |id: u64| recent.judge(TradeId::Number(id));
+        assert_eq!(judge(10), TradeNews::New { after: None });
+        assert_eq!(judge(12), TradeNews::New { after: Some(10) });
+        assert_eq!(judge(12), TradeNews::Repeated);
+        // It was skipped, so it can't have been there.
+        assert_eq!(judge(11), TradeNews::New { after: None });
+        assert_eq!(judge(11), TradeNews::Repeated);
+        assert_eq!(judge(10), TradeNews::Repeated);
+        assert_eq!(judge(9), TradeNews::Repeated, "before the first one seen");
+        assert_eq!(judge(13), TradeNews::New { after: Some(12) });
+    }
+
+    #[test]
+    fn ids_that_are_no_numbers_are_remembered_as_they_come() {
+        let mut recent = RecentTrades::default();
+        let uuid = |value: u128| TradeId::Uuid(value);
+        let new = TradeNews::New { after: None };
+        assert_eq!(recent.judge(uuid(7)), new);
+        assert_eq!(recent.judge(uuid(3)), new);
+        assert_eq!(recent.judge(uuid(7)), TradeNews::Repeated);
+        assert_eq!(recent.judge(TradeId::parse("x-7")), new);
+        for value in 100..100 + RECENT_TRADES as u128 {
+            assert_eq!(recent.judge(uuid(value)), new);
+        }
+        assert_eq!(recent.judge(uuid(100)), TradeNews::Repeated);
+        assert_eq!(recent.ids.len(), RECENT_TRADES, "bounded");
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bookwire_engine::book::sync::{BookState, DeltaOutcome, DesyncReason};
 use bookwire_engine::event::{
-    BookDelta, BookSide, Control, Event, EventSink, Funding, Kline, Skipped, Ticker, Trade,
+    BookDelta, BookImage, BookSide, Control, Event, EventSink, Funding, Kline, Skipped, Ticker,
+    Trade,
 };
 use bookwire_engine::exchange::{DecodeError, Decoder, Feed};
 use bookwire_engine::instrument::InstrumentId;
@@ -15,7 +16,7 @@ use bookwire_engine::wire;
 
 use super::ShardState;
 use super::books::{gain_book, mark, tell_loss};
-use super::feeds::{Held, InstrumentState, feed_index};
+use super::feeds::{Held, InstrumentState, TradeNews, feed_index};
 use super::outlet::Outlet;
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;
@@ -128,6 +129,7 @@ impl ShardState {
         let state = self.instruments.get_mut(id.0 as usize)?.as_deref_mut()?;
         let (feed, ts_event) = match event {
             Event::Book(delta) => (Feed::Book, delta.ts_event),
+            Event::BookImage(image) => (Feed::Book, image.ts_event),
             Event::Trade(trade) => (Feed::Trades, trade.ts_event),
             Event::Kline(kline) => (Feed::Klines(kline.level), kline.ts_event),
             Event::Ticker(ticker) => (Feed::Ticker, ticker.ts_event.unwrap_or(at.wall)),
@@ -136,6 +138,7 @@ impl ShardState {
         state.heard[feed_index(feed)] = at.monotonic;
         match event {
             Event::Book(delta) => self.on_delta(id, delta, at),
+            Event::BookImage(image) => self.on_image(id, image, at),
             Event::Trade(trade) => self.on_trade(id, trade, at),
             Event::Kline(kline) => self.on_kline(id, kline, at),
             Event::Ticker(ticker) => on_ticker(state, &mut self.out, ticker, at),
@@ -187,19 +190,47 @@ impl ShardState {
         }
     }
 
+    /// A whole book by the stream: the beginning of a book's life, or its replacement.
+    fn on_image(&mut self, id: InstrumentId, image: &BookImage<'_>, at: ReadAt) {
+        let Self {
+            instruments,
+            out,
+            effects,
+            clock,
+            ..
+        } = self;
+        let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
+            return;
+        };
+        let Some(feed) = &mut state.book else { return };
+        let was_synced = feed.synced.state() == BookState::Synced;
+        feed.ts_recv = at.wall;
+        feed.behind_since = None;
+        match feed.synced.on_image(image) {
+            Ok(()) => gain_book(state, out, &**clock),
+            Err(reason) => {
+                tell_loss(state, reason, was_synced, out, &**clock);
+                effects.push(Effect::Snapshot(id));
+            }
+        }
+    }
+
     #[inline]
     fn on_trade(&mut self, id: InstrumentId, trade: &Trade, at: ReadAt) {
         let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) else {
             return;
         };
         let out = &mut self.out;
-        if let Some(last) = state.trades.last_id {
-            // A reconnect and a change-over bring trades that were there before.
-            if trade.trade_id <= last {
-                out.counters.trades_repeated.add(1);
-                return;
-            }
-            let missing = trade.trade_id - last - 1;
+        // A reconnect and a change-over bring trades that were there before.
+        let TradeNews::New { after } = state.trades.recent.judge(trade.trade_id) else {
+            out.counters.trades_repeated.add(1);
+            return;
+        };
+        let spec = &state.instrument.spec;
+        if let (Some(last), Some(number)) = (after, trade.trade_id.number())
+            && spec.provider.exchange().has_consecutive_trades(spec.market)
+        {
+            let missing = number - last - 1;
             if missing > 0 {
                 out.counters.trades_missed.add(missing);
                 let (entity, trades) = (&state.entity, &mut state.trades);
@@ -214,14 +245,13 @@ impl ShardState {
                     self.effects.push(Effect::FetchTrades {
                         instrument: id,
                         first: last + 1,
-                        last: trade.trade_id - 1,
+                        last: number - 1,
                     });
                 }
             }
         }
         out.counters.trades.add(1);
-        state.trades.last_id = Some(trade.trade_id);
-        state.trades.last_ts = trade.ts_event;
+        state.trades.last_ts = state.trades.last_ts.max(trade.ts_event);
         let instrument = &state.instrument;
         state
             .trades

@@ -31,7 +31,7 @@ use crate::shard::messages::StageLatency;
 use crate::status::ShardCounters;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
 use effect::{Effect, Effects};
-use feeds::{InstrumentState, feed_index};
+use feeds::{InstrumentState, RecentTrades, feed_index};
 use outlet::{Item, Outlet};
 
 use books::{lose_book, mark};
@@ -338,7 +338,7 @@ impl ShardState {
         match feed {
             Feed::Book => self.close_book(id),
             Feed::Trades => {
-                state.trades.last_id = None;
+                state.trades.recent = RecentTrades::default();
                 state.trades.covered_from = None;
             }
             Feed::Klines(level) => {

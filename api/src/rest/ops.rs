@@ -82,6 +82,7 @@ fn provider_json(status: &ProviderStatus) -> Value {
         .map(|weight| {
             json!({
                 "market": weight.market.as_str(),
+                "budget": weight.budget,
                 "used": weight.used,
                 "limit": weight.limit,
             })

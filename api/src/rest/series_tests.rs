@@ -67,8 +67,8 @@ fn bar(entity: &Arc<Entity>, minutes: i64, close: i64) -> Row {
         low: Decimal::new(50, 0),
         close: Decimal::new(close, 0),
         volume_base: Decimal::new(2, 0),
-        volume_quote: Decimal::new(close * 2, 0),
-        trade_count: 3,
+        volume_quote: Some(Decimal::new(close * 2, 0)),
+        trade_count: Some(3),
     })
 }
 

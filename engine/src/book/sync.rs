@@ -22,7 +22,7 @@
 use std::collections::VecDeque;
 
 use super::Book;
-use crate::event::{BookDelta, BookLevel, BookSnapshot};
+use crate::event::{BookDelta, BookImage, BookLevel, BookSnapshot};
 use crate::exchange::Continuity;
 use crate::time::TsNanos;
 
@@ -82,6 +82,8 @@ pub enum DesyncReason {
     Requested,
     /// A delta could not be read.
     Decode,
+    /// The exchange's check of the book failed.
+    Checksum,
 }
 
 impl DesyncReason {
@@ -96,6 +98,7 @@ impl DesyncReason {
             Self::BufferFull => "buffer_full",
             Self::Requested => "requested",
             Self::Decode => "decode",
+            Self::Checksum => "checksum",
         }
     }
 }
@@ -170,6 +173,15 @@ impl Span {
     /// After another delta that ended at `seq`.
     fn after_delta(self, rule: Continuity, seq: u64) -> Link {
         match rule {
+            Continuity::Connection => Link::Next,
+            Continuity::ExactLink if self.prev() == seq => Link::Next,
+            // An identifier that is not linked to: older or newer can't be told for sure, but what
+            // ends at or before the number reached and began before it has been applied.
+            Continuity::ExactLink if self.last <= seq && self.prev() < seq => Link::Old,
+            Continuity::ExactLink => Link::Gap {
+                expected: seq,
+                got: self.prev(),
+            },
             _ if self.last <= seq => Link::Old,
             Continuity::Contiguous if self.first <= seq.saturating_add(1) => Link::Next,
             Continuity::PreviousLink if self.prev() == seq => Link::Next,
@@ -187,7 +199,14 @@ impl Span {
     /// After a snapshot of `seq`, as the first delta applied to it.
     fn after_snapshot(self, rule: Continuity, seq: u64) -> Link {
         match rule {
-            Continuity::Contiguous => self.after_delta(rule, seq),
+            Continuity::Contiguous | Continuity::Connection => self.after_delta(rule, seq),
+            Continuity::ExactLink if self.last < seq => Link::Old,
+            // A snapshot that was fetched lies anywhere between two deltas.
+            Continuity::ExactLink if self.prev() <= seq => Link::Next,
+            Continuity::ExactLink => Link::Gap {
+                expected: seq,
+                got: self.prev(),
+            },
             Continuity::PreviousLink if self.last < seq => Link::Old,
             // `last == seq` is kept: it anchors the chain of links, and changes nothing.
             Continuity::PreviousLink if self.first <= seq || self.prev() <= seq => Link::Next,
@@ -351,6 +370,30 @@ impl SyncedBook {
             return SnapshotOutcome::Waiting;
         }
         self.join(snapshot)
+    }
+
+    /// Takes a whole book that came by the stream: whatever was there, this is the book now. Deltas
+    /// that were kept came before it.
+    ///
+    /// # Errors
+    /// [`DesyncReason::Crossed`] when it is no book; there is none then.
+    pub fn on_image(&mut self, image: &BookImage<'_>) -> Result<(), DesyncReason> {
+        self.buffer.clear();
+        self.buffer.shrink();
+        self.held = None;
+        self.old_run = 0;
+        self.book.load(image.bids, image.asks);
+        if self.book.is_crossed() {
+            self.book.clear();
+            self.state = BookState::Unsynced;
+            return Err(DesyncReason::Crossed);
+        }
+        (self.seq, self.ts_event) = (image.seq, image.ts_event);
+        // The next delta links to the image itself.
+        self.is_anchored = true;
+        self.state = BookState::Synced;
+        self.epoch += 1;
+        Ok(())
     }
 
     /// Trusts the held snapshot although no delta has come yet. Only for a caller who knows that

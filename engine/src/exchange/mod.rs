@@ -107,15 +107,19 @@ pub struct ConnectionLimits {
     pub silence_secs: u64,
 }
 
-/// Rate budget of a REST host.
+/// A rate budget of a REST host. Two markets that name the same host and budget share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestBudget {
+    /// Name in metrics and, together with the host, what makes it the same budget.
+    pub name: &'static str,
     /// Weight available in a window.
     pub weight_per_window: u32,
     /// Window length, seconds.
     pub window_secs: u64,
     /// Response header (lower case) that tells the weight used in the running window.
-    pub used_header: &'static str,
+    pub used_header: Option<&'static str>,
+    /// Response header (lower case) that tells the weight left in the running window.
+    pub remaining_header: Option<&'static str>,
 }
 
 /// A GET request, host and signature aside.
@@ -123,7 +127,9 @@ pub struct RestBudget {
 pub struct RestRequest {
     /// Path and query: `/api/v3/depth?symbol=BTCUSDT&limit=1000`.
     pub path: String,
-    /// What it costs of the [`RestBudget`].
+    /// Index into [`Exchange::rest_budgets`] of the market.
+    pub budget: usize,
+    /// What it costs of that [`RestBudget`].
     pub weight: u32,
 }
 
@@ -134,6 +140,46 @@ pub enum Continuity {
     Contiguous,
     /// Binance USDⓈ-M: each delta names the last one's end, `pu == u`; ids jump.
     PreviousLink,
+    /// OKX: each delta names the last one's number exactly. Numbers are identifiers: they may stay
+    /// (nothing changed) and fall (reset by the exchange) along an unbroken chain of links.
+    ExactLink,
+    /// Coinbase: the connection counts its frames and the decoder checks that count
+    /// ([`Control::Lost`](crate::event::Control::Lost)); a delta that arrives joins.
+    Connection,
+}
+
+/// Where a book that can be trusted begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BookOrigin {
+    /// With a snapshot that is fetched and joined with deltas that were kept.
+    Rest,
+    /// With an image that the stream sends first; the stream is asked for anew to get another.
+    Stream,
+    /// With the stream's image, or with a fetched one when none has come after so many seconds.
+    StreamOrRest {
+        /// Seconds after the acknowledgement.
+        after_secs: u64,
+    },
+}
+
+/// A text that keeps a connection open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Pause between two, seconds.
+    pub every_secs: u64,
+    /// The frame's text.
+    pub text: &'static str,
+}
+
+/// A request on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// Its id, which the answer may repeat.
+    pub id: u64,
+    /// The frame's text.
+    pub text: String,
+    /// Which of the given streams it is about.
+    pub streams: Vec<usize>,
 }
 
 /// An answer that could not be read.
@@ -246,23 +292,56 @@ pub trait Exchange: Sync {
     fn markets(&self) -> &'static [Market];
     /// Host name of the market's REST interface and its default base URL.
     fn rest_host(&self, market: Market) -> (&'static str, &'static str);
-    /// REST budget of the market.
-    fn rest_budget(&self, market: Market) -> RestBudget;
+    /// REST budgets of the market; never empty.
+    fn rest_budgets(&self, market: Market) -> &'static [RestBudget];
     /// Kinds of WebSocket connections of the market.
     fn routes(&self, market: Market) -> &'static [Route];
     /// Connection limits of the market.
     fn limits(&self, market: Market) -> ConnectionLimits;
     /// Continuity rule of the market's book.
     fn continuity(&self, market: Market) -> Continuity;
-    /// The stream that carries a feed, `None` when the market has none.
-    fn stream(&self, instrument: &Instrument, feed: Feed) -> Option<NativeStream>;
+    /// Where the market's books begin.
+    fn book_origin(&self, market: Market) -> BookOrigin {
+        let _ = market;
+        BookOrigin::Rest
+    }
+    /// True when the ids of an instrument's trades are consecutive, so that a hole tells how many
+    /// were missed.
+    fn has_consecutive_trades(&self, market: Market) -> bool {
+        let _ = market;
+        false
+    }
+    /// What has to be sent from time to time; `None`: control frames are enough.
+    fn keepalive(&self, market: Market) -> Option<Keepalive> {
+        let _ = market;
+        None
+    }
+    /// What has to be sent on a connection before anything else.
+    fn on_open(&self, market: Market, route: usize) -> Vec<String> {
+        let _ = (market, route);
+        Vec::new()
+    }
+    /// The streams that together carry a feed; empty when the market has none. All of them live on
+    /// the same route.
+    fn streams(&self, instrument: &Instrument, feed: Feed) -> Vec<NativeStream>;
     /// Longest time, seconds, that an active instrument's feed may be silent before it is worth
     /// checking; `None` when silence means nothing (trades of a quiet symbol).
     fn silence_limit_secs(&self, feed: Feed) -> Option<u64>;
-    /// Request that subscribes to streams.
-    fn subscribe_request(&self, streams: &[&str], id: u64) -> String;
-    /// Request that unsubscribes from streams.
-    fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String;
+    /// Requests that subscribe to streams, split as the exchange wants it; ids count up from
+    /// `first_id`. At most [`ConnectionLimits::streams_per_request`] streams are given at once.
+    fn subscribe_requests(
+        &self,
+        market: Market,
+        streams: &[&str],
+        first_id: u64,
+    ) -> Vec<StreamRequest>;
+    /// Requests that unsubscribe from streams, likewise.
+    fn unsubscribe_requests(
+        &self,
+        market: Market,
+        streams: &[&str],
+        first_id: u64,
+    ) -> Vec<StreamRequest>;
     /// What a recorded text is: told by the URL of the request that it answers, or without one by
     /// its own form.
     fn recorded(&self, url: Option<&str>, body: &[u8]) -> Recorded;
@@ -273,6 +352,11 @@ pub trait Exchange: Sync {
     fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder>;
     /// Requests whose answers together describe the market's instruments.
     fn instrument_requests(&self, market: Market) -> Vec<RestRequest>;
+    /// The request for the next page of an answer to one of those; its answer comes behind it.
+    fn next_instrument_request(&self, market: Market, body: &[u8]) -> Option<RestRequest> {
+        let _ = (market, body);
+        None
+    }
     /// Instruments out of those answers, in the same order, and how many rows were left out with
     /// the reason.
     ///
@@ -312,8 +396,9 @@ pub trait Exchange: Sync {
         body: &mut [u8],
         now: TsNanos,
     ) -> Result<Vec<Kline>, DecodeError>;
-    /// Request for trades of the same kind (same ids) as the live feed.
-    fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> RestRequest;
+    /// Request for trades of the same kind (same ids) as the live feed; `None` when the exchange
+    /// can't be asked for such a page.
+    fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest>;
     /// Trades out of the answer, ascending.
     ///
     /// # Errors
@@ -349,4 +434,9 @@ pub trait Exchange: Sync {
         retry_after: Option<&str>,
         body: &[u8],
     ) -> RestFailure;
+    /// The error inside an answer whose status says that all is well (OKX `code`, Bybit `retCode`).
+    fn body_failure(&self, market: Market, body: &[u8]) -> Option<RestFailure> {
+        let _ = (market, body);
+        None
+    }
 }

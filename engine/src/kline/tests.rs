@@ -12,7 +12,7 @@ const MINUTE: i64 = 60_000_000_000;
 
 fn trade(id: u64, ts: i64, price: i64, qty: i64) -> Trade {
     Trade {
-        trade_id: id,
+        trade_id: crate::event::TradeId::Number(id),
         price: Price(price),
         qty: Qty(qty),
         taker_side: Side::Buy,
@@ -30,8 +30,8 @@ fn bar(minute: i64, is_closed: bool) -> Kline {
         low: Price(5 + minute),
         close: Price(12 + minute),
         volume: Qty(100),
-        volume_quote: 1_000,
-        trade_count: 3,
+        volume_quote: Some(1_000),
+        trade_count: Some(3),
         is_closed,
         ts_event: TsNanos(minute * MINUTE + 1),
     }
@@ -56,8 +56,8 @@ fn a_bar_closes_once_and_after_its_time() {
     assert!(first.is_closed);
     assert_eq!((first.open, first.high), (Price(100), Price(100)));
     assert_eq!((first.low, first.close), (Price(90), Price(90)));
-    assert_eq!((first.volume, first.volume_quote), (Qty(5), 470));
-    assert_eq!(first.trade_count, 2);
+    assert_eq!((first.volume, first.volume_quote), (Qty(5), Some(470)));
+    assert_eq!(first.trade_count, Some(2));
     assert_eq!(first.ts_event, TsNanos(MINUTE - 1));
     assert_eq!(closed(&mut builder, MINUTE), []);
     assert_eq!(closed(&mut builder, 9 * MINUTE), []);
@@ -84,7 +84,7 @@ fn lateness_keeps_the_last_bar_open_for_stragglers() {
     assert_eq!(builder.on_trade(&straggler), TradeOutcome::Counted);
     let bars = closed(&mut builder, MINUTE + 2_000_000_000);
     assert_eq!(bars.len(), 1);
-    assert_eq!((bars[0].close, bars[0].trade_count), (Price(200), 2));
+    assert_eq!((bars[0].close, bars[0].trade_count), (Price(200), Some(2)));
     assert_eq!(builder.on_trade(&straggler), TradeOutcome::Late);
     assert_eq!(builder.forming().map(|bar| bar.open), Some(Price(300)));
 }
@@ -106,7 +106,7 @@ fn a_volume_that_does_not_fit_is_refused_not_wrapped() {
     builder.on_trade(&trade(1, 1, 1, i64::MAX));
     assert_eq!(builder.on_trade(&trade(2, 2, 1, 1)), TradeOutcome::Overflow);
     assert_eq!(builder.forming().unwrap().volume, Qty(i64::MAX));
-    assert_eq!(builder.forming().unwrap().trade_count, 1);
+    assert_eq!(builder.forming().unwrap().trade_count, Some(1));
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn bars_roll_up() {
             low: Price(5),
             close: Price(16),
             volume: Qty(300),
-            volume_quote: 3_000,
-            trade_count: 9,
+            volume_quote: Some(3_000),
+            trade_count: Some(9),
             is_closed: true,
             ts_event: minutes[2].ts_event,
         }
@@ -280,8 +280,8 @@ proptest! {
             prop_assert_eq!(Some(bar.low), trades.iter().map(|row| row.price).min());
             prop_assert_eq!(bar.volume.0, trades.iter().map(|row| row.qty.0).sum::<i64>());
             let value: i128 = trades.iter().map(|row| quote_value(row.price, row.qty)).sum();
-            prop_assert_eq!(bar.volume_quote, value);
-            prop_assert_eq!(bar.trade_count, trades.len() as u64);
+            prop_assert_eq!(bar.volume_quote, Some(value));
+            prop_assert_eq!(bar.trade_count, Some(trades.len() as u64));
         }
         // Only arrival in time order makes the rolled-up first and last prices those by id.
         let prices = |bar: &Kline| (bar.open_time, bar.high, bar.low, bar.volume, bar.volume_quote);

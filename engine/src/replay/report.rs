@@ -189,7 +189,7 @@ impl SymbolReport {
             "low": price(bar.low),
             "close": price(bar.close),
             "volume": fixed_to_string(bar.volume.0, self.qty_scale),
-            "volume_quote": wide_to_string(bar.volume_quote, quote_scale),
+            "volume_quote": bar.volume_quote.map(|value| wide_to_string(value, quote_scale)),
             "trade_count": bar.trade_count,
         })
     }

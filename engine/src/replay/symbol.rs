@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::report::SymbolReport;
 use crate::book::sync::{DeltaOutcome, DesyncReason, SnapshotOutcome, SyncedBook};
-use crate::event::{BookDelta, BookLevel, BookSide, BookSnapshot, Ticker, Trade};
+use crate::event::{
+    BookDelta, BookImage, BookLevel, BookSide, BookSnapshot, Ticker, Trade, TradeId,
+};
 use crate::exchange::Continuity;
 use crate::instrument::Instrument;
 use crate::kline::{KlineBuilder, TradeOutcome};
@@ -23,7 +25,7 @@ pub(super) struct SymbolState {
     bars: KlineBuilder,
     /// The kind that is counted: aggregates or single matches, whichever came first.
     is_aggregate: Option<bool>,
-    recent_trades: VecDeque<u64>,
+    recent_trades: VecDeque<TradeId>,
     newest_trade: Option<u64>,
     /// Sequence number of the last delta, when it is in the book.
     applied_seq: Option<u64>,
@@ -33,6 +35,7 @@ pub(super) struct SymbolState {
     updates: u64,
     gaps: u64,
     crossed: u64,
+    checksum_failures: u64,
     trades: u64,
     trades_duplicate: u64,
     trades_other_kind: u64,
@@ -62,6 +65,7 @@ impl SymbolState {
             updates: 0,
             gaps: 0,
             crossed: 0,
+            checksum_failures: 0,
             trades: 0,
             trades_duplicate: 0,
             trades_other_kind: 0,
@@ -96,11 +100,32 @@ impl SymbolState {
         }
     }
 
+    /// A whole book that came by the stream.
+    pub(super) fn on_image(&mut self, image: &BookImage<'_>) {
+        self.snapshots += 1;
+        match self.book.on_image(image) {
+            Ok(()) => {
+                self.applied_seq = Some(image.seq);
+                self.compare_ahead(image.seq);
+            }
+            Err(reason) => self.desynced(reason),
+        }
+    }
+
+    /// The book can't be trusted any more, and the stream itself says so.
+    pub(super) fn on_loss(&mut self, reason: DesyncReason) {
+        if self.book.book().is_some() {
+            self.book.desync(reason);
+            self.desynced(reason);
+        }
+    }
+
     fn desynced(&mut self, reason: DesyncReason) {
         self.applied_seq = None;
         match reason {
             DesyncReason::Gap { .. } => self.gaps += 1,
             DesyncReason::Crossed => self.crossed += 1,
+            DesyncReason::Checksum => self.checksum_failures += 1,
             _ => {}
         }
     }
@@ -126,15 +151,14 @@ impl SymbolState {
             self.trades_other_kind += 1;
             return;
         }
-        if self
-            .newest_trade
-            .is_some_and(|newest| trade.trade_id <= newest)
-            && self.recent_trades.contains(&trade.trade_id)
-        {
+        let number = trade.trade_id.number();
+        // A number beyond all others is new; anything else has to be looked up.
+        let is_news = number > self.newest_trade;
+        if !is_news && self.recent_trades.contains(&trade.trade_id) {
             self.trades_duplicate += 1;
             return;
         }
-        self.newest_trade = self.newest_trade.max(Some(trade.trade_id));
+        self.newest_trade = self.newest_trade.max(number);
         if self.recent_trades.len() == RECENT_TRADES {
             self.recent_trades.pop_front();
         }
@@ -197,7 +221,7 @@ impl SymbolState {
             updates: self.updates,
             gaps: self.gaps,
             crossed: self.crossed,
-            checksum_failures: 0,
+            checksum_failures: self.checksum_failures,
             trades: self.trades,
             trades_duplicate: self.trades_duplicate,
             trades_other_kind: self.trades_other_kind,

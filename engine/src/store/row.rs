@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use crate::event::{Kline, Side, Trade};
+use crate::event::{self, Kline, Side, Trade};
 use crate::exchange;
 use crate::instrument::Instrument;
 use crate::num::NumError;
@@ -57,6 +57,15 @@ impl TradeId {
     }
 }
 
+impl From<event::TradeId> for TradeId {
+    fn from(id: event::TradeId) -> Self {
+        match id {
+            event::TradeId::Number(number) => Self::Number(number),
+            other => Self::Text(other.to_string().into()),
+        }
+    }
+}
+
 impl From<u64> for TradeId {
     fn from(number: u64) -> Self {
         Self::Number(number)
@@ -96,7 +105,7 @@ impl TradeRow {
         Self {
             entity: Arc::clone(entity),
             ts: trade.ts_event,
-            trade_id: TradeId::Number(trade.trade_id),
+            trade_id: trade.trade_id.into(),
             price: Decimal::new(trade.price.0, u32::from(instrument.price_scale)),
             volume: Decimal::new(trade.qty.0, u32::from(instrument.qty_scale)),
             side: trade.taker_side,
@@ -124,10 +133,10 @@ pub struct KlineRow {
     pub close: Decimal,
     /// Traded quantity, base units.
     pub volume_base: Decimal,
-    /// Traded value, quote units.
-    pub volume_quote: Decimal,
-    /// Number of single matches.
-    pub trade_count: u64,
+    /// Traded value, quote units; `None` where the exchange does not tell it.
+    pub volume_quote: Option<Decimal>,
+    /// Number of single matches; `None` where the exchange does not tell it.
+    pub trade_count: Option<u64>,
 }
 
 impl KlineRow {
@@ -153,7 +162,10 @@ impl KlineRow {
             low: price(kline.low.0),
             close: price(kline.close.0),
             volume_base: Decimal::new(kline.volume.0, qty_scale),
-            volume_quote: wide_decimal(kline.volume_quote, price_scale + qty_scale)?,
+            volume_quote: kline
+                .volume_quote
+                .map(|value| wide_decimal(value, price_scale + qty_scale))
+                .transpose()?,
             trade_count: kline.trade_count,
         })
     }

@@ -179,10 +179,10 @@ pub struct KlineView<'a> {
 }
 
 impl KlineView<'_> {
-    /// `volume_quote / volume_base`; `None` when nothing was traded.
+    /// `volume_quote / volume_base`; `None` when nothing was traded or the value is not known.
     #[must_use]
     pub fn vwap(&self) -> Option<Decimal> {
-        quotient(self.row.volume_quote, self.row.volume_base)
+        quotient(self.row.volume_quote?, self.row.volume_base)
     }
 
     /// `close / previous close - 1`, a fraction; `None` when that close is 0.
@@ -235,8 +235,11 @@ impl TableRow for KlineView<'_> {
             9 => cell.decimal(row.low),
             10 => cell.decimal(row.close),
             11 | 13 => cell.decimal(row.volume_base),
-            12 | 14 => cell.decimal(row.volume_quote),
-            15 => cell.integer(row.trade_count),
+            12 | 14 => cell.decimal_opt(row.volume_quote),
+            15 => match row.trade_count {
+                Some(count) => cell.integer(count),
+                None => cell.null(),
+            },
             16 => cell.decimal_opt(self.vwap()),
             17 => cell.decimal_opt(self.change_pct()),
             _ => cell.null(),

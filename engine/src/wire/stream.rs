@@ -5,14 +5,17 @@ use super::text::{
     quoted_timestamp, write_int, write_json_string, write_number, write_timestamp,
     write_wide_number,
 };
-use crate::event::{BookLevel, Funding, Kline, Side, Ticker, Trade};
+use crate::event::{BookLevel, Funding, Kline, Side, Ticker, Trade, TradeId};
 use crate::instrument::Instrument;
 use crate::time::TsNanos;
 
 /// Appends the `data` of a `crypto.trades` message.
 pub fn trade_data(out: &mut Vec<u8>, instrument: &Instrument, trade: &Trade, numbers: Numbers) {
     out.extend_from_slice(b"{\"trade_id\":\"");
-    write_int(out, trade.trade_id);
+    match trade.trade_id {
+        TradeId::Number(number) => write_int(out, number),
+        other => write_text_id(out, other),
+    }
     out.extend_from_slice(b"\",\"price\":");
     write_number(out, trade.price.0, instrument.price_scale, numbers);
     out.extend_from_slice(b",\"volume\":");
@@ -27,6 +30,15 @@ pub fn trade_data(out: &mut Vec<u8>, instrument: &Instrument, trade: &Trade, num
         Side::Buy => b"\",\"is_buyer_maker\":false}".as_slice(),
         Side::Sell => b"\",\"is_buyer_maker\":true}",
     });
+}
+
+/// An id that is no number, without the quotes round it.
+fn write_text_id(out: &mut Vec<u8>, id: TradeId) {
+    let start = out.len();
+    write_json_string(out, &id.to_string());
+    // The quotes are the caller's.
+    out.pop();
+    out.remove(start);
 }
 
 /// Appends the `data` of a `crypto.klines` message. `timestamp` is the bar's open, on the second.
@@ -44,9 +56,15 @@ pub fn kline_data(out: &mut Vec<u8>, instrument: &Instrument, kline: &Kline, num
     write_number(out, kline.volume.0, instrument.qty_scale, numbers);
     out.extend_from_slice(b",\"volume_quote\":");
     let quote_scale = u32::from(instrument.price_scale) + u32::from(instrument.qty_scale);
-    write_wide_number(out, kline.volume_quote, quote_scale, numbers);
+    match kline.volume_quote {
+        Some(value) => write_wide_number(out, value, quote_scale, numbers),
+        None => out.extend_from_slice(b"null"),
+    }
     out.extend_from_slice(b",\"trade_count\":");
-    write_int(out, kline.trade_count);
+    match kline.trade_count {
+        Some(count) => write_int(out, count),
+        None => out.extend_from_slice(b"null"),
+    }
     out.extend_from_slice(b",\"timestamp\":\"");
     super::write_timestamp_secs(out, kline.open_time);
     out.extend_from_slice(if kline.is_closed {

@@ -87,6 +87,7 @@ impl Model {
             let is_old = match self.rule {
                 Continuity::Contiguous => delta.last <= snapshot.seq,
                 Continuity::PreviousLink => delta.last < snapshot.seq,
+                Continuity::ExactLink | Continuity::Connection => unreachable!("not drawn"),
             };
             if !is_old {
                 self.book.apply(&delta.bids, &delta.asks);
@@ -179,6 +180,7 @@ fn delta(script: &mut Script<'_>, rule: Continuity, next: &mut u64, end: &mut u6
     let jump = match rule {
         Continuity::Contiguous => 1,
         Continuity::PreviousLink => 1 + u64::from(kind % 3),
+        Continuity::ExactLink | Continuity::Connection => unreachable!("not drawn"),
     };
     *next = delta.last + jump;
     delta
@@ -197,6 +199,7 @@ fn step_delta(book: &mut SyncedBook, model: &mut Model, delta: Delta) {
                             || delta.first <= model.seq
                     );
                 }
+                Continuity::ExactLink | Continuity::Connection => unreachable!("not drawn"),
             }
             model.book.apply(&delta.bids, &delta.asks);
             model.seq = delta.last;

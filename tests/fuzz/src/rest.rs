@@ -25,7 +25,7 @@ pub fn check(body: &[u8]) {
                 assert!(bars.is_sorted_by_key(|bar| bar.open_time));
             }
             if let Ok(trades) = Binance.parse_trades(row, &mut copy()) {
-                assert!(trades.is_sorted_by_key(|trade| trade.trade_id));
+                assert!(trades.is_sorted_by_key(|trade| trade.trade_id.number()));
             }
             if let Ok(rows) = Binance.parse_funding(row, &mut copy()) {
                 assert!(rows.is_sorted_by_key(|row| row.time));

@@ -40,6 +40,7 @@ impl EventSink for Keep {
                     asks,
                 )
             }
+            Event::BookImage(_) => panic!("Binance sends no images"),
             Event::Trade(trade) => Seen::Event(id, Event::Trade(trade)),
             Event::Kline(kline) => Seen::Event(id, Event::Kline(kline)),
             Event::Ticker(ticker) => Seen::Event(id, Event::Ticker(ticker)),

@@ -212,12 +212,25 @@ impl Link {
         let mut requests: VecDeque<String> = self
             .streams
             .chunks(limits.streams_per_request.max(1))
-            .zip(1..)
-            .map(|(chunk, id)| {
+            .scan(1, |next_id, chunk| {
                 let names: Vec<&str> = chunk.iter().map(String::as_str).collect();
-                self.exchange.subscribe_request(&names, id)
+                let requests = self
+                    .exchange
+                    .subscribe_requests(self.market, &names, *next_id);
+                *next_id += requests.len() as u64;
+                Some(requests)
             })
+            .flatten()
+            .map(|request| request.text)
             .collect();
+        let route = self
+            .exchange
+            .routes(self.market)
+            .iter()
+            .position(|route| *route == self.route);
+        for text in self.exchange.on_open(self.market, route.unwrap_or(0)) {
+            requests.push_front(text);
+        }
         let gap = Duration::from_secs(1) / limits.messages_per_second.clamp(1, 5);
         let mut send = tokio::time::interval(gap);
         let mut flush = tokio::time::interval(FLUSH);

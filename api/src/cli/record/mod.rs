@@ -196,8 +196,9 @@ async fn record(
                 .iter()
                 .filter(|row| {
                     exchange
-                        .stream(row, Feed::Book)
-                        .is_some_and(|stream| stream.route == route)
+                        .streams(row, Feed::Book)
+                        .iter()
+                        .any(|stream| stream.route == route)
                 })
                 .cloned()
                 .collect()
@@ -281,7 +282,7 @@ fn by_route(
     let mut routes = std::collections::BTreeMap::<usize, Vec<String>>::new();
     for instrument in instruments {
         for &feed in feeds {
-            if let Some(NativeStream { route, name }) = exchange.stream(instrument, feed) {
+            for NativeStream { route, name } in exchange.streams(instrument, feed) {
                 let streams = routes.entry(route).or_default();
                 if !streams.contains(&name) {
                     streams.push(name);

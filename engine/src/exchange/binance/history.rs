@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 
-use crate::event::{BookSnapshot, Funding, Kline, Side, Trade};
+use crate::event::{BookSnapshot, Funding, Kline, Side, Trade, TradeId};
 use crate::exchange::{DecodeError, FundingRow};
 use crate::instrument::Instrument;
 use crate::num::{Price, Qty, parse_fixed};
@@ -133,15 +133,17 @@ pub(super) fn klines(
             low: price(low, "low")?,
             close: price(close, "close")?,
             volume: Qty(number(&row.volume, instrument.qty_scale, "volume")?),
-            volume_quote: fixed_wide(
-                row.volume_quote.as_bytes(),
-                instrument.price_scale + instrument.qty_scale,
-            )
-            .map_err(|error| DecodeError::Number {
-                field: "quoteVolume",
-                error,
-            })?,
-            trade_count: row.trade_count,
+            volume_quote: Some(
+                fixed_wide(
+                    row.volume_quote.as_bytes(),
+                    instrument.price_scale + instrument.qty_scale,
+                )
+                .map_err(|error| DecodeError::Number {
+                    field: "quoteVolume",
+                    error,
+                })?,
+            ),
+            trade_count: Some(row.trade_count),
             is_closed,
             ts_event: if is_closed { close_time } else { now },
         });
@@ -176,7 +178,7 @@ pub(super) fn trades(instrument: &Instrument, body: &[u8]) -> Result<Vec<Trade>,
             (None, None) => return Err(DecodeError::Field { field: "id" }),
         };
         trades.push(Trade {
-            trade_id,
+            trade_id: TradeId::Number(trade_id),
             price: Price(number(&row.price, instrument.price_scale, "price")?),
             qty: Qty(number(&row.qty, instrument.qty_scale, "qty")?),
             taker_side: if row.is_buyer_maker {
@@ -188,7 +190,7 @@ pub(super) fn trades(instrument: &Instrument, body: &[u8]) -> Result<Vec<Trade>,
             is_aggregate,
         });
     }
-    trades.sort_by_key(|trade| trade.trade_id);
+    trades.sort_by_key(|trade| trade.trade_id.number());
     Ok(trades)
 }
 

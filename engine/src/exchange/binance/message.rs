@@ -7,7 +7,7 @@
 //! connector 64.0.0 (2026-07-22).
 
 use crate::event::{
-    BookDelta, BookLevel, Event, EventSink, Funding, Kline, Side, Skipped, Ticker, Trade,
+    BookDelta, BookLevel, Event, EventSink, Funding, Kline, Side, Skipped, Ticker, Trade, TradeId,
 };
 use crate::exchange::DecodeError;
 use crate::instrument::Market;
@@ -175,7 +175,7 @@ const fn key(letter: u8) -> Key {
 #[inline(always)]
 fn trade(fields: &Fields<'_>, symbol: Symbol, id: Key) -> Result<Trade, DecodeError> {
     Ok(Trade {
-        trade_id: fields.int(id)?,
+        trade_id: TradeId::Number(fields.int(id)?),
         price: fields.price(key(b'p'), symbol)?,
         qty: fields.qty(key(b'q'), symbol)?,
         // `m`: the buyer was the maker, so that the taker sold.
@@ -237,9 +237,11 @@ fn kline(
         low: bar.price(key(b'l'), symbol)?,
         close: bar.price(key(b'c'), symbol)?,
         volume: bar.qty(key(b'v'), symbol)?,
-        volume_quote: fixed_wide(quote, symbol.price_scale + symbol.qty_scale)
-            .map_err(|error| DecodeError::Number { field: "q", error })?,
-        trade_count: bar.int(key(b'n'))?,
+        volume_quote: Some(
+            fixed_wide(quote, symbol.price_scale + symbol.qty_scale)
+                .map_err(|error| DecodeError::Number { field: "q", error })?,
+        ),
+        trade_count: Some(bar.int(key(b'n'))?),
         is_closed: bar.bool(key(b'x'))?,
         ts_event: fields.time(Key::EVENT_TIME)?,
     })

@@ -28,6 +28,7 @@ use crate::time::{Level, TsNanos};
 use super::{
     ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow, NativeStream,
     PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route,
+    StreamRequest,
 };
 
 pub use history::is_depth_snapshot;
@@ -57,6 +58,19 @@ const PERP_ROUTES: &[Route] = &[
     },
 ];
 
+const fn weight(weight_per_window: u32) -> RestBudget {
+    RestBudget {
+        name: "weight",
+        weight_per_window,
+        window_secs: 60,
+        used_header: Some("x-mbx-used-weight-1m"),
+        remaining_header: None,
+    }
+}
+
+const SPOT_BUDGETS: [RestBudget; 1] = [weight(6000)];
+const PERP_BUDGETS: [RestBudget; 1] = [weight(2400)];
+
 /// Binance.
 #[derive(Clone, Copy, Debug)]
 pub struct Binance;
@@ -77,15 +91,15 @@ impl Exchange for Binance {
         }
     }
 
-    fn rest_budget(&self, market: Market) -> RestBudget {
-        RestBudget {
-            weight_per_window: match market {
-                Market::Spot => 6000,
-                Market::Perp => 2400,
-            },
-            window_secs: 60,
-            used_header: "x-mbx-used-weight-1m",
+    fn rest_budgets(&self, market: Market) -> &'static [RestBudget] {
+        match market {
+            Market::Spot => &SPOT_BUDGETS,
+            Market::Perp => &PERP_BUDGETS,
         }
+    }
+
+    fn has_consecutive_trades(&self, _market: Market) -> bool {
+        true
     }
 
     fn routes(&self, market: Market) -> &'static [Route] {
@@ -124,8 +138,8 @@ impl Exchange for Binance {
         }
     }
 
-    fn stream(&self, instrument: &Instrument, feed: Feed) -> Option<NativeStream> {
-        stream::stream(instrument, feed)
+    fn streams(&self, instrument: &Instrument, feed: Feed) -> Vec<NativeStream> {
+        stream::stream(instrument, feed).into_iter().collect()
     }
 
     fn silence_limit_secs(&self, feed: Feed) -> Option<u64> {
@@ -139,12 +153,22 @@ impl Exchange for Binance {
         }
     }
 
-    fn subscribe_request(&self, streams: &[&str], id: u64) -> String {
-        stream::request("SUBSCRIBE", streams, id)
+    fn subscribe_requests(
+        &self,
+        _market: Market,
+        streams: &[&str],
+        first_id: u64,
+    ) -> Vec<StreamRequest> {
+        vec![stream::request("SUBSCRIBE", streams, first_id)]
     }
 
-    fn unsubscribe_request(&self, streams: &[&str], id: u64) -> String {
-        stream::request("UNSUBSCRIBE", streams, id)
+    fn unsubscribe_requests(
+        &self,
+        _market: Market,
+        streams: &[&str],
+        first_id: u64,
+    ) -> Vec<StreamRequest> {
+        vec![stream::request("UNSUBSCRIBE", streams, first_id)]
     }
 
     fn recorded(&self, url: Option<&str>, body: &[u8]) -> Recorded {
@@ -202,8 +226,8 @@ impl Exchange for Binance {
         history::klines(instrument, level, body, now)
     }
 
-    fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> RestRequest {
-        rest::trades(instrument, page)
+    fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest> {
+        Some(rest::trades(instrument, page))
     }
 
     fn parse_trades(

@@ -62,6 +62,7 @@ impl Query {
     fn costing(self, weight: u32) -> RestRequest {
         RestRequest {
             path: self.0,
+            budget: 0,
             weight,
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::event::{Control, Event, EventSink};
-use crate::exchange::{DecodeError, Decoder, Feed, NativeStream};
+use crate::exchange::{DecodeError, Decoder, Feed, NativeStream, StreamRequest};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 
 use super::fields::Fields;
@@ -48,8 +48,12 @@ pub(super) fn stream(instrument: &Instrument, feed: Feed) -> Option<NativeStream
 }
 
 /// `{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}`
-pub(super) fn request(method: &str, streams: &[&str], id: u64) -> String {
-    serde_json::json!({ "method": method, "params": streams, "id": id }).to_string()
+pub(super) fn request(method: &str, streams: &[&str], id: u64) -> StreamRequest {
+    StreamRequest {
+        id,
+        text: serde_json::json!({ "method": method, "params": streams, "id": id }).to_string(),
+        streams: (0..streams.len()).collect(),
+    }
 }
 
 /// Decodes the frames of one connection.

@@ -295,6 +295,7 @@ fn control(object: &Object<'_, '_>) -> Option<Control> {
         let inner = Object::read(error);
         return Some(Control::Error {
             id,
+            stream: None,
             code: inner.code?,
             message: inner.message.unwrap_or_default().to_owned(),
         });
@@ -302,6 +303,7 @@ fn control(object: &Object<'_, '_>) -> Option<Control> {
     if let (Some(code), Some(message)) = (object.code, object.message) {
         return Some(Control::Error {
             id,
+            stream: None,
             code,
             message: message.to_owned(),
         });
@@ -313,7 +315,10 @@ fn control(object: &Object<'_, '_>) -> Option<Control> {
         Node::Array { .. } => {
             let names = elements(result).map(|nodes| text(nodes).map(str::to_owned));
             let streams = names.collect::<Option<Vec<String>>>()?;
-            Some(Control::Subscriptions { id, streams })
+            Some(Control::Subscriptions {
+                id: Some(id),
+                streams,
+            })
         }
         _ => None,
     }

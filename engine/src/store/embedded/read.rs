@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rust_decimal::Decimal;
 
@@ -185,8 +186,12 @@ impl EmbeddedReader {
                     low: number(3)?,
                     close: number(4)?,
                     volume_base: number(5)?,
-                    volume_quote: number(6)?,
-                    trade_count: row.get::<_, i64>(7)? as u64,
+                    volume_quote: match row.get_ref(6)? {
+                        ValueRef::Null => None,
+                        _ => Some(number(6)?),
+                    },
+                    // Negative: not told by the exchange.
+                    trade_count: u64::try_from(row.get::<_, i64>(7)?).ok(),
                 });
             }
             answer.entity_done();

@@ -22,7 +22,8 @@ CREATE TABLE entities (
 );
 
 -- Closed bars. level: minutes; ts: open time, ns; prices and volumes: mantissas;
--- scales: 5 bits each for open, high, low, close, volume_base, volume_quote, the first one lowest.
+-- scales: 5 bits each for open, high, low, close, volume_base, volume_quote, the first one lowest;
+-- volume_quote NULL, trade_count -1: not told by the exchange.
 CREATE TABLE klines (
     entity INTEGER NOT NULL,
     level INTEGER NOT NULL,

@@ -308,7 +308,7 @@ fn rows_that_could_not_come_back_are_refused_whole() {
     let mut files = Files::default();
     let mut store = open_embedded(files.path()).unwrap();
     let mut bar = suite::kline(&entity("btcusdt"), Level::M1, 60_000_000_000);
-    bar.trade_count = u64::MAX;
+    bar.trade_count = Some(u64::MAX);
     let mut off_grid = suite::kline(&entity("btcusdt"), Level::M5, 0);
     off_grid.ts = TsNanos(1);
     for bad in [bar, off_grid] {

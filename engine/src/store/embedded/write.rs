@@ -145,7 +145,7 @@ impl Store for Embedded {
 fn check(rows: &[Row]) -> Result<(), StoreError> {
     for row in rows {
         let reason = match row {
-            Row::Kline(kline) if i64::try_from(kline.trade_count).is_err() => {
+            Row::Kline(kline) if i64::try_from(kline.trade_count.unwrap_or(0)).is_err() => {
                 "trade_count is beyond 63 bits"
             }
             Row::Kline(kline) if kline.ts != kline.ts.floor_to(kline.level) => {
@@ -386,9 +386,10 @@ impl Batch<'_> {
             row.low,
             row.close,
             row.volume_base,
-            row.volume_quote,
+            row.volume_quote.unwrap_or_default(),
         ];
         let [open, high, low, close, volume_base, volume_quote] = values.map(Mantissa::of);
+        let volume_quote = row.volume_quote.map(|_| volume_quote);
         self.transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO klines
@@ -404,7 +405,7 @@ impl Batch<'_> {
                 close,
                 volume_base,
                 volume_quote,
-                row.trade_count as i64,
+                row.trade_count.map_or(-1, |count| count as i64),
                 pack(&values),
             ])?;
         self.report.written += 1;

@@ -87,8 +87,8 @@ pub fn kline(entity: &Arc<Entity>, level: Level, ts: i64) -> KlineRow {
         low: dec("61700.01"),
         close: dec("61750.5"),
         volume_base: dec("12.34567"),
-        volume_quote: dec("762345.6789012"),
-        trade_count: 321,
+        volume_quote: Some(dec("762345.6789012")),
+        trade_count: Some(321),
     }
 }
 
@@ -168,7 +168,7 @@ fn rows_are_idempotent(store: &mut dyn Store) {
     late.price = dec("1");
     let mut corrected = kline(&btc, Level::M1, T0);
     corrected.close = dec("61750.50000001");
-    corrected.trade_count = 322;
+    corrected.trade_count = Some(322);
     let mut settled = funding(&btc, T0);
     settled.mark_price = None;
     settled.index_price = Some(dec("61000"));
@@ -203,7 +203,7 @@ fn numbers_are_exact(store: &mut dyn Store) {
     bar.low = Decimal::ZERO;
     bar.close = dec("79228162514264337593543950335");
     bar.volume_base = dec("1234567890123456789.123456789");
-    bar.volume_quote = dec("9223372036854775808.7654321");
+    bar.volume_quote = Some(dec("9223372036854775808.7654321"));
     let mut big = trade(&pepe, 7, T0);
     big.price = dec("7.9228162514264337593543950335");
     big.volume = dec("99999999999999999999");

@@ -99,8 +99,8 @@ fn random_row(random: &mut Random, entities: &[Arc<Entity>], clock: i64) -> Row 
             open: random.decimal(),
             close: random.decimal(),
             volume_base: random.decimal(),
-            volume_quote: random.decimal(),
-            trade_count: random.next() >> 1,
+            volume_quote: (!random.next().is_multiple_of(8)).then(|| random.decimal()),
+            trade_count: (!random.next().is_multiple_of(8)).then(|| random.next() >> 1),
             ..kline(entity, Level::M1, T0 + random.below(30) as i64 * MINUTE)
         }),
         1 => {

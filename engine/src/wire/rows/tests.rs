@@ -27,8 +27,8 @@ fn kline(level: Level) -> KlineRow {
         low: dec("61737"),
         close: dec("61750.01"),
         volume_base: dec("3"),
-        volume_quote: dec("185213.5"),
-        trade_count: 321,
+        volume_quote: Some(dec("185213.5")),
+        trade_count: Some(321),
     }
 }
 
@@ -77,7 +77,7 @@ fn the_documented_kline_row() {
 fn a_bar_without_trades_has_no_vwap() {
     let mut row = kline(Level::M1);
     row.volume_base = Decimal::ZERO;
-    row.volume_quote = Decimal::ZERO;
+    row.volume_quote = Some(Decimal::ZERO);
     let view = KlineView {
         row: &row,
         name: "BTC/USDT",
@@ -259,7 +259,7 @@ proptest! {
     ) {
         let [open, high, low, close, volume_base, volume_quote] =
             mantissas.map(|mantissa| Decimal::from_i128_with_scale(mantissa, scale));
-        let row = KlineRow { open, high, low, close, volume_base, volume_quote, ..kline(Level::M1) };
+        let row = KlineRow { open, high, low, close, volume_base, volume_quote: Some(volume_quote), ..kline(Level::M1) };
         let view = KlineView { row: &row, name: "x", previous_close: None };
         let text = json(view);
         let found = fields(text.trim_matches(['[', ']']).as_bytes());

@@ -32,8 +32,8 @@ fn a_kline() -> Kline {
         low: Price(6_173_700),
         close: Price(6_175_001),
         volume: Qty(1_234_567),
-        volume_quote: 76_228_162_514_264_337_593,
-        trade_count: 321,
+        volume_quote: Some(76_228_162_514_264_337_593),
+        trade_count: Some(321),
         is_closed: true,
         ts_event: TS,
     }
@@ -43,7 +43,7 @@ fn a_kline() -> Kline {
 fn the_documented_messages() {
     let btc = instrument(Market::Spot, "BTC", 2, 5);
     let trade = Trade {
-        trade_id: 3_723_000_111,
+        trade_id: crate::event::TradeId::Number(3_723_000_111),
         price: Price(6_173_763),
         qty: Qty(150),
         taker_side: Side::Sell,
@@ -232,7 +232,7 @@ proptest! {
         scales in (0u8..=18, 0u8..=18),
     ) {
         let instrument = instrument(Market::Spot, "BTC", scales.0, scales.1);
-        let kline = Kline { volume_quote, ..a_kline() };
+        let kline = Kline { volume_quote: Some(volume_quote), ..a_kline() };
         let found = fields(text(|out| kline_data(out, &instrument, &kline, Numbers::Number)).as_bytes());
         let printed = raw(&found, "volume_quote");
         // Undo the scale on the text: digits without the point, padded to the full scale.
@@ -251,7 +251,7 @@ proptest! {
 fn encode_cost() {
     let btc = instrument(Market::Spot, "BTC", 2, 5);
     let trade = Trade {
-        trade_id: 3_723_000_111,
+        trade_id: crate::event::TradeId::Number(3_723_000_111),
         price: Price(6_173_763),
         qty: Qty(153),
         taker_side: Side::Sell,

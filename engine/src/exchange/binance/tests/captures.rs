@@ -21,7 +21,7 @@ fn kind_of(seen: &Seen) -> &'static str {
         Seen::Event(_, Event::Kline(_)) => "kline",
         Seen::Event(_, Event::Ticker(_)) => "bookTicker",
         Seen::Event(_, Event::Funding(_)) => "markPriceUpdate",
-        Seen::Event(_, Event::Book(_)) => "book",
+        Seen::Event(_, Event::Book(_) | Event::BookImage(_)) => "book",
         Seen::Control(_) => "control",
         Seen::Skipped(_) => "skipped",
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::event::{
-    BookDelta, BookLevel, Control, Event, Funding, Kline, Side, Skipped, Ticker, Trade,
+    BookDelta, BookLevel, Control, Event, Funding, Kline, Side, Skipped, Ticker, Trade, TradeId,
 };
 use crate::exchange::ProviderId;
 use crate::instrument::{Instrument, InstrumentTable, Market};
@@ -133,7 +133,7 @@ fn message(
             return skip(Skipped::UnknownKind);
         }
         "trade" | "aggTrade" => Event::Trade(Trade {
-            trade_id: int(&m[if kind == "trade" { "t" } else { "a" }])?,
+            trade_id: TradeId::Number(int(&m[if kind == "trade" { "t" } else { "a" }])?),
             price: price(&m["p"], row)?,
             qty: qty(&m["q"], row)?,
             taker_side: match m["m"].as_bool().ok_or(Refused)? {
@@ -156,8 +156,8 @@ fn message(
                 low: price(&k["l"], row)?,
                 close: price(&k["c"], row)?,
                 volume: qty(&k["v"], row)?,
-                volume_quote: exact(&k["q"], row.price_scale + row.qty_scale)?,
-                trade_count: int(&k["n"])?,
+                volume_quote: Some(exact(&k["q"], row.price_scale + row.qty_scale)?),
+                trade_count: Some(int(&k["n"])?),
                 is_closed: k["x"].as_bool().ok_or(Refused)?,
                 ts_event: time(&m["E"])?,
             })
@@ -218,6 +218,7 @@ fn control(m: &Value) -> Option<Control> {
     if let Some(error) = m.get("error") {
         let code = error["code"].as_i64()?;
         return Some(Control::Error {
+            stream: None,
             id,
             code,
             message: text(&error["msg"]),
@@ -225,6 +226,7 @@ fn control(m: &Value) -> Option<Control> {
     }
     if m["code"].is_i64() && m["msg"].is_string() {
         return Some(Control::Error {
+            stream: None,
             id,
             code: m["code"].as_i64()?,
             message: text(&m["msg"]),
@@ -236,7 +238,7 @@ fn control(m: &Value) -> Option<Control> {
         Value::Array(rows) => {
             let names = rows.iter().map(|row| row.as_str().map(str::to_owned));
             Some(Control::Subscriptions {
-                id,
+                id: Some(id),
                 streams: names.collect::<Option<_>>()?,
             })
         }

@@ -77,20 +77,20 @@ fn spot_trades() {
         spot(
             r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}"#
         ),
-        expected(12345, false)
+        expected(crate::event::TradeId::Number(12345), false)
     );
     assert_eq!(
         spot(
             r#"{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12346,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,"m":true,"M":true}"#
         ),
-        expected(12346, true)
+        expected(crate::event::TradeId::Number(12346), true)
     );
     // A connection that asked for microseconds.
     assert_eq!(
         spot(
             r#"{"e":"trade","E":1672515782136000,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136000,"m":true,"M":true}"#
         ),
-        expected(12345, false)
+        expected(crate::event::TradeId::Number(12345), false)
     );
 }
 
@@ -109,8 +109,8 @@ fn bars() {
                 low: Price(150_000),
                 close: Price(200_000),
                 volume: Qty(100_000_000_000),
-                volume_quote: 10_000_000_000_000_000,
-                trade_count: 100,
+                volume_quote: Some(10_000_000_000_000_000),
+                trade_count: Some(100),
                 is_closed: false,
                 ts_event: ms(1_672_515_782_136),
             }),
@@ -233,7 +233,7 @@ fn perpetual_trades_and_funding() {
         vec![Seen::Event(
             ID,
             Event::Trade(Trade {
-                trade_id: 5_933_014,
+                trade_id: crate::event::TradeId::Number(5_933_014),
                 price: Price(100_000),
                 qty: Qty(10_000_000_000),
                 taker_side: Side::Sell,

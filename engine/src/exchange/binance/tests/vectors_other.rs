@@ -14,6 +14,7 @@ fn control_messages() {
     let error = |id, code, message: &str| {
         vec![Seen::Control(Control::Error {
             id,
+            stream: None,
             code,
             message: message.to_owned(),
         })]
@@ -34,14 +35,14 @@ fn control_messages() {
         (
             r#"{"result":["btcusdt@aggTrade"],"id":3}"#,
             vec![Seen::Control(Control::Subscriptions {
-                id: 3,
+                id: Some(3),
                 streams: vec!["btcusdt@aggTrade".to_owned()],
             })],
         ),
         (
             r#"{"result":[],"id":3}"#,
             vec![Seen::Control(Control::Subscriptions {
-                id: 3,
+                id: Some(3),
                 streams: vec![],
             })],
         ),
@@ -184,7 +185,8 @@ fn streams_are_named_and_routed() {
     let name = |market, feed| {
         let row = instrument(spec(market, "BTC", "USDT", 2, 5));
         Binance
-            .stream(&row, feed)
+            .streams(&row, feed)
+            .pop()
             .map(|stream| (Binance.routes(market)[stream.route].path, stream.name))
     };
     let some = |path, name: &str| Some((path, name.to_owned()));
@@ -218,14 +220,12 @@ fn streams_are_named_and_routed() {
         assert_eq!(name(Market::Spot, feed), on_spot);
         assert_eq!(name(Market::Perp, feed), on_perp);
     }
+    let asked = Binance.subscribe_requests(Market::Spot, &["a@b", "\"@c"], 7);
     assert_eq!(
-        serde_json::from_str::<serde_json::Value>(&Binance.subscribe_request(&["a@b", "\"@c"], 7))
-            .unwrap(),
+        serde_json::from_str::<serde_json::Value>(&asked[0].text).unwrap(),
         serde_json::json!({"method": "SUBSCRIBE", "params": ["a@b", "\"@c"], "id": 7})
     );
-    assert!(
-        Binance
-            .unsubscribe_request(&["a@b"], 8)
-            .contains("\"UNSUBSCRIBE\"")
-    );
+    assert_eq!((asked[0].id, &asked[0].streams[..]), (7, &[0, 1][..]));
+    let left = Binance.unsubscribe_requests(Market::Spot, &["a@b"], 8);
+    assert!(left[0].text.contains("\"UNSUBSCRIBE\""));
 }
