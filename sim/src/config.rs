@@ -171,6 +171,8 @@ pub struct OkxLimits {
     pub queue_max: usize,
     /// Whether books carry checksums; the exchange sends 0 since 2026-06-23.
     pub has_checksums: bool,
+    /// Whether a book's channel begins with an image; the exchange has announced that it will not.
+    pub has_images: bool,
 }
 
 impl Default for OkxLimits {
@@ -181,6 +183,7 @@ impl Default for OkxLimits {
             connects_per_second: 3,
             queue_max: 8_192,
             has_checksums: false,
+            has_images: true,
         }
     }
 }

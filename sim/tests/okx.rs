@@ -290,6 +290,7 @@ async fn books_chain_to_the_truth() {
         }
         assert_eq!(book.seq, same.seq);
         let truth = control.book(market, symbol).unwrap();
+        assert!(truth.last_update_id as i64 >= book.seq);
         // Contracts of 0.01 BTC.
         let contract: Decimal = if market == Segment::Spot { "1" } else { "0.01" }
             .parse()
@@ -319,6 +320,18 @@ async fn books_chain_to_the_truth() {
         assert_eq!(rest["bids"].as_array().unwrap().len(), book.bids.len());
         control.resume();
     }
+}
+
+/// As announced: the first update names the one before it, and the image is had by REST.
+#[tokio::test]
+async fn a_book_can_begin_without_an_image() {
+    let (sim, _) = okx(|config| config.okx.has_images = false).await;
+    let mut client = Client::open(&sim, WS, "/ws/v5/public").await;
+    subscribe(&mut client, "books", "BTC-USDT").await;
+    let first = push(&mut client, "books").await;
+    assert_eq!(first["action"], "update");
+    let rest = &rows(&sim, "market/books?instId=BTC-USDT&sz=400").await[0];
+    assert!(first["data"][0]["prevSeqId"].as_i64() <= rest["seqId"].as_i64());
 }
 
 #[tokio::test]

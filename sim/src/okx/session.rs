@@ -115,7 +115,10 @@ impl Talk {
         // What others wait for goes out before this one listens: its image is past that.
         let first = topic.and_then(|topic| core.first(topic));
         core.hub.subscribe(self.id, &name, topic);
-        if let Some(first) = first {
+        let is_book = topic.is_some_and(|topic| topic.kind == Kind::Books);
+        if let Some(first) = first
+            && (self.limits.has_images || !is_book)
+        {
             core.hub.tell(self.id, &name, first);
         }
     }

@@ -430,4 +430,8 @@ impl Venue for Okx {
     fn print(number: Fixed) -> String {
         number.trimmed().to_string()
     }
+
+    fn sequence(update_id: u64) -> u64 {
+        encode::seq(update_id)
+    }
 }

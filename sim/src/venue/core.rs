@@ -61,6 +61,11 @@ pub(crate) trait Venue: Send + Sized + 'static {
         Self::print(it.notional(value))
     }
 
+    /// The number that the exchange gives to a state of a book.
+    fn sequence(update_id: u64) -> u64 {
+        update_id
+    }
+
     /// The whole book of a native symbol.
     fn book(core: &Core<Self>, market: Segment, symbol: &str) -> Option<BookTruth> {
         let ix = Self::seeded(core, market, symbol)?;
@@ -69,7 +74,7 @@ pub(crate) trait Venue: Send + Sized + 'static {
         let row =
             |(price, qty): &(_, _)| (Self::print(it.price(*price)), Self::print(it.qty(*qty)));
         Some(BookTruth {
-            last_update_id: depth.update_id,
+            last_update_id: Self::sequence(depth.update_id),
             bids: depth.bids.iter().map(row).collect(),
             asks: depth.asks.iter().map(row).collect(),
         })
