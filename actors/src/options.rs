@@ -93,6 +93,8 @@ pub struct GatewayOptions {
     pub shards: usize,
     /// Threads spin instead of sleeping: lower latency for a core each.
     pub busy_poll: bool,
+    /// Each shard's thread is bound to a core of its own, as far as there are enough.
+    pub core_pinning: bool,
     /// Messages on the lane between a shard and an API worker.
     pub lane_capacity: usize,
     /// Enabled providers.
@@ -110,6 +112,7 @@ impl Default for GatewayOptions {
         Self {
             shards: 1,
             busy_poll: false,
+            core_pinning: false,
             lane_capacity: 1 << 14,
             providers: Vec::new(),
             reload: Duration::from_secs(3600),

@@ -62,6 +62,7 @@ pub fn options(config: &Config) -> GatewayOptions {
             shards => shards,
         },
         busy_poll: config.engine.busy_poll,
+        core_pinning: config.engine.core_pinning,
         providers,
         recorder: RecorderOptions {
             batch: config.store.batch,

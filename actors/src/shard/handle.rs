@@ -49,6 +49,9 @@ impl ShardHandle {
         std::thread::Builder::new()
             .name(format!("shard-{index}"))
             .spawn(move || {
+                if shared.options.core_pinning {
+                    pin(index);
+                }
                 let system = actix::System::new();
                 system.block_on(async move {
                     let busy_poll = shared.options.busy_poll;
@@ -130,6 +133,22 @@ fn run(
         slot.store(Some(Arc::new(shard.start())));
     });
     supervisor
+}
+
+/// Binds the calling thread to the `index`-th core from the end: the first ones get most of the
+/// machine's interrupts.
+fn pin(index: usize) {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let core = cores
+        .len()
+        .checked_sub(1)
+        .and_then(|last| cores.get(last - index % cores.len()).copied());
+    match core {
+        Some(core) if core_affinity::set_for_current(core) => {
+            tracing::info!(shard = index, core = core.id, "bound to a core");
+        }
+        _ => tracing::warn!(shard = index, "can't be bound to a core on this system"),
+    }
 }
 
 /// Keeps the thread from sleeping: each turn looks at the sockets.

@@ -301,3 +301,50 @@ fn a_server_that_is_told_to_stop_exits_with_0() {
         assert!(data.join("bookwire.db").exists());
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn market_data_threads_can_be_bound_to_cores() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write(
+        dir.path(),
+        "config.toml",
+        "[engine]\nshards = 2\ncore_pinning = true\n\
+         [providers.binance]\nenabled = false\n",
+    );
+    let mut child = bookwire()
+        .args([
+            "serve",
+            "--config",
+            &config,
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let mut bound = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().to_owned()
+        };
+        if field("Name:").starts_with("shard-") {
+            bound.push(field("Cpus_allowed_list:"));
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(bound.len(), 2, "{line}");
+    assert!(
+        bound.iter().all(|cpus| cpus.parse::<u32>().is_ok()),
+        "{bound:?}"
+    );
+}
