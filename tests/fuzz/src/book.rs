@@ -145,9 +145,20 @@ pub fn check(script: &[u8]) {
                 assert!(book.book().is_none());
             }
             _ => {
+                let held = model.held.take();
                 if book.accept_held() {
-                    let held = model.held.take().expect("a snapshot was held");
-                    model.join(&held);
+                    model.join(&held.expect("a snapshot was held"));
+                } else {
+                    // A held snapshot that is crossed is no book; it is not kept.
+                    let is_crossed = |held: &BookSnapshot| {
+                        let mut book = NaiveBook::default();
+                        book.load(&held.bids, &held.asks);
+                        let best = |side| book.levels(side).first().map(|level| level.price);
+                        best(BookSide::Bid)
+                            .zip(best(BookSide::Ask))
+                            .is_some_and(|(bid, ask)| bid >= ask)
+                    };
+                    assert!(held.as_ref().is_none_or(is_crossed));
                 }
             }
         }
