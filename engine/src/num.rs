@@ -111,6 +111,35 @@ pub fn parse_fixed(text: &[u8], scale: u8) -> Result<i64, NumError> {
     Ok(if negative { -mantissa } else { mantissa })
 }
 
+/// Reads plain decimal text without a sign at a scale of up to 36 digits: values in quote units,
+/// whose scale is that of a price and that of a quantity together.
+///
+/// # Errors
+/// As [`parse_fixed`].
+pub fn parse_fixed_wide(text: &[u8], scale: u8) -> Result<i128, NumError> {
+    let (whole, fraction) = match memchr::memchr(b'.', text) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, &b"0"[..]),
+    };
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    if !is_number(whole) || !is_number(fraction) {
+        return Err(NumError::Malformed);
+    }
+    let (kept, beyond) = fraction.split_at(fraction.len().min(usize::from(scale)));
+    if beyond.iter().any(|&byte| byte != b'0') {
+        return Err(NumError::TooPrecise);
+    }
+    let padding = usize::from(scale) - kept.len();
+    let zeros = std::iter::repeat_n(&b'0', padding);
+    let digits = whole.iter().chain(kept).chain(zeros);
+    digits
+        .map(|&byte| i128::from(byte - b'0'))
+        .try_fold(0_i128, |value, digit| {
+            value.checked_mul(10)?.checked_add(digit)
+        })
+        .ok_or(NumError::Overflow)
+}
+
 /// Appends `mantissa × 10^-scale` in plain form: no exponent, no trailing zeros, no `-0`.
 pub fn write_fixed(out: &mut Vec<u8>, mantissa: i64, scale: u8) {
     debug_assert!(scale <= SCALE_MAX);
@@ -218,6 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn reads_wide_numbers() {
+        assert_eq!(
+            parse_fixed_wide(b"32824881841.75", 16),
+            Ok(328_248_818_417_500_000_000_000_000)
+        );
+        let large = format!("{}", i128::MAX);
+        assert_eq!(parse_fixed_wide(large.as_bytes(), 0), Ok(i128::MAX));
+        assert_eq!(
+            parse_fixed_wide(large.as_bytes(), 1),
+            Err(NumError::Overflow)
+        );
+        for text in ["", ".", "1.", ".1", "-1", "1e3", "1.1.1"] {
+            assert_eq!(
+                parse_fixed_wide(text.as_bytes(), 8),
+                Err(NumError::Malformed),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn prints_plain_form() {
         for (mantissa, scale, expected) in [
             (6_173_763, 2, "61737.63"),
@@ -239,6 +289,14 @@ mod tests {
             prop_assert_eq!(parse_fixed(text.as_bytes(), scale), Ok(mantissa));
             prop_assert_eq!(text.parse::<Decimal>().ok(), Some(to_decimal(mantissa, scale)));
             prop_assert_eq!(from_decimal(to_decimal(mantissa, scale), scale), Ok(mantissa));
+        }
+
+        #[test]
+        fn wide_numbers_agree_with_narrow_ones(
+            text in "[0-9]{1,9}(\\.[0-9]{1,12})?", scale in 0u8..=9
+        ) {
+            let narrow = parse_fixed(text.as_bytes(), scale).map(i128::from);
+            prop_assert_eq!(parse_fixed_wide(text.as_bytes(), scale), narrow);
         }
 
         #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::event::Trade;
-use bookwire_engine::exchange::{DecodeError, PageRequest, RestRequest};
+use bookwire_engine::exchange::{DecodeError, HistoryOf, PageRequest, RestRequest};
 use bookwire_engine::instrument::Instrument;
 use bookwire_engine::store::{Entity, FundingRow, KlineRow, Row, Series, Span, TradeRow};
 use bookwire_engine::time::{Level, TsNanos};
@@ -61,7 +61,9 @@ impl Pages<'_> {
         let spec = &self.instrument.spec;
         let exchange = spec.provider.exchange();
         let entity = Entity::of(self.instrument);
-        let request = exchange.kline_request(self.instrument, level, self.page(span));
+        let whole = self.whole(HistoryOf::Klines(level), span);
+        let asked = self.page(whole.unwrap_or(span));
+        let request = exchange.kline_request(self.instrument, level, asked);
         let Some(request) = request else {
             // A level that the exchange lacks has no history of its own.
             return Ok(done(Vec::new(), span));
@@ -79,8 +81,9 @@ impl Pages<'_> {
             .filter_map(|bar| KlineRow::new(&entity, self.instrument, bar).ok())
             .map(Row::Kline)
             .collect();
-        Ok(match last {
-            Some(last) if is_full => {
+        Ok(match (whole, last) {
+            (Some(whole), _) => partly(rows, span, whole.end),
+            (None, Some(last)) if is_full => {
                 let next = TsNanos(last.0.saturating_add(level.nanos()));
                 partly(rows, span, next)
             }
@@ -91,7 +94,9 @@ impl Pages<'_> {
     async fn funding(&self, span: Span) -> Result<Page, CryptoError> {
         let exchange = self.instrument.spec.provider.exchange();
         let entity = Entity::of(self.instrument);
-        let request = exchange.funding_request(self.instrument, self.page(span));
+        let whole = self.whole(HistoryOf::Funding, span);
+        let asked = self.page(whole.unwrap_or(span));
+        let request = exchange.funding_request(self.instrument, asked);
         let Some(request) = request else {
             return Ok(done(Vec::new(), span));
         };
@@ -106,9 +111,22 @@ impl Pages<'_> {
             .filter(|row| span.start <= row.time && row.time < span.end)
             .map(|row| Row::Funding(FundingRow::new(&entity, self.instrument, row)))
             .collect();
-        Ok(match last {
-            Some(last) if is_full => partly(rows, span, TsNanos(last.0.saturating_add(1))),
+        Ok(match (whole, last) {
+            (Some(whole), _) => partly(rows, span, whole.end),
+            (None, Some(last)) if is_full => partly(rows, span, TsNanos(last.0.saturating_add(1))),
             _ => done(rows, span),
+        })
+    }
+
+    /// The beginning of a span that one answer tells whole; `None` where answers say themselves
+    /// that more follows.
+    fn whole(&self, series: HistoryOf, span: Span) -> Option<Span> {
+        let spec = &self.instrument.spec;
+        let length = spec.provider.exchange().page_span(spec.market, series)?;
+        let end = TsNanos(span.start.0.saturating_add(length.max(1)));
+        Some(Span {
+            end: span.end.min(end),
+            ..span
         })
     }
 

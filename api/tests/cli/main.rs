@@ -310,7 +310,8 @@ fn market_data_threads_can_be_bound_to_cores() {
         dir.path(),
         "config.toml",
         "[engine]\nshards = 2\ncore_pinning = true\n\
-         [providers.binance]\nenabled = false\n",
+         [providers.binance]\nenabled = false\n\
+         [providers.bybit]\nenabled = false\n",
     );
     let mut child = bookwire()
         .args([

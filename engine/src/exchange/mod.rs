@@ -5,6 +5,7 @@
 //! a simulator, and one entry in [`EXCHANGES`].
 
 pub mod binance;
+pub mod bybit;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
 /// All exchanges, in the order in which they are shown.
-pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance];
+pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance, &bybit::Bybit];
 
 /// Index of a provider in [`EXCHANGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,8 @@ pub struct ProviderId(u8);
 impl ProviderId {
     /// `binance`.
     pub const BINANCE: Self = Self(0);
+    /// `bybit`.
+    pub const BYBIT: Self = Self(1);
 
     /// The provider of a public name.
     #[must_use]
@@ -268,6 +271,15 @@ pub struct PageRequest {
     pub limit: u32,
 }
 
+/// A series whose history is fetched span by span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HistoryOf {
+    /// Bars of a level.
+    Klines(Level),
+    /// Settled funding.
+    Funding,
+}
+
 /// Instruments that were read, and how many rows were left out for which reason.
 pub type ParsedInstruments = (Vec<InstrumentSpec>, Vec<(String, usize)>);
 
@@ -396,6 +408,13 @@ pub trait Exchange: Sync {
         body: &mut [u8],
         now: TsNanos,
     ) -> Result<Vec<Kline>, DecodeError>;
+    /// Longest span, nanoseconds, that one answer tells whole, where answers are cut by time or
+    /// begin with the newest row. `None`: an answer begins at the page's start, and others follow
+    /// when it has as many rows as were asked for.
+    fn page_span(&self, market: Market, series: HistoryOf) -> Option<i64> {
+        let _ = (market, series);
+        None
+    }
     /// Request for trades of the same kind (same ids) as the live feed; `None` when the exchange
     /// can't be asked for such a page.
     fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest>;

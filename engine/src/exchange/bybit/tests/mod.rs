@@ -1,0 +1,185 @@
+//! Tests of the whole folder: what it decodes, against documented messages, recordings, and an
+//! obvious second decoder.
+
+mod captures;
+mod instruments;
+mod property;
+mod reference;
+mod rest;
+mod vectors;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+
+use crate::event::{BookDelta, BookImage, BookLevel, Control, Event, EventSink, Skipped};
+use crate::exchange::{DecodeError, Decoder as _, ProviderId};
+use crate::instrument::{Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market};
+use crate::num::{Price, Qty};
+
+use super::stream::StreamDecoder;
+
+/// An event that owns its levels.
+#[derive(Clone, Debug, PartialEq)]
+enum Seen {
+    /// The levels of the book's event are beside it.
+    Book(InstrumentId, Event<'static>, Vec<BookLevel>, Vec<BookLevel>),
+    Event(InstrumentId, Event<'static>),
+    Control(Control),
+    Skipped(Skipped),
+}
+
+/// Keeps everything that is delivered.
+#[derive(Debug, Default)]
+struct Keep(Vec<Seen>);
+
+impl EventSink for Keep {
+    fn event(&mut self, id: InstrumentId, event: Event<'_>) {
+        self.0.push(match event {
+            Event::Book(delta) => {
+                let (bids, asks) = (delta.bids.to_vec(), delta.asks.to_vec());
+                let delta = BookDelta {
+                    bids: &[],
+                    asks: &[],
+                    ..delta
+                };
+                Seen::Book(id, Event::Book(delta), bids, asks)
+            }
+            Event::BookImage(image) => {
+                let (bids, asks) = (image.bids.to_vec(), image.asks.to_vec());
+                let image = BookImage {
+                    bids: &[],
+                    asks: &[],
+                    ..image
+                };
+                Seen::Book(id, Event::BookImage(image), bids, asks)
+            }
+            Event::Trade(trade) => Seen::Event(id, Event::Trade(trade)),
+            Event::Kline(kline) => Seen::Event(id, Event::Kline(kline)),
+            Event::Ticker(ticker) => Seen::Event(id, Event::Ticker(ticker)),
+            Event::Funding(funding) => Seen::Event(id, Event::Funding(funding)),
+        });
+    }
+
+    fn control(&mut self, control: Control) {
+        self.0.push(Seen::Control(control));
+    }
+
+    fn skipped(&mut self, kind: Skipped) {
+        self.0.push(Seen::Skipped(kind));
+    }
+}
+
+/// Decodes one frame as a connection does.
+fn decode(decoder: &mut StreamDecoder, frame: &[u8]) -> (Vec<Seen>, Result<(), DecodeError>) {
+    let mut keep = Keep::default();
+    let answer = decoder.decode(frame, &mut keep);
+    (keep.0, answer)
+}
+
+/// A spec of steps 10^-scale.
+fn spec(market: Market, base: &str, quote: &str, price_scale: u8, qty_scale: u8) -> InstrumentSpec {
+    InstrumentSpec {
+        provider: ProviderId::BYBIT,
+        exchange: "bybit".to_owned(),
+        market,
+        native_symbol: format!("{base}{quote}"),
+        base_symbol: base.to_owned(),
+        quote_symbol: quote.to_owned(),
+        settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
+        price_step: Decimal::new(1, u32::from(price_scale)),
+        qty_step: Decimal::new(1, u32::from(qty_scale)),
+        price_digits: 0,
+        qty_digits: 0,
+        min_qty: None,
+        max_qty: None,
+        min_notional: None,
+        maker_fee: None,
+        taker_fee: None,
+        is_active: true,
+        margin_enabled: false,
+        list_date: None,
+        contract_size: Decimal::ONE,
+        max_leverage: None,
+        funding_interval_hours: None,
+    }
+}
+
+fn table_of(market: Market, specs: Vec<InstrumentSpec>) -> Arc<InstrumentTable> {
+    Arc::new(InstrumentTable::default().with_market(ProviderId::BYBIT, market, specs))
+}
+
+/// The one instrument of a spec.
+fn instrument(spec: InstrumentSpec) -> Instrument {
+    let table = table_of(spec.market, vec![spec]);
+    let row = table.iter().next().unwrap();
+    (**row).clone()
+}
+
+fn level(price: i64, qty: i64) -> BookLevel {
+    BookLevel {
+        price: Price(price),
+        qty: Qty(qty),
+    }
+}
+
+/// The folder of recordings; `None`, with a printed line, when there is none.
+fn captures_dir() -> Option<PathBuf> {
+    let dir = std::env::var_os("BOOKWIRE_CAPTURES").map_or_else(
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../shared/captures"
+            ))
+        },
+        PathBuf::from,
+    );
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    let is_required = std::env::var_os("BOOKWIRE_REQUIRE_CAPTURES").is_some_and(|v| v == "1");
+    assert!(!is_required, "no recordings at {}", dir.display());
+    println!("skipped: no recordings at {}", dir.display());
+    None
+}
+
+/// A recording's text, decompressed.
+fn capture(name: &str) -> Option<Vec<u8>> {
+    let path = captures_dir()?.join(name);
+    let raw = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    if !name.ends_with(".gz") {
+        return Some(raw);
+    }
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(raw.as_slice())
+        .read_to_end(&mut text)
+        .unwrap();
+    Some(text)
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+}
+
+/// A wrapped line of `*_rest_*` and `*_fixtures` files.
+#[derive(serde::Deserialize)]
+struct Wrapped {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    path: Option<String>,
+    raw: String,
+}
+
+fn wrapped(text: &[u8]) -> Vec<Wrapped> {
+    lines(text)
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
