@@ -17,10 +17,12 @@ os.dup2(2, 1)
 import ccxt.pro  # noqa: E402
 
 
-def repoint(node, hosts):
+def repoint(node, hosts, hostname):
     """Replaces scheme and host of every URL whose host has a local address; keeps the path."""
     if isinstance(node, dict):
-        return {key: repoint(value, hosts) for key, value in node.items()}
+        return {key: repoint(value, hosts, hostname) for key, value in node.items()}
+    if isinstance(node, str):
+        node = node.replace("{hostname}", hostname or "")
     match = re.match(r"^(?:https?|wss?)://([^/]+)(.*)$", node) if isinstance(node, str) else None
     if match is None or match.group(1) not in hosts:
         return node
@@ -31,12 +33,11 @@ def make(exchange_id, hosts):
     exchange = getattr(ccxt.pro, exchange_id)(
         {"number": str, "enableRateLimit": False, "options": {"tradesLimit": 100000}}
     )
-    exchange.urls["api"] = repoint(exchange.urls["api"], hosts)
+    exchange.urls["api"] = repoint(exchange.urls["api"], hosts, exchange.hostname)
     # Without keys ccxt asks for nothing more than the markets themselves.
     exchange.has["fetchCurrencies"] = False
-    exchange.options["fetchMarkets"] = {
-        "types": ["spot"] if exchange_id == "binance" else ["linear"]
-    }
+    types = {"binance": ["spot"], "bybit": ["spot", "linear"]}.get(exchange_id, ["linear"])
+    exchange.options["fetchMarkets"] = {"types": types}
     exchange.options["fetchMargins"] = False
     return exchange
 
@@ -46,7 +47,9 @@ async def serve():
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            if request["call"] == "open":
+            if request["call"] == "open" and request["exchange"] in exchanges:
+                value = len(exchanges[request["exchange"]].markets)
+            elif request["call"] == "open":
                 exchange = make(request["exchange"], request["hosts"])
                 exchanges[request["exchange"]] = exchange
                 value = len(await exchange.load_markets())

@@ -15,26 +15,64 @@ use crate::rig::{Rig, python};
 
 /// One of ccxt's exchanges beside the gateway's market.
 struct Case {
+    provider: &'static str,
     exchange: &'static str,
     symbol: &'static str,
     ours: &'static str,
     entity: &'static str,
 }
 
-const CASES: [Case; 2] = [
+const CASES: [Case; 4] = [
     Case {
+        provider: "binance",
         exchange: "binance",
         symbol: "BTC/USDT",
         ours: "btcusdt",
         entity: "CryptoPair",
     },
     Case {
+        provider: "binance",
         exchange: "binanceusdm",
         symbol: "BTC/USDT:USDT",
         ours: "btcusdt-perp",
         entity: "CryptoPerp",
     },
+    Case {
+        provider: "bybit",
+        exchange: "bybit",
+        symbol: "BTC/USDT",
+        ours: "btcusdt",
+        entity: "CryptoPair",
+    },
+    Case {
+        provider: "bybit",
+        exchange: "bybit",
+        symbol: "BTC/USDT:USDT",
+        ours: "btcusdt-perp",
+        entity: "CryptoPerp",
+    },
 ];
+
+impl Case {
+    fn is_perp(&self) -> bool {
+        self.entity == "CryptoPerp"
+    }
+
+    /// The simulated market's own number of a trade: all of the id, or the end of it.
+    fn ordinal(&self, id: &str) -> u64 {
+        match (self.provider, id.rsplit_once('-')) {
+            ("bybit", Some((_, end))) => u64::from_str_radix(end, 16).unwrap(),
+            _ => id.parse().unwrap(),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
 
 /// A number out of ccxt's JSON or ours, exact enough to compare: both are shortest forms of the same
 /// decimal, ccxt's books went through a double.
@@ -57,16 +95,21 @@ fn side(value: &Value, depth: usize) -> Vec<(f64, f64)> {
 async fn ccxt_sees_the_same_market() {
     let Some(python) = python::find() else { return };
     let rig = Rig::start(SimConfig::default()).await;
-    let hosts = rig.sim.endpoints()["binance"]["hosts"].clone();
+    let endpoints = rig.sim.endpoints();
     let mut ccxt = python::Ccxt::start(&python);
     for case in &CASES {
+        let hosts = &endpoints[case.provider]["hosts"];
         let open = json!({"call": "open", "exchange": case.exchange, "hosts": hosts});
         let markets = ccxt.call(&open).as_u64().unwrap();
         assert!(markets >= 4, "{}: {markets} markets", case.exchange);
-        books(&rig, &mut ccxt, case).await;
+        match case.provider {
+            // ccxt gives Bybit's books no number.
+            "bybit" => books_at_rest(&rig, &mut ccxt, case).await,
+            _ => books(&rig, &mut ccxt, case).await,
+        }
         trades(&rig, &mut ccxt, case).await;
         bars(&rig, &mut ccxt, case).await;
-        if case.exchange == "binanceusdm" {
+        if case.is_perp() {
             funding(&rig, &mut ccxt, case).await;
         }
     }
@@ -76,9 +119,11 @@ async fn ccxt_sees_the_same_market() {
 /// Books with the same update id are the same book.
 async fn books(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     let mut feed = rig.feed().await;
-    feed.subscribe(json!({"stream": "crypto.orderbook", "provider": "binance",
-        "symbols": [case.ours], "depth": 20}))
-        .await;
+    feed.subscribe(
+        json!({"stream": "crypto.orderbook", "provider": case.provider,
+        "symbols": [case.ours], "depth": 20}),
+    )
+    .await;
     ccxt.send(
         &json!({"call": "collect", "exchange": case.exchange, "method": "watch_order_book",
         "args": [case.symbol], "seconds": 6}),
@@ -131,10 +176,55 @@ async fn books(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     assert_eq!(rest["bids"].as_array().unwrap().len(), 100, "{}", case.ours);
 }
 
+/// Market time stands still: what both have then is the same book.
+async fn books_at_rest(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
+    let mut feed = rig.feed().await;
+    feed.subscribe(
+        json!({"stream": "crypto.orderbook", "provider": case.provider,
+        "symbols": [case.ours], "depth": 20}),
+    )
+    .await;
+    ccxt.send(
+        &json!({"call": "collect", "exchange": case.exchange, "method": "watch_order_book",
+        "args": [case.symbol], "seconds": 4}),
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let exchange = bookwire_sim::Exchange::parse(case.provider).unwrap();
+    let control = rig.sim.control().of(exchange).unwrap();
+    control.pause();
+    let messages = feed.collect(Duration::from_millis(2500)).await;
+    let watched = ccxt.answer();
+    let watched = watched.as_array().unwrap();
+    assert!(watched.len() > 10, "{}: {} books", case.ours, watched.len());
+    let fetched = ccxt.call(
+        &json!({"call": "fetch_order_book", "exchange": case.exchange,
+        "args": [case.symbol, 100]}),
+    );
+    assert_eq!(
+        fetched["bids"].as_array().unwrap().len(),
+        100,
+        "{}",
+        case.ours
+    );
+    let is_book = |message: &&Value| message["stream"] == "crypto.orderbook";
+    let ours = &messages.iter().rfind(is_book).unwrap()["data"];
+    for name in ["bids", "asks"] {
+        let expected: Vec<(f64, f64)> = levels(&ours[name])
+            .iter()
+            .map(|(price, qty)| (price.parse().unwrap(), qty.parse().unwrap()))
+            .collect();
+        assert_eq!(expected.len(), 20);
+        for theirs in [&watched[watched.len() - 1], &fetched] {
+            assert_eq!(side(&theirs[name], 20), expected, "{} {name}", case.ours);
+        }
+    }
+    control.resume();
+}
+
 /// Trades with the same id are the same trade, and none is missing in between.
 async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     let mut feed = rig.feed().await;
-    feed.subscribe(json!({"stream": "crypto.trades", "provider": "binance",
+    feed.subscribe(json!({"stream": "crypto.trades", "provider": case.provider,
         "symbols": [case.ours]}))
         .await;
     ccxt.send(
@@ -147,10 +237,8 @@ async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
         .iter()
         .filter(|message| message["stream"] == "crypto.trades")
         .map(|message| {
-            (
-                number(&message["data"]["trade_id"]) as u64,
-                &message["data"],
-            )
+            let id = text(&message["data"]["trade_id"]);
+            (case.ordinal(&id), &message["data"])
         })
         .collect();
     let ids: Vec<u64> = ours.keys().copied().collect();
@@ -169,7 +257,7 @@ async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
         .flat_map(|batch| batch.as_array().unwrap())
     {
         // ccxt asks for single trades of perpetuals; the gateway has aggregates, as its history.
-        if case.exchange != "binance" {
+        if case.exchange == "binanceusdm" {
             assert!(
                 matches!(trade["side"].as_str(), Some("buy" | "sell")),
                 "{trade}"
@@ -177,7 +265,7 @@ async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
             compared += 1;
             continue;
         }
-        let id: u64 = trade["id"].as_str().unwrap().parse().unwrap();
+        let id = case.ordinal(trade["id"].as_str().unwrap());
         let Some(same) = ours.get(&id) else { continue };
         assert_eq!(
             number(&trade["price"]),
@@ -214,9 +302,10 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
         let (first, last) = (&theirs[0][0], &theirs[theirs.len() - 2][0]);
         let (status, body) = rig
             .get(&format!(
-                "/api/data/{}{level}Kdata?provider=binance&codes={}&numbers=string\
+                "/api/data/{}{level}Kdata?provider={}&codes={}&numbers=string\
                  &start_timestamp={first}&end_timestamp={last}",
                 case.entity,
+                case.provider,
                 case.ours.trim_end_matches("-perp")
             ))
             .await;
@@ -240,7 +329,7 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
         }
     }
     let mut feed = rig.feed().await;
-    feed.subscribe(json!({"stream": "crypto.klines", "provider": "binance",
+    feed.subscribe(json!({"stream": "crypto.klines", "provider": case.provider,
         "symbols": [case.ours], "interval": "1m"}))
         .await;
     ccxt.send(
@@ -266,9 +355,11 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
 /// Rate and settlement time are those that the stream tells.
 async fn funding(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     let mut feed = rig.feed().await;
-    feed.subscribe(json!({"stream": "crypto.funding", "provider": "binance",
-        "symbols": [case.ours]}))
-        .await;
+    feed.subscribe(
+        json!({"stream": "crypto.funding", "provider": case.provider,
+        "symbols": [case.ours]}),
+    )
+    .await;
     let before = feed
         .next_of("crypto.funding", case.ours, Duration::from_secs(10))
         .await;

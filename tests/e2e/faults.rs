@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bookwire_sim::SimConfig;
 use bookwire_sim::fault::FaultSpec;
 use bookwire_sim::market::Segment;
+use bookwire_sim::{Exchange, SimConfig};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -27,13 +27,24 @@ type Levels = Vec<(String, String)>;
 /// Books that have the same sequence on both sides before a recovery counts.
 const MATCHES: usize = 3;
 
-async fn subscribed(rig: &Rig) -> Feed {
+/// An exchange under faults: the simulator alone and the gateway against it.
+async fn rig_of(exchange: Exchange, seed: u64) -> Rig {
+    Rig::start(SimConfig {
+        seed,
+        exchanges: vec![exchange],
+        ..SimConfig::default()
+    })
+    .await
+}
+
+async fn subscribed(rig: &Rig, exchange: Exchange) -> Feed {
     let mut feed = rig.feed().await;
+    let provider = exchange.as_str();
     let symbols: Vec<&str> = SYMBOLS.iter().map(|(_, _, ours)| *ours).collect();
-    feed.subscribe(json!({"stream": "crypto.orderbook", "provider": "binance",
+    feed.subscribe(json!({"stream": "crypto.orderbook", "provider": provider,
         "symbols": symbols, "depth": 20, "mode": "delta"}))
         .await;
-    feed.subscribe(json!({"stream": "crypto.trades", "provider": "binance", "symbols": symbols}))
+    feed.subscribe(json!({"stream": "crypto.trades", "provider": provider, "symbols": symbols}))
         .await;
     feed
 }
@@ -115,7 +126,10 @@ async fn wait_until_struck(rig: &Rig, feed: &mut Feed, within: Duration, context
 }
 
 /// One fault: its text, whether clients must be told, and how long the recovery may take.
-const FAULTS: &[(&str, bool, u64)] = &[
+type Fault = (&'static str, bool, u64);
+
+/// Faults of all exchanges.
+const FAULTS: &[Fault] = &[
     ("gap:market=spot,symbol=BTCUSDT", true, 20),
     ("gap:market=usdm,symbol=BTCUSDT", true, 20),
     ("drop:stream=depth,symbol=BTCUSDT,count=3", true, 20),
@@ -127,11 +141,21 @@ const FAULTS: &[(&str, bool, u64)] = &[
     ("disconnect:market=usdm,count=2", true, 30),
     ("server-shutdown:market=spot", false, 30),
     ("half-open:market=spot,stream=depth", true, 90),
-    ("stale-snapshot:count=2", false, 20),
-    ("429:path=/api/v3/depth,count=2,retry_after=1", false, 30),
-    ("503:path=/fapi/v1/depth,count=2", false, 30),
-    ("malformed-rest:path=/api/v3/depth,count=1", false, 30),
     ("maintenance:market=usdm,for=4s", true, 60),
+];
+
+/// Exchanges, and faults of what only they have: books that begin with a fetched snapshot.
+const EXCHANGES: &[(Exchange, &[Fault])] = &[
+    (
+        Exchange::Binance,
+        &[
+            ("stale-snapshot:count=2", false, 20),
+            ("429:path=/api/v3/depth,count=2,retry_after=1", false, 30),
+            ("503:path=/fapi/v1/depth,count=2", false, 30),
+            ("malformed-rest:path=/api/v3/depth,count=1", false, 30),
+        ],
+    ),
+    (Exchange::Bybit, &[]),
 ];
 
 /// REST faults strike only when a snapshot is fetched, so a gap goes with them.
@@ -139,12 +163,14 @@ fn needs_a_snapshot(fault: &FaultSpec) -> bool {
     fault.path.is_some() || fault.kind.as_str().ends_with("snapshot")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_gateway_recovers_from_each_fault() {
-    let rig = Rig::start(SimConfig::default()).await;
-    let mut feed = subscribed(&rig).await;
+async fn recovers_from_each_fault(exchange: Exchange) {
+    let rig = rig_of(exchange, 1).await;
+    let mut feed = subscribed(&rig, exchange).await;
     wait_until_equal(&rig, &mut feed, Duration::from_secs(30), "start").await;
-    for (text, must_tell, seconds) in FAULTS {
+    let own = EXCHANGES.iter().find(|(known, _)| *known == exchange);
+    let own = own.expect("the table has the exchange").1;
+    for (text, must_tell, seconds) in FAULTS.iter().chain(own) {
+        let context = format!("{}: {text}", exchange.as_str());
         let fault: FaultSpec = text.parse().unwrap();
         let told = feed.statuses.len();
         let control = rig.sim.control();
@@ -160,31 +186,43 @@ async fn the_gateway_recovers_from_each_fault() {
             }
         }
         let within = Duration::from_secs(*seconds);
-        wait_until_struck(&rig, &mut feed, within, text).await;
-        wait_until_equal(&rig, &mut feed, within, text).await;
+        wait_until_struck(&rig, &mut feed, within, &context).await;
+        wait_until_equal(&rig, &mut feed, within, &context).await;
         let news = &feed.statuses[told..];
         assert!(
             !must_tell || !news.is_empty(),
-            "{text}: the client was not told"
+            "{context}: the client was not told"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault_of_binance() {
+    recovers_from_each_fault(Exchange::Binance).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault_of_bybit() {
+    recovers_from_each_fault(Exchange::Bybit).await;
 }
 
 /// Random faults, several at a time. A failure prints the seed; `BOOKWIRE_FAULT_SEED` repeats it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_recovers_from_random_faults() {
+    for (exchange, _) in EXCHANGES {
+        recovers_from_random_faults(*exchange).await;
+    }
+}
+
+async fn recovers_from_random_faults(exchange: Exchange) {
     let seed = std::env::var("BOOKWIRE_FAULT_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(rand::random::<u64>);
     eprintln!("BOOKWIRE_FAULT_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let rig = Rig::start(SimConfig {
-        seed,
-        ..SimConfig::default()
-    })
-    .await;
-    let mut feed = subscribed(&rig).await;
+    let rig = rig_of(exchange, seed).await;
+    let mut feed = subscribed(&rig, exchange).await;
     for round in 0..3 {
         let mut given = Vec::new();
         for _ in 0..4 {
@@ -211,7 +249,8 @@ async fn the_gateway_recovers_from_random_faults() {
             rig.sim.control().inject(text.parse().unwrap());
             given.push(text);
         }
-        let context = format!("seed {seed}, round {round}, {given:?}");
+        let name = exchange.as_str();
+        let context = format!("{name}: seed {seed}, round {round}, {given:?}");
         wait_until_struck(&rig, &mut feed, Duration::from_secs(60), &context).await;
         wait_until_equal(&rig, &mut feed, Duration::from_secs(60), &context).await;
     }

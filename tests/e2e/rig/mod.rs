@@ -45,8 +45,7 @@ impl Rig {
         let sim = Sim::start(config).await.expect("the simulators start");
         let folder = tempfile::tempdir().unwrap();
         let api = free_address();
-        let hosts = sim.endpoints()["binance"]["hosts"].clone();
-        let text = configuration(&api, &hosts, folder.path(), more);
+        let text = configuration(&api, &sim.endpoints(), folder.path(), more);
         std::fs::write(folder.path().join("bookwire.toml"), text).unwrap();
         let http = reqwest::Client::builder().build().unwrap();
         let mut rig = Self {
@@ -77,10 +76,21 @@ impl Rig {
             .spawn()
             .unwrap();
         self.gateway = Some(child);
+        let endpoints = self.sim.endpoints();
+        let known = HOSTS.iter().map(|(provider, _)| *provider);
+        let mut waiting: Vec<&str> = known
+            .filter(|provider| endpoints.get(provider).is_some())
+            .collect();
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let listed = self.try_get("/api/data/CryptoPerp?provider=binance").await;
-            if listed.is_some_and(|(status, body)| status == 200 && body["total"] != 0) {
+            if let Some(provider) = waiting.last() {
+                let list = format!("/api/data/CryptoPerp?provider={provider}");
+                let listed = self.try_get(&list).await;
+                if listed.is_some_and(|(status, body)| status == 200 && body["total"] != 0) {
+                    waiting.pop();
+                    continue;
+                }
+            } else {
                 return;
             }
             let ended = self
@@ -172,23 +182,36 @@ impl Drop for Rig {
     }
 }
 
-/// The hosts that the gateway connects to.
-const HOSTS: [&str; 4] = [
-    "api.binance.com",
-    "stream.binance.com:9443",
-    "fapi.binance.com",
-    "fstream.binance.com",
+/// The hosts that the gateway connects to. The simulators have more than it uses, and it refuses
+/// those that it does not know.
+const HOSTS: [(&str, &[&str]); 2] = [
+    (
+        "binance",
+        &[
+            "api.binance.com",
+            "stream.binance.com:9443",
+            "fapi.binance.com",
+            "fstream.binance.com",
+        ],
+    ),
+    ("bybit", &["api.bybit.com", "stream.bybit.com"]),
 ];
 
-fn configuration(api: &str, hosts: &Value, folder: &Path, more: &str) -> String {
+/// Providers that are not simulated are off: no test leaves this machine.
+fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> String {
     let mut text = format!(
-        "[server]\nlisten = \"{api}\"\nworkers = 1\ndata_dir = {:?}\n\n{more}\n\
-         [providers.binance.hosts]\n",
+        "[server]\nlisten = \"{api}\"\nworkers = 1\ndata_dir = {:?}\n\n{more}\n",
         folder.join("data")
     );
-    // The simulators have more hosts than the gateway uses; it refuses those it does not know.
-    for host in HOSTS {
-        text.push_str(&format!("{host:?} = {}\n", hosts[host]));
+    for (provider, hosts) in HOSTS {
+        let Some(own) = endpoints.get(provider) else {
+            text.push_str(&format!("[providers.{provider}]\nenabled = false\n"));
+            continue;
+        };
+        text.push_str(&format!("[providers.{provider}.hosts]\n"));
+        for host in hosts {
+            text.push_str(&format!("{host:?} = {}\n", own["hosts"][host]));
+        }
     }
     text
 }

@@ -12,6 +12,7 @@
 )]
 
 pub mod book;
+pub mod bybit;
 pub mod client;
 pub mod config;
 pub mod replay;
@@ -27,6 +28,12 @@ use rust_decimal::Decimal;
 /// Instruments of fine, coarse and uneven scales.
 #[must_use]
 pub fn table(market: Market) -> Arc<InstrumentTable> {
+    table_of(ProviderId::BINANCE, market)
+}
+
+/// [`table`] of another provider.
+#[must_use]
+pub fn table_of(provider: ProviderId, market: Market) -> Arc<InstrumentTable> {
     let specs = [
         ("BTC", "USDT", 2, 8),
         ("DOGE", "USDT", 5, 0),
@@ -34,9 +41,13 @@ pub fn table(market: Market) -> Arc<InstrumentTable> {
         ("A", "B", 0, 3),
     ]
     .into_iter()
-    .map(|(base, quote, price, qty)| spec(market, base, quote, price, qty))
+    .map(|(base, quote, price, qty)| InstrumentSpec {
+        provider,
+        exchange: provider.name().to_owned(),
+        ..spec(market, base, quote, price, qty)
+    })
     .collect();
-    Arc::new(InstrumentTable::default().with_market(ProviderId::BINANCE, market, specs))
+    Arc::new(InstrumentTable::default().with_market(provider, market, specs))
 }
 
 fn spec(market: Market, base: &str, quote: &str, price: u32, qty: u32) -> InstrumentSpec {

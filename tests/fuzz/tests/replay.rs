@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use bookwire_engine::instrument::Market;
-use bookwire_fuzz::{book, client, config, replay as lines, rest, stream};
+use bookwire_fuzz::{book, bybit, client, config, replay as lines, rest, stream};
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -40,6 +40,11 @@ fn binance_stream_perp() {
 #[test]
 fn binance_rest() {
     replay("binance_rest", rest::check);
+}
+
+#[test]
+fn bybit_stream() {
+    replay("bybit_stream", bybit::check);
 }
 
 #[test]
