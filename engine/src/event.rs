@@ -401,6 +401,10 @@ pub enum Skipped {
     UnservedLevel,
     /// Another product line's symbol on a merged stream (Binance `st` ≠ 1).
     OtherMarket,
+    /// What happened before the subscription (Coinbase's first list of trades and bars).
+    History,
+    /// A frame that has been seen already (Coinbase `sequence_num`).
+    Duplicate,
 }
 
 #[cfg(test)]

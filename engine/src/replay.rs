@@ -464,7 +464,10 @@ impl EventSink for State {
                 self.line_unknown_kind = true;
                 self.report.skipped += 1;
             }
-            Skipped::UnservedLevel | Skipped::OtherMarket => self.report.skipped += 1,
+            Skipped::UnservedLevel
+            | Skipped::OtherMarket
+            | Skipped::History
+            | Skipped::Duplicate => self.report.skipped += 1,
         }
     }
 }

@@ -261,7 +261,8 @@ fn a_server_that_is_told_to_stop_exits_with_0() {
     let config = write(
         dir.path(),
         "config.toml",
-        "[providers.binance.hosts]\n\
+        "[providers.coinbase]\nenabled = false\n\
+         [providers.binance.hosts]\n\
          \"api.binance.com\" = \"http://127.0.0.1:9\"\n\
          \"fapi.binance.com\" = \"http://127.0.0.1:9\"\n\
          \"stream.binance.com:9443\" = \"ws://127.0.0.1:9\"\n\
@@ -311,7 +312,8 @@ fn market_data_threads_can_be_bound_to_cores() {
         "config.toml",
         "[engine]\nshards = 2\ncore_pinning = true\n\
          [providers.binance]\nenabled = false\n\
-         [providers.bybit]\nenabled = false\n",
+         [providers.bybit]\nenabled = false\n\
+         [providers.coinbase]\nenabled = false\n",
     );
     let mut child = bookwire()
         .args([

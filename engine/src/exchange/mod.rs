@@ -6,6 +6,7 @@
 
 pub mod binance;
 pub mod bybit;
+pub mod coinbase;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
 /// All exchanges, in the order in which they are shown.
-pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance, &bybit::Bybit];
+pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance, &bybit::Bybit, &coinbase::Coinbase];
 
 /// Index of a provider in [`EXCHANGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,8 @@ impl ProviderId {
     pub const BINANCE: Self = Self(0);
     /// `bybit`.
     pub const BYBIT: Self = Self(1);
+    /// `coinbase`.
+    pub const COINBASE: Self = Self(2);
 
     /// The provider of a public name.
     #[must_use]

@@ -84,7 +84,12 @@ impl Rig {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(provider) = waiting.last() {
-                let list = format!("/api/data/CryptoPerp?provider={provider}");
+                // Perpetuals are listed last, where there are any.
+                let entity = match *provider {
+                    "coinbase" => "CryptoPair",
+                    _ => "CryptoPerp",
+                };
+                let list = format!("/api/data/{entity}?provider={provider}");
                 let listed = self.try_get(&list).await;
                 if listed.is_some_and(|(status, body)| status == 200 && body["total"] != 0) {
                     waiting.pop();
@@ -184,7 +189,7 @@ impl Drop for Rig {
 
 /// The hosts that the gateway connects to. The simulators have more than it uses, and it refuses
 /// those that it does not know.
-const HOSTS: [(&str, &[&str]); 2] = [
+const HOSTS: [(&str, &[&str]); 3] = [
     (
         "binance",
         &[
@@ -195,6 +200,10 @@ const HOSTS: [(&str, &[&str]); 2] = [
         ],
     ),
     ("bybit", &["api.bybit.com", "stream.bybit.com"]),
+    (
+        "coinbase",
+        &["api.coinbase.com", "advanced-trade-ws.coinbase.com"],
+    ),
 ];
 
 /// Providers that are not simulated are off: no test leaves this machine.

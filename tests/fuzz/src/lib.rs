@@ -14,6 +14,7 @@
 pub mod book;
 pub mod bybit;
 pub mod client;
+pub mod coinbase;
 pub mod config;
 pub mod replay;
 pub mod rest;

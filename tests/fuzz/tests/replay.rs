@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use bookwire_engine::instrument::Market;
-use bookwire_fuzz::{book, bybit, client, config, replay as lines, rest, stream};
+use bookwire_fuzz::{book, bybit, client, coinbase, config, replay as lines, rest, stream};
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -45,6 +45,11 @@ fn binance_rest() {
 #[test]
 fn bybit_stream() {
     replay("bybit_stream", bybit::check);
+}
+
+#[test]
+fn coinbase_stream() {
+    replay("coinbase_stream", coinbase::check);
 }
 
 #[test]
