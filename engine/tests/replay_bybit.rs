@@ -75,10 +75,10 @@ fn replay(market: Market, stream: &[Vec<u8>], rest: &[Vec<u8>]) -> Value {
     };
     let mut replay = Replay::new(ProviderId::BYBIT, market, options).unwrap();
     for (index, line) in rest.iter().enumerate() {
-        replay.snapshot_line(index as u64 + 1, &mut line.clone());
+        replay.snapshot_line(index as u64 + 1, line);
     }
     for (index, line) in stream.iter().enumerate() {
-        replay.line(index as u64 + 1, &mut line.clone());
+        replay.line(index as u64 + 1, line);
     }
     replay.finish(Duration::from_secs(1)).to_json()
 }
