@@ -22,22 +22,31 @@ def repoint(node, hosts, hostname):
     if isinstance(node, dict):
         return {key: repoint(value, hosts, hostname) for key, value in node.items()}
     if isinstance(node, str):
-        node = node.replace("{hostname}", hostname or "")
+        node = node.replace("{hostname}", hostname)
     match = re.match(r"^(?:https?|wss?)://([^/]+)(.*)$", node) if isinstance(node, str) else None
     if match is None or match.group(1) not in hosts:
         return node
     return hosts[match.group(1)] + match.group(2)
 
 
+# The markets that are asked for, in each exchange's own words.
+TYPES = {
+    "binance": ["spot"],
+    "binanceusdm": ["linear"],
+    "okx": ["spot", "swap"],
+    "bybit": ["spot", "linear"],
+}
+
+
 def make(exchange_id, hosts):
     exchange = getattr(ccxt.pro, exchange_id)(
         {"number": str, "enableRateLimit": False, "options": {"tradesLimit": 100000}}
     )
-    exchange.urls["api"] = repoint(exchange.urls["api"], hosts, exchange.hostname)
+    hostname = getattr(exchange, "hostname", None) or ""
+    exchange.urls["api"] = repoint(exchange.urls["api"], hosts, hostname)
     # Without keys ccxt asks for nothing more than the markets themselves.
     exchange.has["fetchCurrencies"] = False
-    types = {"binance": ["spot"], "bybit": ["spot", "linear"]}.get(exchange_id, ["linear"])
-    exchange.options["fetchMarkets"] = {"types": types}
+    exchange.options["fetchMarkets"] = {"types": TYPES[exchange_id]}
     exchange.options["fetchMargins"] = False
     return exchange
 

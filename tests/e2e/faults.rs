@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bookwire_sim::fault::FaultSpec;
 use bookwire_sim::market::Segment;
-use bookwire_sim::{Exchange, SimConfig};
+use bookwire_sim::{Exchange, OkxLimits, SimConfig};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -16,10 +16,93 @@ use tokio::time::Instant;
 
 use crate::rig::{Feed, Rig};
 
-const SYMBOLS: [(Segment, &str, &str); 2] = [
-    (Segment::Spot, "BTCUSDT", "btcusdt"),
-    (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
-];
+/// An exchange under fault: how it is simulated, and what is watched.
+struct Venue {
+    provider: &'static str,
+    exchange: Exchange,
+    /// Market, the exchange's symbol, ours.
+    symbols: &'static [(Segment, &'static str, &'static str)],
+    /// Paths of book snapshots of spot and perpetuals; `None` where books begin with the stream.
+    snapshots: Option<(&'static str, &'static str)>,
+    simulated: fn(&mut SimConfig),
+}
+
+const BINANCE: Venue = Venue {
+    provider: "binance",
+    exchange: Exchange::Binance,
+    symbols: &[
+        (Segment::Spot, "BTCUSDT", "btcusdt"),
+        (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
+    ],
+    snapshots: Some(("/api/v3/depth", "/fapi/v1/depth")),
+    simulated: |_| {},
+};
+
+const OKX: Venue = Venue {
+    provider: "okx",
+    exchange: Exchange::Okx,
+    symbols: &[
+        (Segment::Spot, "BTC-USDT", "btcusdt"),
+        (Segment::Linear, "BTC-USDT-SWAP", "btcusdt-perp"),
+    ],
+    snapshots: None,
+    simulated: |_| {},
+};
+
+const BYBIT: Venue = Venue {
+    provider: "bybit",
+    exchange: Exchange::Bybit,
+    symbols: &[
+        (Segment::Spot, "BTCUSDT", "btcusdt"),
+        (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
+    ],
+    snapshots: None,
+    simulated: |_| {},
+};
+
+/// OKX as it has announced to become: books without a first image.
+const OKX_WITHOUT_IMAGES: Venue = Venue {
+    snapshots: Some(("/api/v5/market/books", "/api/v5/market/books")),
+    simulated: |config| {
+        config.okx = OkxLimits {
+            has_images: false,
+            ..OkxLimits::default()
+        };
+    },
+    ..OKX
+};
+
+impl Venue {
+    async fn rig(&self, seed: u64) -> Rig {
+        let mut config = SimConfig {
+            exchanges: vec![self.exchange],
+            seed,
+            ..SimConfig::default()
+        };
+        (self.simulated)(&mut config);
+        Rig::start(config).await
+    }
+
+    fn native(&self, market: Segment) -> &'static str {
+        let mut symbols = self.symbols.iter();
+        let found = symbols.find(|(segment, _, _)| *segment == market);
+        found.map_or("", |(_, native, _)| native)
+    }
+
+    /// A fault of the table in this exchange's words; `None`: it has no such thing.
+    fn fault(&self, text: &str) -> Option<FaultSpec> {
+        let (spot, perp) = self.snapshots.unwrap_or_default();
+        if self.snapshots.is_none() && (text.contains("{path_") || text.contains("snapshot")) {
+            return None;
+        }
+        let text = text
+            .replace("{spot}", self.native(Segment::Spot))
+            .replace("{perp}", self.native(Segment::Linear))
+            .replace("{path_spot}", spot)
+            .replace("{path_perp}", perp);
+        Some(text.parse().unwrap())
+    }
+}
 
 /// One side of a book: price and quantity, best first.
 type Levels = Vec<(String, String)>;
@@ -27,20 +110,10 @@ type Levels = Vec<(String, String)>;
 /// Books that have the same sequence on both sides before a recovery counts.
 const MATCHES: usize = 3;
 
-/// An exchange under faults: the simulator alone and the gateway against it.
-async fn rig_of(exchange: Exchange, seed: u64) -> Rig {
-    Rig::start(SimConfig {
-        seed,
-        exchanges: vec![exchange],
-        ..SimConfig::default()
-    })
-    .await
-}
-
-async fn subscribed(rig: &Rig, exchange: Exchange) -> Feed {
+async fn subscribed(rig: &Rig, venue: &Venue) -> Feed {
     let mut feed = rig.feed().await;
-    let provider = exchange.as_str();
-    let symbols: Vec<&str> = SYMBOLS.iter().map(|(_, _, ours)| *ours).collect();
+    let symbols: Vec<&str> = venue.symbols.iter().map(|(_, _, ours)| *ours).collect();
+    let provider = venue.provider;
     feed.subscribe(json!({"stream": "crypto.orderbook", "provider": provider,
         "symbols": symbols, "depth": 20, "mode": "delta"}))
         .await;
@@ -53,13 +126,20 @@ async fn subscribed(rig: &Rig, exchange: Exchange) -> Feed {
 ///
 /// The simulator's book moves on between the moments at which it publishes, so that it is sampled
 /// often and compared where the ids meet.
-async fn wait_until_equal(rig: &Rig, feed: &mut Feed, within: Duration, context: &str) {
+async fn wait_until_equal(
+    rig: &Rig,
+    venue: &Venue,
+    feed: &mut Feed,
+    within: Duration,
+    context: &str,
+) {
     let end = Instant::now() + within;
     let mut truth: HashMap<(&str, u64), (Levels, Levels)> = HashMap::new();
     let mut matches: HashMap<&str, usize> = HashMap::new();
     let mut compared: HashMap<&str, u64> = HashMap::new();
     let control = rig.sim.control();
-    while SYMBOLS
+    while venue
+        .symbols
         .iter()
         .any(|(_, _, ours)| matches.get(ours).copied().unwrap_or(0) < MATCHES)
     {
@@ -67,7 +147,7 @@ async fn wait_until_equal(rig: &Rig, feed: &mut Feed, within: Duration, context:
             Instant::now() < end,
             "{context}: not recovered within {within:?}: {matches:?}"
         );
-        for (segment, native, ours) in SYMBOLS {
+        for &(segment, native, ours) in venue.symbols {
             let Some(book) = control.book(segment, native) else {
                 continue;
             };
@@ -79,7 +159,7 @@ async fn wait_until_equal(rig: &Rig, feed: &mut Feed, within: Duration, context:
             );
         }
         let _ = feed.next(Duration::from_millis(1)).await;
-        for (_, _, ours) in SYMBOLS {
+        for &(_, _, ours) in venue.symbols {
             let Some(book) = feed.book(ours) else {
                 continue;
             };
@@ -125,37 +205,25 @@ async fn wait_until_struck(rig: &Rig, feed: &mut Feed, within: Duration, context
     control.clear_all();
 }
 
-/// One fault: its text, whether clients must be told, and how long the recovery may take.
-type Fault = (&'static str, bool, u64);
-
-/// Faults of all exchanges.
-const FAULTS: &[Fault] = &[
-    ("gap:market=spot,symbol=BTCUSDT", true, 20),
-    ("gap:market=usdm,symbol=BTCUSDT", true, 20),
-    ("drop:stream=depth,symbol=BTCUSDT,count=3", true, 20),
-    ("duplicate:stream=depth,symbol=BTCUSDT,count=20", false, 20),
-    ("reorder:stream=depth,symbol=BTCUSDT,count=2", true, 20),
-    ("delay:stream=depth,symbol=BTCUSDT,ms=350,count=2", true, 20),
-    ("malformed:stream=depth,symbol=BTCUSDT,count=2", true, 20),
+/// One fault for every exchange: its text, whether clients must be told, and how long the recovery
+/// may take.
+const FAULTS: &[(&str, bool, u64)] = &[
+    ("gap:market=spot,symbol={spot}", true, 20),
+    ("gap:market=usdm,symbol={perp}", true, 20),
+    ("drop:stream=depth,symbol={spot},count=3", true, 20),
+    ("duplicate:stream=depth,symbol={perp},count=20", false, 20),
+    ("reorder:stream=depth,symbol={spot},count=2", true, 20),
+    ("delay:stream=depth,symbol={perp},ms=350,count=2", true, 20),
+    ("malformed:stream=depth,symbol={spot},count=2", true, 20),
     ("disconnect:market=spot", true, 30),
     ("disconnect:market=usdm,count=2", true, 30),
     ("server-shutdown:market=spot", false, 30),
     ("half-open:market=spot,stream=depth", true, 90),
+    ("stale-snapshot:count=2", false, 20),
+    ("429:path={path_spot},count=2,retry_after=1", false, 30),
+    ("503:path={path_perp},count=2", false, 30),
+    ("malformed-rest:path={path_spot},count=1", false, 30),
     ("maintenance:market=usdm,for=4s", true, 60),
-];
-
-/// Exchanges, and faults of what only they have: books that begin with a fetched snapshot.
-const EXCHANGES: &[(Exchange, &[Fault])] = &[
-    (
-        Exchange::Binance,
-        &[
-            ("stale-snapshot:count=2", false, 20),
-            ("429:path=/api/v3/depth,count=2,retry_after=1", false, 30),
-            ("503:path=/fapi/v1/depth,count=2", false, 30),
-            ("malformed-rest:path=/api/v3/depth,count=1", false, 30),
-        ],
-    ),
-    (Exchange::Bybit, &[]),
 ];
 
 /// REST faults strike only when a snapshot is fetched, so a gap goes with them.
@@ -163,31 +231,31 @@ fn needs_a_snapshot(fault: &FaultSpec) -> bool {
     fault.path.is_some() || fault.kind.as_str().ends_with("snapshot")
 }
 
-async fn recovers_from_each_fault(exchange: Exchange) {
-    let rig = rig_of(exchange, 1).await;
-    let mut feed = subscribed(&rig, exchange).await;
-    wait_until_equal(&rig, &mut feed, Duration::from_secs(30), "start").await;
-    let own = EXCHANGES.iter().find(|(known, _)| *known == exchange);
-    let own = own.expect("the table has the exchange").1;
-    for (text, must_tell, seconds) in FAULTS.iter().chain(own) {
-        let context = format!("{}: {text}", exchange.as_str());
-        let fault: FaultSpec = text.parse().unwrap();
+async fn recovers_from_each_fault(venue: &Venue) {
+    let rig = venue.rig(1).await;
+    let mut feed = subscribed(&rig, venue).await;
+    let start = Duration::from_secs(30);
+    wait_until_equal(&rig, venue, &mut feed, start, "start").await;
+    for (text, must_tell, seconds) in FAULTS {
+        let Some(fault) = venue.fault(text) else {
+            continue;
+        };
         let told = feed.statuses.len();
         let control = rig.sim.control();
         let has_snapshot = needs_a_snapshot(&fault);
         control.inject(fault);
         if has_snapshot {
-            for market in ["spot", "usdm"] {
-                control.inject(
-                    format!("gap:market={market},symbol=BTCUSDT")
-                        .parse()
-                        .unwrap(),
-                );
+            for gap in [
+                "gap:market=spot,symbol={spot}",
+                "gap:market=usdm,symbol={perp}",
+            ] {
+                control.inject(venue.fault(gap).unwrap());
             }
         }
         let within = Duration::from_secs(*seconds);
+        let context = format!("{}: {text}", venue.provider);
         wait_until_struck(&rig, &mut feed, within, &context).await;
-        wait_until_equal(&rig, &mut feed, within, &context).await;
+        wait_until_equal(&rig, venue, &mut feed, within, &context).await;
         let news = &feed.statuses[told..];
         assert!(
             !must_tell || !news.is_empty(),
@@ -197,32 +265,50 @@ async fn recovers_from_each_fault(exchange: Exchange) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_gateway_recovers_from_each_fault_of_binance() {
-    recovers_from_each_fault(Exchange::Binance).await;
+async fn the_gateway_recovers_from_each_fault() {
+    recovers_from_each_fault(&BINANCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault_of_okx() {
+    recovers_from_each_fault(&OKX).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault_of_okx_without_images() {
+    recovers_from_each_fault(&OKX_WITHOUT_IMAGES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_recovers_from_each_fault_of_bybit() {
-    recovers_from_each_fault(Exchange::Bybit).await;
+    recovers_from_each_fault(&BYBIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults_of_bybit() {
+    recovers_from_random_faults(&BYBIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults() {
+    recovers_from_random_faults(&BINANCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults_of_okx() {
+    recovers_from_random_faults(&OKX).await;
 }
 
 /// Random faults, several at a time. A failure prints the seed; `BOOKWIRE_FAULT_SEED` repeats it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_gateway_recovers_from_random_faults() {
-    for (exchange, _) in EXCHANGES {
-        recovers_from_random_faults(*exchange).await;
-    }
-}
-
-async fn recovers_from_random_faults(exchange: Exchange) {
+async fn recovers_from_random_faults(venue: &Venue) {
     let seed = std::env::var("BOOKWIRE_FAULT_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(rand::random::<u64>);
     eprintln!("BOOKWIRE_FAULT_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let rig = rig_of(exchange, seed).await;
-    let mut feed = subscribed(&rig, exchange).await;
+    let rig = venue.rig(seed).await;
+    let mut feed = subscribed(&rig, venue).await;
     for round in 0..3 {
         let mut given = Vec::new();
         for _ in 0..4 {
@@ -249,9 +335,8 @@ async fn recovers_from_random_faults(exchange: Exchange) {
             rig.sim.control().inject(text.parse().unwrap());
             given.push(text);
         }
-        let name = exchange.as_str();
-        let context = format!("{name}: seed {seed}, round {round}, {given:?}");
+        let context = format!("{}, seed {seed}, round {round}, {given:?}", venue.provider);
         wait_until_struck(&rig, &mut feed, Duration::from_secs(60), &context).await;
-        wait_until_equal(&rig, &mut feed, Duration::from_secs(60), &context).await;
+        wait_until_equal(&rig, venue, &mut feed, Duration::from_secs(60), &context).await;
     }
 }

@@ -265,7 +265,7 @@ fn a_simulators_endpoints_are_taken() {
             "fstream.binance.com": "ws://127.0.0.1:2",
             "ws-api.binance.com:443": "ws://127.0.0.1:3",
         }, "credentials": {"api_key": "k", "secret": "s"}},
-        "okx": {"hosts": {"www.okx.com": "http://127.0.0.1:4"}},
+        "elsewhere": {"hosts": {"www.example.com": "http://127.0.0.1:4"}},
     });
     assert_eq!(config.use_endpoints("endpoints.json", &endpoints), Ok(2));
     assert_eq!(

@@ -7,6 +7,7 @@
 pub mod binance;
 pub mod bybit;
 pub mod coinbase;
+pub mod okx;
 
 use std::sync::Arc;
 
@@ -16,7 +17,12 @@ use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
 /// All exchanges, in the order in which they are shown.
-pub const EXCHANGES: &[&dyn Exchange] = &[&binance::Binance, &bybit::Bybit, &coinbase::Coinbase];
+pub const EXCHANGES: &[&dyn Exchange] = &[
+    &binance::Binance,
+    &okx::Okx,
+    &bybit::Bybit,
+    &coinbase::Coinbase,
+];
 
 /// Index of a provider in [`EXCHANGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,10 +31,12 @@ pub struct ProviderId(u8);
 impl ProviderId {
     /// `binance`.
     pub const BINANCE: Self = Self(0);
+    /// `okx`.
+    pub const OKX: Self = Self(1);
     /// `bybit`.
-    pub const BYBIT: Self = Self(1);
+    pub const BYBIT: Self = Self(2);
     /// `coinbase`.
-    pub const COINBASE: Self = Self(2);
+    pub const COINBASE: Self = Self(3);
 
     /// The provider of a public name.
     #[must_use]

@@ -189,7 +189,7 @@ impl Drop for Rig {
 
 /// The hosts that the gateway connects to. The simulators have more than it uses, and it refuses
 /// those that it does not know.
-const HOSTS: [(&str, &[&str]); 3] = [
+const HOSTS: [(&str, &[&str]); 4] = [
     (
         "binance",
         &[
@@ -199,6 +199,7 @@ const HOSTS: [(&str, &[&str]); 3] = [
             "fstream.binance.com",
         ],
     ),
+    ("okx", &["www.okx.com", "ws.okx.com:8443"]),
     ("bybit", &["api.bybit.com", "stream.bybit.com"]),
     (
         "coinbase",

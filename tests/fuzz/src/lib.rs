@@ -16,6 +16,7 @@ pub mod bybit;
 pub mod client;
 pub mod coinbase;
 pub mod config;
+pub mod okx;
 pub mod replay;
 pub mod rest;
 pub mod stream;

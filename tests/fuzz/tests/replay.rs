@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use bookwire_engine::instrument::Market;
-use bookwire_fuzz::{book, bybit, client, coinbase, config, replay as lines, rest, stream};
+use bookwire_fuzz::{book, bybit, client, coinbase, config, okx, replay as lines, rest, stream};
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -50,6 +50,11 @@ fn bybit_stream() {
 #[test]
 fn coinbase_stream() {
     replay("coinbase_stream", coinbase::check);
+}
+
+#[test]
+fn okx_stream() {
+    replay("okx_stream", okx::check);
 }
 
 #[test]
