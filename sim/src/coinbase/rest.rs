@@ -157,6 +157,7 @@ fn route(
 ) -> Result<Value, Refusal> {
     match path {
         "/api/v3/brokerage/time" => return Ok(time(core)),
+        "/v2/time" => return Ok(old_time(core)),
         "/v2/currencies" => return Ok(products::currencies()),
         "/v2/currencies/crypto" => return Ok(products::coins()),
         "/v2/exchange-rates" => return Ok(products::rates(core)),
@@ -187,6 +188,12 @@ fn time(core: &Core) -> Value {
         "epochSeconds": now_ms.div_euclid(1_000).to_string(),
         "epochMillis": now_ms.to_string(),
     })
+}
+
+/// The clock in the form of the older interface, which is the one that ccxt reads.
+fn old_time(core: &Core) -> Value {
+    let now_s = core.clock.now_ms().div_euclid(1_000);
+    json!({ "data": { "iso": encode::time(now_s * 1_000_000), "epoch": now_s } })
 }
 
 fn list(core: &mut Core, query: &Query<'_>) -> Result<Value, Refusal> {
