@@ -34,6 +34,15 @@ const UNSUBSCRIBE_TRIES: u32 = 5;
 
 /// What the hub asks of the engine: messages to shards, sent with a timeout.
 pub trait MarketSource {
+    /// Sees to it that the instruments of a venue are known, where they are not by themselves.
+    fn prepare(
+        &self,
+        provider: ProviderId,
+        venue: Option<String>,
+    ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
+        let _ = (provider, venue);
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// The instruments as they are now.
     fn instruments(&self) -> Arc<InstrumentTable>;
     /// Has a topic's publications put on the worker's lane under `slot`.

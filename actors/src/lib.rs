@@ -48,6 +48,7 @@
 //! left and flushes. Each step is bounded in time.
 
 pub mod book;
+pub mod bridge;
 pub mod clock;
 pub mod connection;
 pub mod dispatcher;

@@ -8,7 +8,9 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentSpec, Market};
 
 use crate::connection::backoff::Backoff;
+use crate::bridge::Bridge;
 use crate::gateway::{Gateway, Inner};
+use crate::options::ProviderOptions;
 use crate::rest_client::RestError;
 use crate::rest_client::budget::Priority;
 
@@ -25,6 +27,12 @@ const SAMPLE: Duration = Duration::from_secs(10);
 pub(crate) fn start(gateway: &Gateway) {
     for provider in &gateway.0.options.providers {
         let offered = provider.exchange().markets();
+        if let Some(bridge) = gateway.0.rest.bridge(provider.id) {
+            let first = first_venues(provider);
+            gateway.spawn_control(begin(Arc::downgrade(&gateway.0), bridge.clone(), provider.id, first));
+            gateway.spawn_control(heartbeat(Arc::downgrade(&gateway.0), provider.id));
+            continue;
+        }
         for market in provider.markets.iter().filter(|m| offered.contains(m)) {
             gateway.spawn_control(load(Arc::downgrade(&gateway.0), provider.id, *market));
         }
@@ -38,15 +46,74 @@ fn running(gateway: &Weak<Inner>) -> Option<Gateway> {
     (!gateway.is_stopping()).then_some(gateway)
 }
 
+/// Venues that are needed from the start: those of the configuration, and those that the symbols
+/// that are always on belong to (`cryptopair_kraken_btcusd`).
+fn first_venues(options: &ProviderOptions) -> Vec<String> {
+    let mut venues = options.bridge.venues.clone();
+    for symbol in &options.symbols {
+        let venue = symbol.split('_').nth(1).map(str::to_owned);
+        venues.extend(venue.filter(|venue| !options.bridge.venues.contains(venue)));
+    }
+    venues.dedup();
+    venues
+}
+
+/// Looks whether the bridge can be started at all, then loads the venues that are needed.
+async fn begin(engine: Weak<Inner>, bridge: Bridge, provider: ProviderId, venues: Vec<String>) {
+    bridge.look().await;
+    for venue in venues {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        while let Some(gateway) = running(&engine) {
+            let Err(error) = gateway.prepare(provider, Some(&venue)).await else {
+                break;
+            };
+            let pause = backoff.fail();
+            tracing::warn!(
+                provider = provider.name(), exchange = venue, %error,
+                retry_ms = pause.as_millis(), "instruments not loaded"
+            );
+            let pause = gateway.0.clock.sleep(pause);
+            drop(gateway);
+            pause.await;
+        }
+    }
+}
+
+/// Loads a venue's instruments anew from time to time.
+pub(crate) async fn reload_venue(engine: Weak<Inner>, provider: ProviderId, venue: String) {
+    let mut pause = match running(&engine) {
+        Some(gateway) => gateway.0.clock.sleep(gateway.0.options.reload),
+        None => return,
+    };
+    loop {
+        pause.await;
+        let Some(gateway) = running(&engine) else {
+            return;
+        };
+        let markets = gateway.0.options.provider(provider).map(|o| o.markets.clone());
+        for market in markets.unwrap_or_default() {
+            match fetch(&gateway, provider, market, &venue).await {
+                Ok(specs) => gateway.set_venue(provider, &venue, market, specs).await,
+                Err(error) => tracing::warn!(
+                    provider = provider.name(), exchange = venue, %market, %error,
+                    "instruments not loaded"
+                ),
+            }
+        }
+        pause = gateway.0.clock.sleep(gateway.0.options.reload);
+    }
+}
+
 async fn load(engine: Weak<Inner>, provider: ProviderId, market: Market) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     while let Some(gateway) = running(&engine) {
-        let pause = match fetch(&gateway, provider, market).await {
+        let pause = match fetch(&gateway, provider, market, provider.name()).await {
             Ok(specs) => {
                 backoff.reset();
                 let count = specs.len();
                 tracing::info!(provider = provider.name(), %market, count, "instruments loaded");
-                gateway.set_market(provider, market, specs).await;
+                let venue = provider.name();
+                gateway.set_venue(provider, venue, market, specs).await;
                 gateway.0.options.reload
             }
             Err(error) => {
@@ -64,14 +131,16 @@ async fn load(engine: Weak<Inner>, provider: ProviderId, market: Market) {
     }
 }
 
-async fn fetch(
+/// A market's instruments as the exchange tells them now.
+pub(crate) async fn fetch(
     gateway: &Gateway,
     provider: ProviderId,
     market: Market,
+    venue: &str,
 ) -> Result<Vec<InstrumentSpec>, RestError> {
     let exchange = provider.exchange();
     let mut bodies = Vec::new();
-    for request in exchange.instrument_requests(market) {
+    for request in exchange.venue_requests(market, venue) {
         let mut next = Some(request);
         let mut pages = 0;
         while let Some(request) = next.take().filter(|_| pages < PAGES_MAX) {
@@ -102,7 +171,9 @@ async fn heartbeat(engine: Weak<Inner>, provider: ProviderId) {
     while let Some(gateway) = running(&engine) {
         let options = gateway.0.options.provider(provider);
         let market = options.and_then(|options| options.markets.first().copied());
-        if let Some(market) = market.filter(|_| beat.is_multiple_of(CLOCK_EVERY))
+        // A bridge's clock is ours, and asking would start it.
+        let is_bridge = gateway.0.rest.bridge(provider).is_some();
+        if let Some(market) = market.filter(|_| !is_bridge && beat.is_multiple_of(CLOCK_EVERY))
             && let Err(error) = gateway.0.rest.clock_offset(provider, market).await
         {
             tracing::debug!(provider = provider.name(), %error, "clock not measured");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bookwire_engine::exchange::{Exchange, ProviderId};
 use bookwire_engine::instrument::Market;
 
+use crate::bridge::BridgeOptions;
 use crate::tap::Tap;
 
 /// One provider's part of [`GatewayOptions`].
@@ -28,6 +29,8 @@ pub struct ProviderOptions {
     pub streams_per_connection: usize,
     /// How long a connection is used before it is replaced; `None`: as the exchange says.
     pub connection_lifetime: Option<Duration>,
+    /// How its bridge is run, where the provider is reached through one.
+    pub bridge: BridgeOptions,
 }
 
 impl ProviderOptions {
@@ -43,6 +46,7 @@ impl ProviderOptions {
             linger: Duration::from_secs(30),
             streams_per_connection: 200,
             connection_lifetime: None,
+            bridge: BridgeOptions::default(),
         }
     }
 

@@ -252,6 +252,12 @@ impl ProviderMeter {
         self.attempt(now, false);
     }
 
+    /// Whether the way to the provider is there at all (its bridge's process): the reason why not.
+    pub fn reached(&self, trouble: Option<&str>) {
+        self.last_request_ok.store(trouble.is_none(), Ordering::Relaxed);
+        *self.trouble.lock() = trouble.map(str::to_owned);
+    }
+
     /// Market data came. One writer at a time is enough; the newest wins.
     pub fn data(&self, ts_recv: TsNanos) {
         self.last_data.store(ts_recv.0, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookwire_actors::bridge::BridgeOptions;
 use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::{Gateway, GatewayError};
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
@@ -85,6 +86,22 @@ fn provider_options(id: ProviderId, config: &ProviderConfig) -> ProviderOptions 
             0 => usize::MAX,
             streams => streams,
         },
+        bridge: config
+            .bridge
+            .as_ref()
+            .map_or_else(BridgeOptions::default, |bridge| BridgeOptions {
+                python: bridge.python.clone(),
+                venues: bridge.venues.clone(),
+                venues_max: bridge.venues_max,
+                // Their form has been checked with the rest of the configuration.
+                options: bridge
+                    .options
+                    .iter()
+                    .filter_map(|(venue, text)| {
+                        Some((venue.clone(), serde_json::from_str(text).ok()?))
+                    })
+                    .collect(),
+            }),
         ..ProviderOptions::new(id)
     }
 }

@@ -348,6 +348,13 @@ pub enum Control {
         /// The exchange's text.
         message: String,
     },
+    /// A stream that was subscribed has ended (the bridge to ccxt): it has to be asked for again.
+    StreamLost {
+        /// Our name of it.
+        stream: String,
+        /// Why.
+        reason: String,
+    },
     /// All that is subscribed on this connection.
     Subscriptions {
         /// Our request id, where the exchange repeats it.

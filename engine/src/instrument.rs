@@ -3,6 +3,7 @@
 //! A symbol's text is never split to find out where the base ends: all spellings that an
 //! instrument can have are put into an index when the table is built, and a text is looked up.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,6 +111,22 @@ pub struct InstrumentSpec {
     pub max_leverage: Option<u32>,
     /// Hours between funding settlements; perpetuals only.
     pub funding_interval_hours: Option<u32>,
+}
+
+impl InstrumentSpec {
+    /// What tells it from all others of its provider and market: the native symbol, with the venue
+    /// where the provider has several.
+    fn native_key(&self) -> Cow<'_, str> {
+        match self.provider.exchange().bridge() {
+            None => Cow::Borrowed(&self.native_symbol),
+            Some(_) => Cow::Owned(venue_key(&self.exchange, &self.native_symbol)),
+        }
+    }
+}
+
+/// `kraken|XXBTZUSD`
+fn venue_key(venue: &str, native_symbol: &str) -> String {
+    format!("{venue}|{native_symbol}")
 }
 
 /// A tradable instrument.
@@ -273,12 +290,24 @@ impl InstrumentTable {
         market: Market,
         specs: Vec<InstrumentSpec>,
     ) -> Self {
+        self.with_venue(provider, provider.name(), market, specs)
+    }
+
+    /// As [`InstrumentTable::with_market`], for one venue of a provider that has several.
+    #[must_use]
+    pub fn with_venue(
+        &self,
+        provider: ProviderId,
+        venue: &str,
+        market: Market,
+        specs: Vec<InstrumentSpec>,
+    ) -> Self {
         let mut rows: Vec<Instrument> = self.rows.iter().map(|row| (**row).clone()).collect();
         let known = self.by_native.get(&(provider, market));
         let mut seen = AHashSet::with_capacity(specs.len());
         for spec in specs {
             debug_assert!(spec.provider == provider && spec.market == market);
-            let old = known.and_then(|map| map.get(&spec.native_symbol)).copied();
+            let old = known.and_then(|map| map.get(&*spec.native_key())).copied();
             let id = old.unwrap_or(InstrumentId(rows.len() as u32));
             seen.insert(id);
             let row = Instrument::new(id, spec);
@@ -288,7 +317,9 @@ impl InstrumentTable {
             }
         }
         for row in &mut rows {
-            let ours = row.spec.provider == provider && row.spec.market == market;
+            let ours = row.spec.provider == provider
+                && row.spec.market == market
+                && (row.spec.exchange == venue || provider.exchange().bridge().is_none());
             if ours && !seen.contains(&row.id) {
                 row.spec.is_active = false;
             }
@@ -304,7 +335,7 @@ impl InstrumentTable {
                 .by_native
                 .entry(key)
                 .or_default()
-                .insert(row.spec.native_symbol.clone(), row.id);
+                .insert(row.spec.native_key().into_owned(), row.id);
             for spelling in row.spellings() {
                 table.by_spelling.entry(spelling).or_default().push(row.id);
             }
@@ -372,6 +403,18 @@ impl InstrumentTable {
             .get(&(provider, market))?
             .get(native_symbol)?;
         self.get(*id)
+    }
+
+    /// As [`InstrumentTable::by_native`], for a provider that has several venues.
+    #[must_use]
+    pub fn by_venue(
+        &self,
+        provider: ProviderId,
+        venue: &str,
+        market: Market,
+        native_symbol: &str,
+    ) -> Option<&Arc<Instrument>> {
+        self.by_native(provider, market, &venue_key(venue, native_symbol))
     }
 
     /// Spellings shared within one provider and market, to be logged and shown.

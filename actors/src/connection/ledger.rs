@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use bookwire_engine::exchange::{ConnectionLimits, Exchange};
+use bookwire_engine::exchange::{ConnectionLimits, Exchange, Feed};
 use bookwire_engine::instrument::Market;
 
 use crate::upstream::StreamKey;
@@ -38,6 +38,8 @@ struct Entry {
     key: StreamKey,
     phase: Phase,
     failures: u32,
+    /// How often it was acknowledged and then lost without having lasted.
+    losses: u32,
     /// Silence: how often it was acted on since the stream was last heard, and when.
     rounds: u32,
     checked_at: Duration,
@@ -115,6 +117,7 @@ impl Ledger {
                 key: *key,
                 phase: Phase::Wanted(Duration::ZERO),
                 failures: 0,
+                losses: 0,
                 rounds: 0,
                 checked_at: Duration::ZERO,
                 is_stale_told: false,
@@ -255,6 +258,26 @@ impl Ledger {
         let failed = self.postpone([name], now);
         self.drop_answered();
         failed
+    }
+
+    /// A stream that was acknowledged has ended at the other side: it is asked for again after a
+    /// pause. The feed that is down because of it.
+    pub fn on_stream_lost(&mut self, name: &str, now: Duration) -> Option<StreamKey> {
+        let entry = self.entries.get_mut(name)?;
+        let Phase::Live(since) = entry.phase else {
+            return None;
+        };
+        // One that lasted was good: the pause is short again.
+        if now.saturating_sub(since) >= RETRY_MAX {
+            entry.losses = 0;
+        }
+        let pause = Duration::from_secs(1 << entry.losses.min(6)).min(RETRY_MAX);
+        entry.losses += 1;
+        entry.phase = Phase::Wanted(now + pause);
+        // Told by the caller: its next message is news.
+        entry.is_stale_told = entry.key.feed != Feed::Book;
+        entry.checked_at = now;
+        Some(entry.key)
     }
 
     /// Requests of which every stream has been answered one by one. Those to leave streams have

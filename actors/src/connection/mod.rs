@@ -36,7 +36,7 @@ use backoff::Backoff;
 use ledger::Ledger;
 use socket::{Inbound, Outbound, Socket, Wire, dial};
 
-pub use setup::{ConnectionSetup, Nudge, ReconnectNow, Renew, StopConnection, UseTable};
+pub use setup::{Address, ConnectionSetup, Nudge, ReconnectNow, Renew, StopConnection, UseTable};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -173,8 +173,8 @@ impl ExchangeConnection {
     }
 
     fn start_dial(&mut self, now: Duration, ctx: &mut Context<Self>) {
-        let (setup, url) = (&self.setup, self.setup.url.clone());
-        if let Err(wait) = setup.budgets.take(&url, &setup.limits, now) {
+        let (setup, address) = (&self.setup, self.setup.address.clone());
+        if let Err(wait) = setup.budgets.take(address.host(), &setup.limits, now) {
             tracing::warn!(
                 connection = %self.name, wait_ms = wait.as_millis(),
                 "connection attempts used up"
@@ -185,6 +185,7 @@ impl ExchangeConnection {
         self.is_dialing = true;
         let (tls, clock) = (setup.tls.clone(), setup.clock.clone());
         let attempt = async move {
+            let url = address.url().await?;
             let dialing = std::pin::pin!(dial(&url, tls));
             match select(dialing, clock.sleep(DIAL_TIMEOUT)).await {
                 Either::Left((Ok(wire), _)) => Ok(wire),
@@ -482,6 +483,24 @@ impl ExchangeConnection {
                 let reason = format!("{code} {message}");
                 tracing::warn!(connection = %name, reason, "the exchange refuses a request");
                 self.subscribe_failed(&failed, &reason);
+            }
+            Control::StreamLost { stream, reason } => {
+                tracing::warn!(connection = %name, stream, reason, "stream lost");
+                if let Some(key) = link.ledger.on_stream_lost(stream, now) {
+                    let counters = self.setup.state.borrow();
+                    counters.counters().subscribe_failures.add(1);
+                    drop(counters);
+                    self.streams_down(std::iter::once(key));
+                    // A book's loss has been told with it.
+                    if key.feed != Feed::Book {
+                        self.setup.state.borrow_mut().announce(
+                            self.provider,
+                            Some(key.instrument),
+                            StatusState::Stale,
+                            reason.clone(),
+                        );
+                    }
+                }
             }
             Control::Shutdown => {
                 tracing::info!(connection = %name, "the exchange announces its shutdown");

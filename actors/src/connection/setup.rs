@@ -10,11 +10,46 @@ use bookwire_engine::instrument::InstrumentTable;
 use futures_util::future::LocalBoxFuture;
 
 use super::backoff::ConnectBudgets;
+use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::state::ShardState;
 use crate::status::ProviderMeter;
 use crate::tap::Tap;
 use crate::upstream::{SharedPlan, StreamKey};
+
+/// Where a connection is made to.
+#[derive(Clone)]
+pub enum Address {
+    /// `wss://stream.binance.com:9443/ws`
+    Url(String),
+    /// A path behind a bridge, which is started when it does not run.
+    Bridge(Bridge, &'static str),
+}
+
+impl Address {
+    /// What counts as one host in limits on connection attempts.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Url(url) => url,
+            Self::Bridge(_, path) => path,
+        }
+    }
+
+    /// The URL to dial now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn url(&self) -> Result<String, String> {
+        match self {
+            Self::Url(url) => Ok(url.clone()),
+            Self::Bridge(bridge, path) => match bridge.ensure().await {
+                Ok(running) => Ok(format!("{}{path}", running.ws)),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
 
 /// What a connection needs. Everything in it outlives the actor.
 #[derive(Clone)]
@@ -31,8 +66,8 @@ pub struct ConnectionSetup {
     pub budgets: ConnectBudgets,
     /// TLS.
     pub tls: Arc<rustls::ClientConfig>,
-    /// Where to connect: `wss://stream.binance.com:9443/ws`.
-    pub url: String,
+    /// Where to connect.
+    pub address: Address,
     /// The route's name.
     pub route: &'static str,
     /// Limits of the market.

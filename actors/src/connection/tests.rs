@@ -75,7 +75,7 @@ impl Bench {
             meter: meter.clone(),
             budgets: ConnectBudgets::default(),
             tls: crate::rest_client::tls_config(),
-            url,
+            address: Address::Url(url),
             route: "stream",
             limits: ConnectionLimits {
                 lifetime_secs,

@@ -2,6 +2,7 @@
 //! need a shard, the store or the exchange, and stops it all in order.
 
 mod read;
+mod venues;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -36,9 +37,13 @@ use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
 use read::{READERS, ReaderPool};
+use venues::Venues;
 
 /// Longest time that a shard may take to answer a control message.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time that a client's request waits for a venue's instruments.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,7 @@ pub(crate) struct Inner {
     recorder: Option<Recorder>,
     readers: Option<ReaderPool>,
     history: History,
+    pub(crate) venues: Venues,
     next_worker: AtomicU16,
     started: Duration,
     pub(crate) stopping: AtomicBool,
@@ -180,6 +186,7 @@ impl Gateway {
             recorder: recorder.clone(),
             readers,
             history: History::new(rest.clone(), recorder, clock.clone()),
+            venues: Venues::default(),
             rest,
             next_worker: AtomicU16::new(0),
             started: clock.monotonic(),
@@ -218,6 +225,10 @@ impl Gateway {
         let Some(options) = self.0.options.provider(provider) else {
             return true;
         };
+        // Venues behind a bridge are loaded before anybody looks for their symbols.
+        if provider.exchange().bridge().is_some() {
+            return true;
+        }
         options.markets.iter().all(|market| {
             let of = |row: &&Arc<Instrument>| {
                 row.spec.provider == provider && row.spec.market == *market
@@ -436,6 +447,10 @@ impl Gateway {
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.0.stopping.store(true, Ordering::Relaxed);
         let half = limit / 2;
+        for bridge in self.0.rest.bridges() {
+            // Its connections are lost a moment before they are stopped, which nobody will see.
+            bridge.stop().await;
+        }
         let stopped = join_all(self.0.shards.iter().map(|shard| async {
             let stopped = pin!(shard.stop());
             matches!(
@@ -466,16 +481,18 @@ impl Gateway {
     }
 
     /// Takes a market's instruments into the table and tells the shards.
-    pub(crate) async fn set_market(
+    pub(crate) async fn set_venue(
         &self,
         provider: ProviderId,
+        venue: &str,
         market: Market,
         specs: Vec<InstrumentSpec>,
     ) {
         let table = {
             // Loaders of several markets come here at the same time; each must see the others'.
             let _editing = self.0.table_edit.lock();
-            let table = self.0.table.load().with_market(provider, market, specs);
+            let table = self.0.table.load();
+            let table = table.with_venue(provider, venue, market, specs);
             let table = Arc::new(table);
             self.0.table.store(table.clone());
             table
@@ -497,6 +514,26 @@ impl Gateway {
 }
 
 impl MarketSource for Gateway {
+    fn prepare(
+        &self,
+        provider: ProviderId,
+        venue: Option<String>,
+    ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
+        let gateway = self.clone();
+        Box::pin(async move {
+            let prepared = pin!(gateway.prepare(provider, venue.as_deref()));
+            match select(prepared, gateway.0.clock.sleep(PREPARE_TIMEOUT)).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(CryptoError::new(
+                    CryptoCode::ProviderUnavailable,
+                    "the venue's instruments did not come in time",
+                )
+                .with("provider", provider.name())
+                .with("exchange", venue.clone())),
+            }
+        })
+    }
+
     fn instruments(&self) -> Arc<InstrumentTable> {
         Self::instruments(self)
     }

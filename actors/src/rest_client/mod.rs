@@ -18,14 +18,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::bridge::Bridge;
 use crate::clock::Clock;
 use crate::options::GatewayOptions;
 use crate::status::{ProviderMeter, WeightUse};
 use crate::tap::{RawMessage, RawSource, Tap};
 use budget::{Priority, RateBudget};
 
-/// Longest time for a whole answer.
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read; the largest real one, spot's instrument list, is below 20 MB.
@@ -111,15 +110,49 @@ struct HostBudget {
 struct Host {
     provider: ProviderId,
     market: Market,
-    /// Where it lives, without a slash at the end.
-    base: String,
+    /// Where it lives.
+    base: Base,
+    /// What it is called in errors: an address, or the bridge's name.
+    name: String,
+    timeout: Duration,
     /// Where the exchange itself says it lives: for recordings.
     official: String,
     budgets: Vec<HostBudget>,
     meter: Arc<ProviderMeter>,
 }
 
+/// Where a host lives.
+enum Base {
+    /// At an address, without a slash at the end.
+    Fixed(String),
+    /// Behind a child process that tells its address once it runs.
+    Bridge(Bridge),
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(base) => f.write_str(base),
+            Self::Bridge(_) => f.write_str("bridge"),
+        }
+    }
+}
+
 impl Host {
+    /// The address to ask now.
+    async fn address(&self) -> Result<String, RestError> {
+        match &self.base {
+            Base::Fixed(base) => Ok(base.clone()),
+            Base::Bridge(bridge) => match bridge.ensure().await {
+                Ok(running) => Ok(running.http.clone()),
+                Err(error) => Err(RestError::Transport {
+                    host: self.name.clone(),
+                    reason: error.to_string(),
+                }),
+            },
+        }
+    }
+
     fn budget(&self, request: &RestRequest) -> Option<&HostBudget> {
         self.budgets.get(request.budget)
     }
@@ -130,6 +163,7 @@ struct Inner {
     runtime: Handle,
     clock: Arc<dyn Clock>,
     hosts: AHashMap<(ProviderId, Market), Arc<Host>>,
+    bridges: AHashMap<ProviderId, Bridge>,
     tap: Option<Tap>,
 }
 
@@ -170,8 +204,8 @@ impl RestClient {
             .gzip(true)
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
             .build()?;
+        let mut bridges = AHashMap::new();
         let mut hosts = AHashMap::new();
         let mut shared: AHashMap<(String, &str), Arc<Mutex<RateBudget>>> = AHashMap::new();
         for provider in &options.providers {
@@ -179,6 +213,20 @@ impl RestClient {
                 continue;
             };
             let exchange = provider.exchange();
+            if let Some(terms) = exchange.bridge() {
+                let bridge = Bridge::new(
+                    provider.id,
+                    terms,
+                    &provider.bridge,
+                    &provider.hosts,
+                    provider.snapshot_depth,
+                    runtime.clone(),
+                    clock.clone(),
+                    meter.clone(),
+                    http.clone(),
+                );
+                bridges.insert(provider.id, bridge);
+            }
             for market in exchange.markets() {
                 let (name, default) = exchange.rest_host(*market);
                 let base = provider.base_url(name, default).to_owned();
@@ -196,7 +244,15 @@ impl RestClient {
                     budgets: budgets.collect(),
                     provider: provider.id,
                     market: *market,
-                    base,
+                    name: match bridges.get(&provider.id) {
+                        Some(_) => format!("{} bridge", provider.id.name()),
+                        None => base.clone(),
+                    },
+                    base: match bridges.get(&provider.id) {
+                        Some(bridge) => Base::Bridge(bridge.clone()),
+                        None => Base::Fixed(base),
+                    },
+                    timeout: Duration::from_secs(exchange.answer_timeout_secs()),
                     official: default.trim_end_matches('/').to_owned(),
                     meter: meter.clone(),
                 };
@@ -208,8 +264,20 @@ impl RestClient {
             runtime,
             clock,
             hosts,
+            bridges,
             tap: options.tap.clone(),
         })))
+    }
+
+    /// The bridge of a provider that has one.
+    #[must_use]
+    pub fn bridge(&self, provider: ProviderId) -> Option<&Bridge> {
+        self.0.bridges.get(&provider)
+    }
+
+    /// All bridges.
+    pub(crate) fn bridges(&self) -> impl Iterator<Item = &Bridge> {
+        self.0.bridges.values()
     }
 
     /// Budgets of a provider.
@@ -327,7 +395,7 @@ impl Inner {
     fn unreadable(&self, provider: ProviderId, market: Market, error: DecodeError) -> RestError {
         let host = self.hosts.get(&(provider, market));
         RestError::Decode {
-            host: host.map_or_else(String::new, |host| host.base.clone()),
+            host: host.map_or_else(String::new, |host| host.name.clone()),
             error,
         }
     }
@@ -401,7 +469,7 @@ impl Inner {
             let Err(wait) = taken else { return Ok(()) };
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
-                    host: host.base.clone(),
+                    host: host.name.clone(),
                     wait,
                 });
             }
@@ -411,7 +479,6 @@ impl Inner {
     }
 
     async fn send(&self, host: &Host, request: &RestRequest) -> Result<Bytes, RestError> {
-        let url = format!("{}{}", host.base, request.path);
         let settle = |used| {
             if let Some(budget) = host.budget(request) {
                 let mut rate = budget.rate.lock();
@@ -419,10 +486,17 @@ impl Inner {
             }
         };
         let transport = |error: reqwest::Error| RestError::Transport {
-            host: host.base.clone(),
+            host: host.name.clone(),
             reason: chain(&error.without_url()),
         };
-        let response = match self.http.get(&url).send().await {
+        let url = match host.address().await {
+            Ok(base) => format!("{base}{}", request.path),
+            Err(error) => {
+                settle(None);
+                return Err(error);
+            }
+        };
+        let response = match self.http.get(&url).timeout(host.timeout).send().await {
             Ok(response) => response,
             Err(error) => {
                 settle(None);
@@ -446,7 +520,7 @@ impl Inner {
         let body = read_body(response).await.map_err(|error| match error {
             BodyError::Transport(error) => transport(error),
             BodyError::TooLarge => RestError::Decode {
-                host: host.base.clone(),
+                host: host.name.clone(),
                 error: DecodeError::TooLarge {
                     bytes: BODY_BYTES_MAX,
                 },

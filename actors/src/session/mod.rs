@@ -203,6 +203,41 @@ impl SubscriptionSession {
         let Request::Subscribe { channel, streams } = body else {
             return;
         };
+        let venues = resolve::venues(&streams);
+        if venues.is_empty() {
+            return self.join(ctx, id, channel, streams);
+        }
+        let source = self.options.hub.source();
+        let prepares = venues.into_iter().map(|(provider, venue)| {
+            let prepared = source.prepare(provider, venue.clone());
+            async move { (provider, venue, prepared.await) }
+        });
+        let prepared = futures_util::future::join_all(prepares.collect::<Vec<_>>());
+        // As below: the next request waits, and each venue's loading is bounded in time.
+        ctx.wait(prepared.into_actor(self).map(move |results, act, ctx| {
+            let mut streams = streams;
+            for (provider, venue, result) in results {
+                let Err(error) = result else { continue };
+                let is_of = |request: &request::StreamRequest| {
+                    resolve::provider(request) == Ok(provider) && request.exchange == venue
+                };
+                for entry in &mut streams {
+                    if entry.request.as_ref().is_ok_and(is_of) {
+                        entry.request = Err(error.clone());
+                    }
+                }
+            }
+            act.join(ctx, id, channel, streams);
+        }));
+    }
+
+    fn join(
+        &mut self,
+        ctx: &mut Context<Self>,
+        id: Option<request::RequestId>,
+        channel: Option<String>,
+        streams: Vec<request::StreamEntry>,
+    ) {
         let table = self.options.hub.source().instruments();
         let numbers = self.options.numbers;
         let plan = self

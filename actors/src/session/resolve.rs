@@ -6,7 +6,7 @@ use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, Sy
 use bookwire_engine::wire::Numbers;
 
 use super::encode::Labels;
-use super::request::{StreamName, StreamRequest};
+use super::request::{StreamEntry, StreamName, StreamRequest};
 use crate::topic::{StreamKind, Topic};
 
 /// The provider of a request.
@@ -19,6 +19,8 @@ pub fn provider(request: &StreamRequest) -> Result<ProviderId, CryptoError> {
         CryptoError::invalid_parameter("provider", &request.provider, names.join(", "))
     })?;
     match &request.exchange {
+        // Which venues there are is known to the bridge.
+        _ if provider.exchange().bridge().is_some() => Ok(provider),
         // A native provider is its own and only venue.
         Some(exchange) if exchange != provider.name() => Err(CryptoError::invalid_parameter(
             "exchange",
@@ -27,6 +29,23 @@ pub fn provider(request: &StreamRequest) -> Result<ProviderId, CryptoError> {
         )),
         _ => Ok(provider),
     }
+}
+
+/// The venues of a request whose instruments may have to be loaded before its symbols mean
+/// anything, each once.
+#[must_use]
+pub fn venues(streams: &[StreamEntry]) -> Vec<(ProviderId, Option<String>)> {
+    let mut venues = Vec::new();
+    for request in streams.iter().filter_map(|entry| entry.request.as_ref().ok()) {
+        let Ok(provider) = provider(request) else {
+            continue;
+        };
+        let venue = (provider, request.exchange.clone());
+        if provider.exchange().bridge().is_some() && !venues.contains(&venue) {
+            venues.push(venue);
+        }
+    }
+    venues
 }
 
 /// The topic of one symbol of a request, and the texts of its messages.
@@ -45,7 +64,7 @@ pub fn topic(
     let kind = request
         .kind()
         .ok_or_else(|| CryptoError::invalid_parameter("interval", "", "a bar level"))?;
-    let instrument = instrument(table, provider, request.stream, symbol)?;
+    let instrument = instrument(table, provider, request, symbol)?;
     let topic = Topic {
         instrument: instrument.id,
         kind,
@@ -61,12 +80,14 @@ pub fn topic(
 pub fn instrument<'a>(
     table: &'a InstrumentTable,
     provider: ProviderId,
-    stream: StreamName,
+    request: &StreamRequest,
     symbol: &str,
 ) -> Result<&'a Instrument, CryptoError> {
+    let stream = request.stream;
     let any = Scope {
         provider: Some(provider),
-        ..Scope::default()
+        exchange: request.exchange.as_deref(),
+        market: None,
     };
     // Only perpetuals have funding, so there a bare code means the perpetual.
     let scope = match stream {

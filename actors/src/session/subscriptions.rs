@@ -284,7 +284,7 @@ impl Subscriptions {
             };
             for symbol in &request.symbols {
                 let row = resolve::provider(&request).and_then(|provider| {
-                    resolve::instrument(table, provider, request.stream, symbol)
+                    resolve::instrument(table, provider, &request, symbol)
                 });
                 let gone = row.map(|row| {
                     let id = row.id;

@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::ShardShared;
 use crate::book::{BookSetup, OrderBook, StopBook};
-use crate::connection::{ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection};
+use crate::connection::{Address, ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection};
 use crate::options::ProviderOptions;
 use crate::ring::StatusState;
 use crate::state::ShardState;
@@ -230,7 +230,6 @@ impl Streams {
         if let Some(lifetime) = options.connection_lifetime {
             limits.lifetime_secs = Some(lifetime.as_secs());
         }
-        let base = options.base_url(route.host, route.base_url);
         let rest = self.shared.rest.clone();
         let probe = move || -> LocalBoxFuture<'static, ()> {
             let rest = rest.clone();
@@ -241,7 +240,13 @@ impl Streams {
         };
         let setup = ConnectionSetup {
             probe: Rc::new(probe),
-            url: format!("{base}{}", route.path),
+            address: match self.shared.rest.bridge(provider) {
+                Some(bridge) => Address::Bridge(bridge.clone(), route.path),
+                None => {
+                    let base = options.base_url(route.host, route.base_url);
+                    Address::Url(format!("{base}{}", route.path))
+                }
+            },
             route: route.name,
             limits,
             plan: plan.clone(),

@@ -127,6 +127,7 @@ async fn list(
     params: &Params,
     shape: Shape,
 ) -> Result<Listing, CryptoError> {
+    prepare(gateway, schema, params).await?;
     let table = gateway.instruments();
     match schema {
         Schema::Asset => entities::assets(&table, params, &shape),
@@ -142,6 +143,36 @@ async fn list(
             in_time(stored(gateway, schema, request, shape)).await
         }
     }
+}
+
+/// Has the instruments of a venue behind a bridge loaded, when the request is about one: named by
+/// `exchange`, or by the entity ids.
+async fn prepare(gateway: &Gateway, schema: Schema, params: &Params) -> Result<(), CryptoError> {
+    let Some(provider) = params.provider()? else {
+        return Ok(());
+    };
+    if provider.exchange().bridge().is_none() {
+        return Ok(());
+    }
+    let ids = params.list("entity_ids")?;
+    let mut venues: Vec<&str> = match params.text("exchange")? {
+        Some(venue) => vec![venue],
+        None => ids.iter().filter_map(|id| id.split('_').nth(1)).collect(),
+    };
+    venues.sort_unstable();
+    venues.dedup();
+    let is_list = matches!(schema, Schema::Asset | Schema::Instruments(_));
+    if venues.is_empty() && is_list && !gateway.venues(provider).is_empty() {
+        return Ok(());
+    }
+    if venues.is_empty() {
+        // Says what is missing.
+        return gateway.prepare(provider, None).await;
+    }
+    for venue in venues {
+        in_time(gateway.prepare(provider, Some(venue))).await?;
+    }
+    Ok(())
 }
 
 /// Rows out of the store, after what it lacks has been fetched. Only for requests that name their

@@ -128,12 +128,18 @@ fn named_instruments(
     if codes.is_empty() && entity_ids.is_empty() {
         return Ok(None);
     }
+    // A code means one instrument at each venue.
+    let sources: BTreeSet<(ProviderId, &str)> = table
+        .iter()
+        .filter(|row| filter.fits_source(row))
+        .map(|row| (row.spec.provider, row.spec.exchange.as_str()))
+        .collect();
     let mut ids = BTreeSet::new();
     for text in codes.into_iter().chain(entity_ids) {
-        for provider in ProviderId::all() {
+        for (provider, venue) in &sources {
             let scope = Scope {
-                provider: Some(provider),
-                exchange: filter.exchange.as_deref(),
+                provider: Some(*provider),
+                exchange: Some(venue),
                 market: Some(market),
             };
             match table.resolve(text, scope) {
@@ -257,6 +263,10 @@ pub fn require_loaded(
     provider: Option<ProviderId>,
     market: Option<Market>,
 ) -> Result<(), CryptoError> {
+    // Venues behind a bridge have been loaded before; one may lack a market.
+    if provider.is_some_and(|provider| provider.exchange().bridge().is_some()) {
+        return Ok(());
+    }
     let is_loaded = table.iter().any(|row| {
         provider.is_none_or(|provider| provider == row.spec.provider)
             && market.is_none_or(|market| market == row.spec.market)

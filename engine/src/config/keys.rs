@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::url::{self, Serves};
-use super::{Config, LogFormat, LogLevel, ProviderConfig, StoreKind};
+use super::{BridgeConfig, Config, LogFormat, LogLevel, ProviderConfig, StoreKind};
 use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
 
@@ -138,9 +138,17 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         symbol,
     );
     let hosts = hosts_of(id);
+    let is_free = provider.bridge.is_some();
     r.table("hosts", "<host>", &mut provider.hosts, |host, url| {
-        check_host(&hosts, host, url)
+        match is_free {
+            // Those of a hundred exchanges: only the bridge knows them.
+            true => url::check(url, Serves::Both),
+            false => check_host(&hosts, host, url),
+        }
     });
+    if let Some(bridge) = &mut provider.bridge {
+        visit_bridge(bridge, r);
+    }
     r.int("snapshot_depth", &mut provider.snapshot_depth, 5..=5_000);
     r.int("linger_secs", &mut provider.linger_secs, 0..=86_400);
     let limit = exchange
@@ -155,6 +163,39 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         &mut provider.streams_per_connection,
         0..=limit,
     );
+}
+
+fn visit_bridge(bridge: &mut BridgeConfig, r: &mut Reader<'_>) {
+    r.text(
+        "python",
+        &mut bridge.python,
+        "a Python interpreter: python3, or a path",
+        |text| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned()),
+    );
+    r.list(
+        "venues",
+        &mut bridge.venues,
+        "ids of exchanges such as \"kraken\"",
+        |text| is_venue(text).then(|| text.to_owned()),
+    );
+    r.int("venues_max", &mut bridge.venues_max, 1..=128);
+    if bridge.venues.len() > bridge.venues_max {
+        let accepted = format!("at most venues_max, which is {}", bridge.venues_max);
+        r.problem("venues", format!("{:?}", bridge.venues), &accepted);
+    }
+    r.table("options", "<venue>", &mut bridge.options, |venue, text| {
+        let is_object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(text).is_ok();
+        match is_venue(venue) && is_object {
+            true => Ok(()),
+            false => Err("an exchange's id = a JSON object as text".to_owned()),
+        }
+    });
+}
+
+/// The form of a venue's id.
+fn is_venue(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=32).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 fn path(text: &str) -> Option<PathBuf> {

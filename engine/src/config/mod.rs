@@ -82,6 +82,21 @@ pub struct ProviderConfig {
     pub linger_secs: u64,
     /// Streams on one connection; 0: as many as the exchange allows.
     pub streams_per_connection: usize,
+    /// How its bridge is run; `None` for a provider that needs none.
+    pub bridge: Option<BridgeConfig>,
+}
+
+/// The part of `[providers.<name>]` that only a provider behind a child process has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeConfig {
+    /// The Python interpreter that has the package.
+    pub python: String,
+    /// Venues that are loaded at the start; others with their first use.
+    pub venues: Vec<String>,
+    /// Venues at the same time.
+    pub venues_max: usize,
+    /// Per venue a JSON object that its class is constructed with.
+    pub options: BTreeMap<String, String>,
 }
 
 /// `[websocket]`
@@ -209,9 +224,19 @@ impl ProviderConfig {
             markets: provider.exchange().markets().to_vec(),
             symbols: Vec::new(),
             hosts: BTreeMap::new(),
-            snapshot_depth: 1000,
+            snapshot_depth: match provider.exchange().bridge() {
+                None => 1000,
+                // Each change is looked for in all of them, in Python.
+                Some(_) => 100,
+            },
             linger_secs: 30,
             streams_per_connection: 0,
+            bridge: provider.exchange().bridge().map(|_| BridgeConfig {
+                python: "python3".to_owned(),
+                venues: Vec::new(),
+                venues_max: 16,
+                options: BTreeMap::new(),
+            }),
         }
     }
 }

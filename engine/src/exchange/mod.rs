@@ -6,6 +6,7 @@
 
 pub mod binance;
 pub mod bybit;
+pub mod ccxt;
 pub mod coinbase;
 pub mod okx;
 
@@ -22,6 +23,7 @@ pub const EXCHANGES: &[&dyn Exchange] = &[
     &okx::Okx,
     &bybit::Bybit,
     &coinbase::Coinbase,
+    &ccxt::Ccxt,
 ];
 
 /// Index of a provider in [`EXCHANGES`].
@@ -37,6 +39,8 @@ impl ProviderId {
     pub const BYBIT: Self = Self(2);
     /// `coinbase`.
     pub const COINBASE: Self = Self(3);
+    /// `ccxt`.
+    pub const CCXT: Self = Self(4);
 
     /// The provider of a public name.
     #[must_use]
@@ -134,6 +138,17 @@ pub struct RestBudget {
     pub used_header: Option<&'static str>,
     /// Response header (lower case) that tells the weight left in the running window.
     pub remaining_header: Option<&'static str>,
+}
+
+/// A provider that is reached through a child process of ours instead of hosts of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// The Python program that the child runs.
+    pub program: &'static str,
+    /// The package that it needs: `ccxt`.
+    pub package: &'static str,
+    /// The version that it has been tested with: `4.5.90`.
+    pub version: &'static str,
 }
 
 /// A GET request, host and signature aside.
@@ -313,6 +328,11 @@ pub trait Exchange: Sync {
     fn name(&self) -> &'static str;
     /// Product lines that are implemented.
     fn markets(&self) -> &'static [Market];
+    /// The child process through which the provider is reached; `None`: it has hosts of its own.
+    /// A provider with one speaks for many venues, each with instruments of its own.
+    fn bridge(&self) -> Option<&'static Bridge> {
+        None
+    }
     /// Host name of the market's REST interface and its default base URL.
     fn rest_host(&self, market: Market) -> (&'static str, &'static str);
     /// REST budgets of the market; never empty.
@@ -375,6 +395,11 @@ pub trait Exchange: Sync {
     fn decoder(&self, market: Market, table: Arc<InstrumentTable>) -> Box<dyn Decoder>;
     /// Requests whose answers together describe the market's instruments.
     fn instrument_requests(&self, market: Market) -> Vec<RestRequest>;
+    /// The same for one venue of a provider that has several ([`Exchange::bridge`]).
+    fn venue_requests(&self, market: Market, venue: &str) -> Vec<RestRequest> {
+        let _ = venue;
+        self.instrument_requests(market)
+    }
     /// The request for the next page of an answer to one of those; its answer comes behind it.
     fn next_instrument_request(&self, market: Market, body: &[u8]) -> Option<RestRequest> {
         let _ = (market, body);
@@ -456,6 +481,10 @@ pub trait Exchange: Sync {
     /// # Errors
     /// [`DecodeError`] as above.
     fn parse_time(&self, body: &[u8]) -> Result<TsNanos, DecodeError>;
+    /// Longest time for a whole answer, seconds.
+    fn answer_timeout_secs(&self) -> u64 {
+        15
+    }
     /// What an answer with an error status means.
     fn rest_failure(
         &self,
