@@ -89,6 +89,8 @@ pub struct ProviderStatus {
     pub clock_offset_ms: Option<f64>,
     /// Instruments known.
     pub instruments: usize,
+    /// Venues whose instruments are known, of a provider that speaks for many.
+    pub venues: Vec<String>,
 }
 
 /// One minute's counts in a [`Rolling`].
@@ -338,6 +340,7 @@ impl ProviderMeter {
                 .load(Ordering::Relaxed)
                 .then(|| self.clock_offset_us.load(Ordering::Relaxed) as f64 / 1000.0),
             instruments: 0,
+            venues: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@
 // A test that can't go on should panic, helpers of tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bridge;
 mod ccxt;
 mod contract;
 mod faults;

@@ -390,6 +390,7 @@ impl Gateway {
             let provider = meter.provider;
             let rows = table.iter().filter(|row| row.spec.provider == provider);
             status.instruments = rows.count();
+            status.venues = self.0.venues.of(provider);
             status
         };
         self.0.meters.iter().map(of).collect()

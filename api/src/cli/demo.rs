@@ -18,12 +18,16 @@ use super::{Failure, GlobalArgs, config, serve, signal};
 use crate::{engine, server};
 
 /// What is always on, so that the first subscriber finds data flowing.
-const SYMBOLS: [&str; 5] = [
-    "btcusdt",
-    "ethusdt",
-    "solusdt",
-    "btcusdt-perp",
-    "ethusdt-perp",
+const SYMBOLS: [(&str, &[&str]); 5] = [
+    (
+        "binance",
+        &["btcusdt", "ethusdt", "solusdt", "btcusdt-perp", "ethusdt-perp"],
+    ),
+    ("okx", &["btcusdt", "btcusdt-perp"]),
+    ("bybit", &["btcusdt", "btcusdt-perp"]),
+    ("coinbase", &["btcusd"]),
+    // One of the simulated exchanges once more, as ccxt sees it. Without Python it stays away.
+    ("ccxt", &["cryptopair_okx_btcusdt"]),
 ];
 
 /// Pause between two looks at the figures.
@@ -111,10 +115,12 @@ async fn demo(
     .await
     .map_err(|error| anyhow!(error))?;
     config::use_endpoints(config, "the simulators", &sim.endpoints())?;
-    if let Some(provider) = config.providers.get_mut("binance")
-        && provider.symbols.is_empty()
-    {
-        provider.symbols = SYMBOLS.map(str::to_owned).to_vec();
+    for (name, symbols) in SYMBOLS {
+        if let Some(provider) = config.providers.get_mut(name)
+            && provider.symbols.is_empty()
+        {
+            provider.symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+        }
     }
     let gateway = engine::start(config).map_err(anyhow::Error::from)?;
     instruments_loaded(&gateway).await;
@@ -159,7 +165,10 @@ async fn instruments_loaded(gateway: &Gateway) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let is_loaded = || {
         let table = gateway.instruments();
-        gateway.options().providers.iter().all(|provider| {
+        let mut providers = gateway.options().providers.iter();
+        // Behind a bridge they take seconds, or are not to be had.
+        let mut own = providers.by_ref().filter(|p| p.exchange().bridge().is_none());
+        own.all(|provider| {
             provider.markets.iter().all(|market| {
                 let of = |row: &Arc<Instrument>| {
                     row.spec.provider == provider.id && row.spec.market == *market

@@ -104,6 +104,7 @@ fn provider_json(status: &ProviderStatus) -> Value {
         "weight_used": weight,
         "clock_offset_ms": status.clock_offset_ms,
         "instruments": status.instruments,
+        "venues": status.venues,
     })
 }
 
@@ -205,6 +206,12 @@ fn enabled(providers: &[ProviderStatus]) -> impl Iterator<Item = &ProviderStatus
     providers
         .iter()
         .filter(|status| status.state != ProviderState::Disabled)
+        // A bridge that nobody uses may be missing what it needs: nothing else is affected.
+        .filter(|status| {
+            status.provider.exchange().bridge().is_none()
+                || status.connections_wanted > 0
+                || !status.venues.is_empty()
+        })
 }
 
 fn connectivity(providers: &[ProviderStatus]) -> Check {

@@ -279,6 +279,17 @@ pub(super) fn use_endpoints(
     };
     let mut taken = 0;
     let mut is_endpoints = false;
+    // What a bridge asks are the same hosts, of whichever exchange.
+    let all = endpoints.as_object().into_iter().flatten();
+    let all: Vec<_> = all.filter_map(|(_, one)| one["hosts"].as_object()).collect();
+    for provider in config.providers.values_mut().filter(|p| p.bridge.is_some()) {
+        for (host, url) in all.iter().copied().flatten() {
+            let url = url.as_str().unwrap_or_default();
+            if url::check(url, Serves::Both).is_ok() {
+                provider.hosts.insert(host.clone(), url.to_owned());
+            }
+        }
+    }
     for id in ProviderId::all() {
         let Some(hosts) = endpoints[id.name()]["hosts"].as_object() else {
             continue;

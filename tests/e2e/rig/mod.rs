@@ -111,6 +111,11 @@ impl Rig {
         }
     }
 
+    /// The gateway's process id.
+    pub fn pid(&self) -> u32 {
+        self.gateway.as_ref().expect("it runs").id()
+    }
+
     /// Kills the gateway as `kill -9` does.
     pub fn kill_gateway(&mut self) {
         if let Some(mut child) = self.gateway.take() {
@@ -222,6 +227,16 @@ fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> Str
         for host in hosts {
             text.push_str(&format!("{host:?} = {}\n", own["hosts"][host]));
         }
+    }
+    if !more.contains("[providers.ccxt]") {
+        text.push_str("[providers.ccxt]\nenabled = false\n");
+        return text;
+    }
+    // ccxt asks the same simulators.
+    text.push_str("[providers.ccxt.hosts]\n");
+    let all = endpoints.as_object().into_iter().flatten();
+    for (host, url) in all.filter_map(|(_, own)| own["hosts"].as_object()).flatten() {
+        text.push_str(&format!("{host:?} = {url}\n"));
     }
     text
 }

@@ -1,0 +1,244 @@
+//! Provider `ccxt`: the library in its child process against the simulators, seen through the
+//! public contract; and what is said where it is not installed.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use bookwire_sim::market::Segment;
+use bookwire_sim::{Exchange, SimConfig};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::rig::{Feed, Rig, python};
+
+fn simulated() -> SimConfig {
+    SimConfig {
+        exchanges: vec![Exchange::Okx],
+        seed: 7,
+        ..SimConfig::default()
+    }
+}
+
+async fn rig(python: &std::path::Path) -> Rig {
+    let more = format!(
+        "[providers.ccxt]\npython = {python:?}\n[providers.ccxt.options]\n\
+         okx = '{{\"options\":{{\"fetchMarkets\":{{\"types\":[\"spot\",\"swap\"]}}}}}}'\n"
+    );
+    Rig::start_with(simulated(), &more).await
+}
+
+async fn status(rig: &Rig) -> Value {
+    let (code, body) = rig.get("/api/crypto/providers/status").await;
+    assert_eq!(code, 200, "{body}");
+    let all = body["providers"].as_array().unwrap();
+    all.iter()
+        .find(|one| one["name"] == "ccxt")
+        .unwrap()
+        .clone()
+}
+
+/// The gateway's child process that serves ccxt; not the one that only looks for the package.
+fn child(rig: &Rig) -> Option<u32> {
+    let pid = rig.pid().to_string();
+    let found = Command::new("ps")
+        .args(["-o", "pid=,args=", "--ppid", &pid])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(found.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("exec(compile"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Waits until the client's book equals the simulator's as often as it takes to be no accident.
+async fn wait_until_equal(rig: &Rig, feed: &mut Feed, native: &str, segment: Segment, ours: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut states: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    let mut equal = BTreeSet::new();
+    while equal.len() < 3 {
+        assert!(Instant::now() < end, "{ours}: not equal:\n{}", rig.log());
+        if let Some(book) = rig.sim.control().book(segment, native) {
+            let prices = |side: &[(String, String)]| -> Vec<String> {
+                let plain = side.iter().take(5).map(|(price, _)| price.clone());
+                plain.map(|price| decimal(&price)).collect()
+            };
+            states.push((prices(&book.bids), prices(&book.asks)));
+        }
+        let _ = feed.next(Duration::from_millis(2)).await;
+        if let Some(book) = feed.book(ours) {
+            let prices = |side: &[(String, String)]| -> Vec<String> {
+                side.iter().take(5).map(|(price, _)| decimal(price)).collect()
+            };
+            let seen = (prices(&book.bids), prices(&book.asks));
+            if states.iter().rev().take(400).any(|state| *state == seen) {
+                equal.insert(book.sequence);
+            }
+        }
+    }
+}
+
+fn decimal(text: &str) -> String {
+    let value: rust_decimal::Decimal = text.parse().unwrap();
+    value.normalize().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ccxt_serves_what_the_exchange_shows() {
+    let Some(python) = python::find() else { return };
+    let rig = rig(&python).await;
+    assert_eq!(child(&rig), None, "started on first use only");
+
+    // Entities: base units, the venue in their ids.
+    let (code, pairs) = rig
+        .get("/api/data/CryptoPair?provider=ccxt&exchange=okx&codes=btcusdt")
+        .await;
+    assert_eq!(code, 200, "{pairs}\n{}", rig.log());
+    assert_eq!(pairs["data"][0]["entity_id"], "cryptopair_okx_btcusdt", "{pairs}");
+    let perps = "/api/data/CryptoPerp?numbers=string&codes=btcusdt&provider=";
+    let (_, theirs) = rig.get(&format!("{perps}ccxt&exchange=okx")).await;
+    let (_, natively) = rig.get(&format!("{perps}okx")).await;
+    for field in ["price_step", "qty_step", "min_qty", "contract_size", "settlement_symbol"] {
+        assert_eq!(theirs["data"][0][field], natively["data"][0][field], "{field}");
+    }
+    assert!(child(&rig).is_some());
+    let ccxt = status(&rig).await;
+    assert_eq!(ccxt["status"], "operational", "{ccxt}");
+    assert_eq!(ccxt["venues"], json!(["okx"]));
+
+    // Live: one channel with both ways to the same exchange.
+    let mut feed = rig.feed().await;
+    let symbols = json!(["btcusdt", "btcusdt-perp"]);
+    let answer = feed
+        .request(json!({"method": "subscribe", "params": {"channel": "both", "streams": [
+            {"stream": "crypto.trades", "provider": "ccxt", "exchange": "okx", "symbols": symbols},
+            {"stream": "crypto.trades", "provider": "okx", "symbols": symbols},
+            {"stream": "crypto.funding", "provider": "ccxt", "exchange": "okx", "symbols": ["btcusdt"]},
+            {"stream": "crypto.ticker", "provider": "ccxt", "exchange": "okx", "symbols": symbols},
+            {"stream": "crypto.klines", "interval": "1m", "provider": "ccxt", "exchange": "okx",
+             "symbols": symbols},
+        ]}}))
+        .await;
+    assert_eq!(answer["rejected"], json!([]), "{answer}");
+    let mut books = rig.feed().await;
+    books
+        .subscribe(json!({"stream": "crypto.orderbook", "provider": "ccxt", "exchange": "okx",
+            "symbols": symbols, "depth": 20, "mode": "delta"}))
+        .await;
+    wait_until_equal(&rig, &mut books, "BTC-USDT", Segment::Spot, "btcusdt").await;
+    wait_until_equal(&rig, &mut books, "BTC-USDT-SWAP", Segment::Linear, "btcusdt-perp").await;
+
+    // Trades are the same ones, to the last digit. Ours merge a taker's fills as the exchange does;
+    // so does the channel that ccxt uses.
+    let messages = feed.collect(Duration::from_secs(8)).await;
+    for symbol in ["btcusdt", "btcusdt-perp"] {
+        let trades = |provider: &str| -> BTreeSet<(u64, String)> {
+            let of = messages.iter().filter(|m| {
+                m["stream"] == "crypto.trades" && m["provider"] == provider && m["symbol"] == symbol
+            });
+            of.map(|m| {
+                let data = &m["data"];
+                let id = data["trade_id"].as_str().unwrap().parse().unwrap();
+                let rest = ["price", "volume", "side", "timestamp"].map(|f| data[f].to_string());
+                (id, rest.join(" "))
+            })
+            .collect()
+        };
+        let (by_ccxt, natively) = (trades("ccxt"), trades("okx"));
+        let (first, last) = match (by_ccxt.first(), natively.first(), by_ccxt.last(), natively.last()) {
+            (Some(a), Some(b), Some(c), Some(d)) => (a.0.max(b.0), c.0.min(d.0)),
+            _ => panic!("{symbol}: no trades: {} {}\n{}", by_ccxt.len(), natively.len(), rig.log()),
+        };
+        let within = |all: &BTreeSet<(u64, String)>| -> Vec<(u64, String)> {
+            let all = all.iter().filter(|(id, _)| (first..=last).contains(id));
+            all.cloned().collect()
+        };
+        assert_eq!(within(&by_ccxt), within(&natively), "{symbol}");
+        assert!(within(&natively).len() > 3, "{symbol}: too few to tell");
+    }
+    for stream in ["crypto.ticker", "crypto.klines", "crypto.funding"] {
+        let found = messages.iter().find(|m| m["stream"] == stream && m["provider"] == "ccxt");
+        assert!(found.is_some(), "no {stream}\n{}", rig.log());
+    }
+
+    // History: the same bars as natively.
+    let bars = "&codes=btcusdt&limit=5&numbers=string&columns=timestamp,open,high,low,close,volume";
+    let (code, theirs) = rig
+        .get(&format!("/api/data/CryptoPair1mKdata?provider=ccxt&exchange=okx{bars}"))
+        .await;
+    assert_eq!(code, 200, "{theirs}");
+    let (_, natively) = rig.get(&format!("/api/data/CryptoPair1mKdata?provider=okx{bars}")).await;
+    let rows = |answer: &Value| -> Vec<Value> { answer["data"].as_array().unwrap().clone() };
+    let shared: Vec<Value> = rows(&theirs).into_iter().filter(|row| rows(&natively).contains(row)).collect();
+    assert!(shared.len() >= 4, "{theirs}\n{natively}");
+
+    // The child dies: everything comes back by itself, with another one.
+    let old = child(&rig).unwrap();
+    assert!(Command::new("kill").args(["-9", &old.to_string()]).status().unwrap().success());
+    let end = Instant::now() + Duration::from_secs(60);
+    while child(&rig).is_none_or(|pid| pid == old) {
+        assert!(Instant::now() < end, "not started again:\n{}", rig.log());
+        let _ = books.next(Duration::from_millis(50)).await;
+    }
+    wait_until_equal(&rig, &mut books, "BTC-USDT", Segment::Spot, "btcusdt").await;
+    let told = books.statuses.iter().any(|m| m["data"]["provider"] == "ccxt");
+    assert!(told, "the client was not told");
+
+    // What is wrong is said.
+    for (query, code, field) in [
+        ("CryptoPair?provider=ccxt&exchange=nosuch", "CRYPTO_INVALID_PARAMETER", "exchange"),
+        ("CryptoPair?provider=ccxt&exchange=No/Such", "CRYPTO_INVALID_PARAMETER", "exchange"),
+        ("CryptoOrderbook?provider=ccxt&codes=btcusdt", "CRYPTO_INVALID_PARAMETER", "exchange"),
+    ] {
+        let (_, body) = rig.get(&format!("/api/data/{query}")).await;
+        assert_eq!(body["error"]["code"], code, "{query}: {body}");
+        assert_eq!(body["error"]["details"]["parameter"], field, "{query}: {body}");
+    }
+    let (_, body) = rig
+        .get("/api/data/CryptoOrderbook?provider=ccxt&exchange=okx&codes=nosuchpair")
+        .await;
+    assert_eq!(body["error"]["code"], "CRYPTO_PAIR_NOT_FOUND", "{body}");
+
+    // Its end is ours.
+    let mut rig = rig;
+    let last = child(&rig).unwrap();
+    assert!(rig.stop_gateway().await.success());
+    let is_gone = !std::path::Path::new(&format!("/proc/{last}")).exists();
+    assert!(is_gone, "the child outlived the gateway");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_python_the_status_says_what_to_install() {
+    let more = "[providers.ccxt]\npython = \"/nowhere/python3\"\n";
+    let rig = Rig::start_with(simulated(), more).await;
+    let end = Instant::now() + Duration::from_secs(10);
+    let ccxt = loop {
+        let ccxt = status(&rig).await;
+        if ccxt["reason"].is_string() {
+            break ccxt;
+        }
+        assert!(Instant::now() < end, "{ccxt}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(ccxt["status"], "unavailable");
+    let command = "/nowhere/python3 -m pip install ccxt==";
+    assert!(ccxt["reason"].as_str().unwrap().contains(command), "{ccxt}");
+    let (code, body) = rig.get("/api/data/CryptoPair?provider=ccxt&exchange=kraken").await;
+    assert_eq!((code, &body["error"]["code"]), (503, &json!("CRYPTO_PROVIDER_UNAVAILABLE")));
+    assert!(body["error"]["message"].as_str().unwrap().contains(command), "{body}");
+    // A WebSocket client gets the same, and its other streams.
+    let mut feed = rig.feed().await;
+    let answer = feed
+        .request(json!({"method": "subscribe", "params": {"channel": "x", "streams": [
+            {"stream": "crypto.trades", "provider": "ccxt", "exchange": "kraken", "symbols": ["btcusd"]},
+            {"stream": "crypto.trades", "provider": "okx", "symbols": ["btcusdt"]},
+        ]}}))
+        .await;
+    assert_eq!(answer["subscriptions"].as_array().unwrap().len(), 1, "{answer}");
+    let error = &answer["rejected"][0]["error"];
+    assert_eq!(error["code"], "CRYPTO_PROVIDER_UNAVAILABLE", "{answer}");
+    // Nothing else is affected.
+    let (code, health) = rig.get("/api/crypto/health").await;
+    assert_eq!(code, 200, "{health}");
+    assert_eq!(health["checks"]["exchange_connectivity"], "pass", "{health}");
+    feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20)).await;
+}
