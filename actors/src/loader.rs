@@ -7,8 +7,8 @@ use std::time::Duration;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentSpec, Market};
 
-use crate::connection::backoff::Backoff;
 use crate::bridge::Bridge;
+use crate::connection::backoff::Backoff;
 use crate::gateway::{Gateway, Inner};
 use crate::options::ProviderOptions;
 use crate::rest_client::RestError;
@@ -29,7 +29,12 @@ pub(crate) fn start(gateway: &Gateway) {
         let offered = provider.exchange().markets();
         if let Some(bridge) = gateway.0.rest.bridge(provider.id) {
             let first = first_venues(provider);
-            gateway.spawn_control(begin(Arc::downgrade(&gateway.0), bridge.clone(), provider.id, first));
+            gateway.spawn_control(begin(
+                Arc::downgrade(&gateway.0),
+                bridge.clone(),
+                provider.id,
+                first,
+            ));
             gateway.spawn_control(heartbeat(Arc::downgrade(&gateway.0), provider.id));
             continue;
         }
@@ -90,7 +95,11 @@ pub(crate) async fn reload_venue(engine: Weak<Inner>, provider: ProviderId, venu
         let Some(gateway) = running(&engine) else {
             return;
         };
-        let markets = gateway.0.options.provider(provider).map(|o| o.markets.clone());
+        let markets = gateway
+            .0
+            .options
+            .provider(provider)
+            .map(|o| o.markets.clone());
         for market in markets.unwrap_or_default() {
             match fetch(&gateway, provider, market, &venue).await {
                 Ok(specs) => gateway.set_venue(provider, &venue, market, specs).await,

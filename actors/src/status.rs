@@ -256,7 +256,8 @@ impl ProviderMeter {
 
     /// Whether the way to the provider is there at all (its bridge's process): the reason why not.
     pub fn reached(&self, trouble: Option<&str>) {
-        self.last_request_ok.store(trouble.is_none(), Ordering::Relaxed);
+        self.last_request_ok
+            .store(trouble.is_none(), Ordering::Relaxed);
         *self.trouble.lock() = trouble.map(str::to_owned);
     }
 

@@ -67,7 +67,10 @@ async fn wait_until_equal(rig: &Rig, feed: &mut Feed, native: &str, segment: Seg
         let _ = feed.next(Duration::from_millis(2)).await;
         if let Some(book) = feed.book(ours) {
             let prices = |side: &[(String, String)]| -> Vec<String> {
-                side.iter().take(5).map(|(price, _)| decimal(price)).collect()
+                side.iter()
+                    .take(5)
+                    .map(|(price, _)| decimal(price))
+                    .collect()
             };
             let seen = (prices(&book.bids), prices(&book.asks));
             if states.iter().rev().take(400).any(|state| *state == seen) {
@@ -93,12 +96,24 @@ async fn ccxt_serves_what_the_exchange_shows() {
         .get("/api/data/CryptoPair?provider=ccxt&exchange=okx&codes=btcusdt")
         .await;
     assert_eq!(code, 200, "{pairs}\n{}", rig.log());
-    assert_eq!(pairs["data"][0]["entity_id"], "cryptopair_okx_btcusdt", "{pairs}");
+    assert_eq!(
+        pairs["data"][0]["entity_id"], "cryptopair_okx_btcusdt",
+        "{pairs}"
+    );
     let perps = "/api/data/CryptoPerp?numbers=string&codes=btcusdt&provider=";
     let (_, theirs) = rig.get(&format!("{perps}ccxt&exchange=okx")).await;
     let (_, natively) = rig.get(&format!("{perps}okx")).await;
-    for field in ["price_step", "qty_step", "min_qty", "contract_size", "settlement_symbol"] {
-        assert_eq!(theirs["data"][0][field], natively["data"][0][field], "{field}");
+    for field in [
+        "price_step",
+        "qty_step",
+        "min_qty",
+        "contract_size",
+        "settlement_symbol",
+    ] {
+        assert_eq!(
+            theirs["data"][0][field], natively["data"][0][field],
+            "{field}"
+        );
     }
     assert!(child(&rig).is_some());
     let ccxt = status(&rig).await;
@@ -121,11 +136,20 @@ async fn ccxt_serves_what_the_exchange_shows() {
     assert_eq!(answer["rejected"], json!([]), "{answer}");
     let mut books = rig.feed().await;
     books
-        .subscribe(json!({"stream": "crypto.orderbook", "provider": "ccxt", "exchange": "okx",
-            "symbols": symbols, "depth": 20, "mode": "delta"}))
+        .subscribe(
+            json!({"stream": "crypto.orderbook", "provider": "ccxt", "exchange": "okx",
+            "symbols": symbols, "depth": 20, "mode": "delta"}),
+        )
         .await;
     wait_until_equal(&rig, &mut books, "BTC-USDT", Segment::Spot, "btcusdt").await;
-    wait_until_equal(&rig, &mut books, "BTC-USDT-SWAP", Segment::Linear, "btcusdt-perp").await;
+    wait_until_equal(
+        &rig,
+        &mut books,
+        "BTC-USDT-SWAP",
+        Segment::Linear,
+        "btcusdt-perp",
+    )
+    .await;
 
     // Trades are the same ones, to the last digit. Ours merge a taker's fills as the exchange does;
     // so does the channel that ccxt uses.
@@ -144,9 +168,19 @@ async fn ccxt_serves_what_the_exchange_shows() {
             .collect()
         };
         let (by_ccxt, natively) = (trades("ccxt"), trades("okx"));
-        let (first, last) = match (by_ccxt.first(), natively.first(), by_ccxt.last(), natively.last()) {
+        let (first, last) = match (
+            by_ccxt.first(),
+            natively.first(),
+            by_ccxt.last(),
+            natively.last(),
+        ) {
             (Some(a), Some(b), Some(c), Some(d)) => (a.0.max(b.0), c.0.min(d.0)),
-            _ => panic!("{symbol}: no trades: {} {}\n{}", by_ccxt.len(), natively.len(), rig.log()),
+            _ => panic!(
+                "{symbol}: no trades: {} {}\n{}",
+                by_ccxt.len(),
+                natively.len(),
+                rig.log()
+            ),
         };
         let within = |all: &BTreeSet<(u64, String)>| -> Vec<(u64, String)> {
             let all = all.iter().filter(|(id, _)| (first..=last).contains(id));
@@ -156,42 +190,75 @@ async fn ccxt_serves_what_the_exchange_shows() {
         assert!(within(&natively).len() > 3, "{symbol}: too few to tell");
     }
     for stream in ["crypto.ticker", "crypto.klines", "crypto.funding"] {
-        let found = messages.iter().find(|m| m["stream"] == stream && m["provider"] == "ccxt");
+        let found = messages
+            .iter()
+            .find(|m| m["stream"] == stream && m["provider"] == "ccxt");
         assert!(found.is_some(), "no {stream}\n{}", rig.log());
     }
 
     // History: the same bars as natively.
     let bars = "&codes=btcusdt&limit=5&numbers=string&columns=timestamp,open,high,low,close,volume";
     let (code, theirs) = rig
-        .get(&format!("/api/data/CryptoPair1mKdata?provider=ccxt&exchange=okx{bars}"))
+        .get(&format!(
+            "/api/data/CryptoPair1mKdata?provider=ccxt&exchange=okx{bars}"
+        ))
         .await;
     assert_eq!(code, 200, "{theirs}");
-    let (_, natively) = rig.get(&format!("/api/data/CryptoPair1mKdata?provider=okx{bars}")).await;
+    let (_, natively) = rig
+        .get(&format!("/api/data/CryptoPair1mKdata?provider=okx{bars}"))
+        .await;
     let rows = |answer: &Value| -> Vec<Value> { answer["data"].as_array().unwrap().clone() };
-    let shared: Vec<Value> = rows(&theirs).into_iter().filter(|row| rows(&natively).contains(row)).collect();
+    let shared: Vec<Value> = rows(&theirs)
+        .into_iter()
+        .filter(|row| rows(&natively).contains(row))
+        .collect();
     assert!(shared.len() >= 4, "{theirs}\n{natively}");
 
     // The child dies: everything comes back by itself, with another one.
     let old = child(&rig).unwrap();
-    assert!(Command::new("kill").args(["-9", &old.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-9", &old.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let end = Instant::now() + Duration::from_secs(60);
     while child(&rig).is_none_or(|pid| pid == old) {
         assert!(Instant::now() < end, "not started again:\n{}", rig.log());
         let _ = books.next(Duration::from_millis(50)).await;
     }
     wait_until_equal(&rig, &mut books, "BTC-USDT", Segment::Spot, "btcusdt").await;
-    let told = books.statuses.iter().any(|m| m["data"]["provider"] == "ccxt");
+    let told = books
+        .statuses
+        .iter()
+        .any(|m| m["data"]["provider"] == "ccxt");
     assert!(told, "the client was not told");
 
     // What is wrong is said.
     for (query, code, field) in [
-        ("CryptoPair?provider=ccxt&exchange=nosuch", "CRYPTO_INVALID_PARAMETER", "exchange"),
-        ("CryptoPair?provider=ccxt&exchange=No/Such", "CRYPTO_INVALID_PARAMETER", "exchange"),
-        ("CryptoOrderbook?provider=ccxt&codes=btcusdt", "CRYPTO_INVALID_PARAMETER", "exchange"),
+        (
+            "CryptoPair?provider=ccxt&exchange=nosuch",
+            "CRYPTO_INVALID_PARAMETER",
+            "exchange",
+        ),
+        (
+            "CryptoPair?provider=ccxt&exchange=No/Such",
+            "CRYPTO_INVALID_PARAMETER",
+            "exchange",
+        ),
+        (
+            "CryptoOrderbook?provider=ccxt&codes=btcusdt",
+            "CRYPTO_INVALID_PARAMETER",
+            "exchange",
+        ),
     ] {
         let (_, body) = rig.get(&format!("/api/data/{query}")).await;
         assert_eq!(body["error"]["code"], code, "{query}: {body}");
-        assert_eq!(body["error"]["details"]["parameter"], field, "{query}: {body}");
+        assert_eq!(
+            body["error"]["details"]["parameter"], field,
+            "{query}: {body}"
+        );
     }
     let (_, body) = rig
         .get("/api/data/CryptoOrderbook?provider=ccxt&exchange=okx&codes=nosuchpair")
@@ -222,9 +289,17 @@ async fn without_python_the_status_says_what_to_install() {
     assert_eq!(ccxt["status"], "unavailable");
     let command = "/nowhere/python3 -m pip install ccxt==";
     assert!(ccxt["reason"].as_str().unwrap().contains(command), "{ccxt}");
-    let (code, body) = rig.get("/api/data/CryptoPair?provider=ccxt&exchange=kraken").await;
-    assert_eq!((code, &body["error"]["code"]), (503, &json!("CRYPTO_PROVIDER_UNAVAILABLE")));
-    assert!(body["error"]["message"].as_str().unwrap().contains(command), "{body}");
+    let (code, body) = rig
+        .get("/api/data/CryptoPair?provider=ccxt&exchange=kraken")
+        .await;
+    assert_eq!(
+        (code, &body["error"]["code"]),
+        (503, &json!("CRYPTO_PROVIDER_UNAVAILABLE"))
+    );
+    assert!(
+        body["error"]["message"].as_str().unwrap().contains(command),
+        "{body}"
+    );
     // A WebSocket client gets the same, and its other streams.
     let mut feed = rig.feed().await;
     let answer = feed
@@ -233,12 +308,20 @@ async fn without_python_the_status_says_what_to_install() {
             {"stream": "crypto.trades", "provider": "okx", "symbols": ["btcusdt"]},
         ]}}))
         .await;
-    assert_eq!(answer["subscriptions"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(
+        answer["subscriptions"].as_array().unwrap().len(),
+        1,
+        "{answer}"
+    );
     let error = &answer["rejected"][0]["error"];
     assert_eq!(error["code"], "CRYPTO_PROVIDER_UNAVAILABLE", "{answer}");
     // Nothing else is affected.
     let (code, health) = rig.get("/api/crypto/health").await;
     assert_eq!(code, 200, "{health}");
-    assert_eq!(health["checks"]["exchange_connectivity"], "pass", "{health}");
-    feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20)).await;
+    assert_eq!(
+        health["checks"]["exchange_connectivity"], "pass",
+        "{health}"
+    );
+    feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20))
+        .await;
 }

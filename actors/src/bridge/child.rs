@@ -35,11 +35,16 @@ fn first_line(bridge: &Bridge, line: &str) -> Result<(u16, String, Vec<String>),
     let line: Value = serde_json::from_str(line)
         .map_err(|error| failed("the child's first line can't be read", error))?;
     let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-    let port = line["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = line["port"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok());
     match (line["event"].as_str(), port) {
         (Some("ready"), Some(port)) => {
             let venues = line["exchanges"].as_array().into_iter().flatten();
-            let venues = venues.filter_map(Value::as_str).map(str::to_owned).collect();
+            let venues = venues
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
             Ok((port, text(bridge.0.terms.package), venues))
         }
         (Some("failed"), _) if text("kind") == "missing" => Err(missing(bridge, false)),
@@ -153,7 +158,11 @@ fn log_lines(bridge: &Bridge, stderr: tokio::process::ChildStderr) {
         let mut line = Vec::new();
         loop {
             line.clear();
-            match (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+            match (&mut reader)
+                .take(LINE_BYTES_MAX)
+                .read_until(b'\n', &mut line)
+                .await
+            {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {
                     let text = String::from_utf8_lossy(&line);

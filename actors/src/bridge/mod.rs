@@ -200,8 +200,11 @@ impl Bridge {
                     .starts
                     .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 tracing::info!(
-                    provider = self.0.provider.name(), pid = running.pid,
-                    version = running.version, venues = running.venues.len(), "bridge started"
+                    provider = self.0.provider.name(),
+                    pid = running.pid,
+                    version = running.version,
+                    venues = running.venues.len(),
+                    "bridge started"
                 );
                 self.0.tries.lock().wait = None;
                 self.0.meter.reached(None);
@@ -251,10 +254,17 @@ impl Bridge {
     /// provider's status says what is missing.
     pub async fn look(&self) {
         let bridge = self.clone();
-        let looked = self.0.runtime.spawn(async move { child::look(&bridge).await });
+        let looked = self
+            .0
+            .runtime
+            .spawn(async move { child::look(&bridge).await });
         match looked.await {
             Ok(Ok(version)) => {
-                tracing::debug!(provider = self.0.provider.name(), version, "bridge can be started");
+                tracing::debug!(
+                    provider = self.0.provider.name(),
+                    version,
+                    "bridge can be started"
+                );
                 self.0.meter.reached(None);
             }
             Ok(Err(error)) => self.failed(&error),

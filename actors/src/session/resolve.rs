@@ -36,7 +36,10 @@ pub fn provider(request: &StreamRequest) -> Result<ProviderId, CryptoError> {
 #[must_use]
 pub fn venues(streams: &[StreamEntry]) -> Vec<(ProviderId, Option<String>)> {
     let mut venues = Vec::new();
-    for request in streams.iter().filter_map(|entry| entry.request.as_ref().ok()) {
+    for request in streams
+        .iter()
+        .filter_map(|entry| entry.request.as_ref().ok())
+    {
         let Ok(provider) = provider(request) else {
             continue;
         };

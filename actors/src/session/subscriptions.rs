@@ -283,9 +283,8 @@ impl Subscriptions {
                 }
             };
             for symbol in &request.symbols {
-                let row = resolve::provider(&request).and_then(|provider| {
-                    resolve::instrument(table, provider, &request, symbol)
-                });
+                let row = resolve::provider(&request)
+                    .and_then(|provider| resolve::instrument(table, provider, &request, symbol));
                 let gone = row.map(|row| {
                     let id = row.id;
                     self.take(cell, |held| {

@@ -15,7 +15,9 @@ use futures_util::future::LocalBoxFuture;
 
 use super::ShardShared;
 use crate::book::{BookSetup, OrderBook, StopBook};
-use crate::connection::{Address, ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection};
+use crate::connection::{
+    Address, ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection,
+};
 use crate::options::ProviderOptions;
 use crate::ring::StatusState;
 use crate::state::ShardState;

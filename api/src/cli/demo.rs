@@ -21,7 +21,13 @@ use crate::{engine, server};
 const SYMBOLS: [(&str, &[&str]); 5] = [
     (
         "binance",
-        &["btcusdt", "ethusdt", "solusdt", "btcusdt-perp", "ethusdt-perp"],
+        &[
+            "btcusdt",
+            "ethusdt",
+            "solusdt",
+            "btcusdt-perp",
+            "ethusdt-perp",
+        ],
     ),
     ("okx", &["btcusdt", "btcusdt-perp"]),
     ("bybit", &["btcusdt", "btcusdt-perp"]),
@@ -167,7 +173,9 @@ async fn instruments_loaded(gateway: &Gateway) {
         let table = gateway.instruments();
         let mut providers = gateway.options().providers.iter();
         // Behind a bridge they take seconds, or are not to be had.
-        let mut own = providers.by_ref().filter(|p| p.exchange().bridge().is_none());
+        let mut own = providers
+            .by_ref()
+            .filter(|p| p.exchange().bridge().is_none());
         own.all(|provider| {
             provider.markets.iter().all(|market| {
                 let of = |row: &Arc<Instrument>| {

@@ -281,7 +281,9 @@ pub(super) fn use_endpoints(
     let mut is_endpoints = false;
     // What a bridge asks are the same hosts, of whichever exchange.
     let all = endpoints.as_object().into_iter().flatten();
-    let all: Vec<_> = all.filter_map(|(_, one)| one["hosts"].as_object()).collect();
+    let all: Vec<_> = all
+        .filter_map(|(_, one)| one["hosts"].as_object())
+        .collect();
     for provider in config.providers.values_mut().filter(|p| p.bridge.is_some()) {
         for (host, url) in all.iter().copied().flatten() {
             let url = url.as_str().unwrap_or_default();

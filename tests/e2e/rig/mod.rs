@@ -235,7 +235,10 @@ fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> Str
     // ccxt asks the same simulators.
     text.push_str("[providers.ccxt.hosts]\n");
     let all = endpoints.as_object().into_iter().flatten();
-    for (host, url) in all.filter_map(|(_, own)| own["hosts"].as_object()).flatten() {
+    for (host, url) in all
+        .filter_map(|(_, own)| own["hosts"].as_object())
+        .flatten()
+    {
         text.push_str(&format!("{host:?} = {url}\n"));
     }
     text

@@ -72,7 +72,9 @@ impl BridgeError {
         let mut names = std::iter::once(&self.class).chain(&self.bases);
         names
             .find_map(known)
-            .map_or((C::ProviderUnavailable, true), |(_, code, retry)| (*code, *retry))
+            .map_or((C::ProviderUnavailable, true), |(_, code, retry)| {
+                (*code, *retry)
+            })
     }
 
     /// As users see it.
@@ -122,11 +124,31 @@ mod tests {
     fn classes_mean_what_the_table_says_and_others_what_their_bases_do() {
         for (class, bases, expected) in [
             ("BadSymbol", vec!["BadRequest"], (C::PairNotFound, false)),
-            ("OnMaintenance", vec!["ExchangeNotAvailable"], (C::ExchangeMaintenance, true)),
-            ("OrderImmediatelyFillable", vec!["InvalidOrder", "ExchangeError"], (C::OrderRejected, false)),
-            ("NewClass", vec!["RateLimitExceeded", "NetworkError"], (C::RateLimitExceeded, true)),
-            ("NullResponse", vec!["BadResponse", "OperationFailed"], (C::ProviderUnavailable, true)),
-            ("TypeError", vec!["Exception"], (C::ProviderUnavailable, true)),
+            (
+                "OnMaintenance",
+                vec!["ExchangeNotAvailable"],
+                (C::ExchangeMaintenance, true),
+            ),
+            (
+                "OrderImmediatelyFillable",
+                vec!["InvalidOrder", "ExchangeError"],
+                (C::OrderRejected, false),
+            ),
+            (
+                "NewClass",
+                vec!["RateLimitExceeded", "NetworkError"],
+                (C::RateLimitExceeded, true),
+            ),
+            (
+                "NullResponse",
+                vec!["BadResponse", "OperationFailed"],
+                (C::ProviderUnavailable, true),
+            ),
+            (
+                "TypeError",
+                vec!["Exception"],
+                (C::ProviderUnavailable, true),
+            ),
             ("BadVenue", vec![], (C::InvalidParameter, false)),
         ] {
             let error = BridgeError {

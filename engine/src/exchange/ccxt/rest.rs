@@ -160,7 +160,10 @@ struct Book {
     asks: Vec<(String, String)>,
 }
 
-pub(super) fn parse_book(instrument: &Instrument, body: &[u8]) -> Result<BookSnapshot, DecodeError> {
+pub(super) fn parse_book(
+    instrument: &Instrument,
+    body: &[u8],
+) -> Result<BookSnapshot, DecodeError> {
     let book: Book = read(body, "bids")?;
     let scales = Scales::of(instrument);
     let side = |rows: &[(String, String)], field| -> Result<Vec<BookLevel>, DecodeError> {
@@ -257,7 +260,10 @@ struct Trades {
     trades: Vec<TradeRow>,
 }
 
-pub(super) fn parse_trades(instrument: &Instrument, body: &[u8]) -> Result<Vec<Trade>, DecodeError> {
+pub(super) fn parse_trades(
+    instrument: &Instrument,
+    body: &[u8],
+) -> Result<Vec<Trade>, DecodeError> {
     let rows: Trades = read(body, "trades")?;
     let scales = Scales::of(instrument);
     let mut trades = rows

@@ -112,10 +112,7 @@ struct Rate {
     ts: i64,
 }
 
-fn read<'a, T: Deserialize<'a>>(
-    frame: &'a [u8],
-    field: &'static str,
-) -> Result<T, DecodeError> {
+fn read<'a, T: Deserialize<'a>>(frame: &'a [u8], field: &'static str) -> Result<T, DecodeError> {
     serde_json::from_slice(frame).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => DecodeError::Field { field },
         _ => DecodeError::Json { at: error.column() },

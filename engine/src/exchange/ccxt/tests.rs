@@ -63,7 +63,10 @@ fn a_venue_s_instruments_carry_its_name() {
         .parse_instruments(Market::Spot, &[SPOT.to_vec()])
         .unwrap();
     assert_eq!(specs.len(), 1);
-    let rest = [("type option".to_owned(), 2), ("symbol is not base/quote".to_owned(), 1)];
+    let rest = [
+        ("type option".to_owned(), 2),
+        ("symbol is not base/quote".to_owned(), 1),
+    ];
     assert_eq!(left_out, rest);
     let table = table();
     let kraken = Scope {
@@ -75,7 +78,9 @@ fn a_venue_s_instruments_carry_its_name() {
     assert_eq!(row.entity_id(), "cryptopair_kraken_btcusd");
     assert_eq!(row.spec.native_symbol, "XXBTZUSD");
     assert_eq!((row.price_scale, row.qty_scale), (8, 8));
-    let perp = table.resolve("cryptoperp_okx_btcusdt", Scope::default()).unwrap();
+    let perp = table
+        .resolve("cryptoperp_okx_btcusdt", Scope::default())
+        .unwrap();
     assert_eq!(perp.spec.contract_size.to_string(), "0.01");
     assert!(table.resolve("btcusdt", kraken).is_err(), "another venue's");
 }
@@ -90,25 +95,38 @@ fn venues_do_not_replace_one_another() {
     assert!(active(&emptied, "cryptopair_kraken_btcusd"));
     assert!(!active(&emptied, "cryptoperp_okx_btcusdt"));
     let both = emptied.with_venue(ProviderId::CCXT, "bybit", Market::Spot, Vec::new());
-    assert!(active(&both, "cryptopair_kraken_btcusd"), "same market, another venue");
+    assert!(
+        active(&both, "cryptopair_kraken_btcusd"),
+        "same market, another venue"
+    );
 }
 
 #[test]
 fn streams_are_named_by_venue_and_unified_symbol() {
     let table = table();
-    let perp = table.resolve("cryptoperp_okx_btcusdt", Scope::default()).unwrap();
-    let spot = table.resolve("cryptopair_kraken_btcusd", Scope::default()).unwrap();
+    let perp = table
+        .resolve("cryptoperp_okx_btcusdt", Scope::default())
+        .unwrap();
+    let spot = table
+        .resolve("cryptopair_kraken_btcusd", Scope::default())
+        .unwrap();
     let name = |row: &Arc<_>, feed| {
         let streams = Ccxt.streams(row, feed);
         streams.first().map(|stream| stream.name.clone())
     };
-    assert_eq!(name(perp, Feed::Book).as_deref(), Some("okx|BTC/USDT:USDT|book"));
+    assert_eq!(
+        name(perp, Feed::Book).as_deref(),
+        Some("okx|BTC/USDT:USDT|book")
+    );
     assert_eq!(
         name(spot, Feed::Klines(Level::H4)).as_deref(),
         Some("kraken|BTC/USD|ohlcv:4h")
     );
     assert_eq!(name(spot, Feed::Funding), None);
-    assert_eq!(name(perp, Feed::Funding).as_deref(), Some("okx|BTC/USDT:USDT|funding"));
+    assert_eq!(
+        name(perp, Feed::Funding).as_deref(),
+        Some("okx|BTC/USDT:USDT|funding")
+    );
 }
 
 #[test]
@@ -117,32 +135,44 @@ fn frames_become_events() {
         (
             Market::Spot,
             r#"{"t":"trades","x":"kraken","s":"XXBTZUSD","d":[["TX-1","64000.1","0.00012","sell",1700000000123]]}"#,
-            vec![r#"0 Trade(Trade { trade_id: Text("TX-1"), price: Price(6400010000000), qty: Qty(12000), taker_side: Sell, ts_event: TsNanos(1700000000123000000), is_aggregate: false })"#],
+            vec![
+                r#"0 Trade(Trade { trade_id: Text("TX-1"), price: Price(6400010000000), qty: Qty(12000), taker_side: Sell, ts_event: TsNanos(1700000000123000000), is_aggregate: false })"#,
+            ],
         ),
         (
             Market::Spot,
             r#"{"t":"book","x":"kraken","s":"XXBTZUSD","k":"image","u":1,"ts":1700000000000,"b":[["1","2"]],"a":[]}"#,
-            vec![r#"0 BookImage(BookImage { seq: 1, ts_event: TsNanos(1700000000000000000), bids: [BookLevel { price: Price(100000000), qty: Qty(200000000) }], asks: [] })"#],
+            vec![
+                r#"0 BookImage(BookImage { seq: 1, ts_event: TsNanos(1700000000000000000), bids: [BookLevel { price: Price(100000000), qty: Qty(200000000) }], asks: [] })"#,
+            ],
         ),
         (
             Market::Spot,
             r#"{"t":"book","x":"kraken","s":"XXBTZUSD","k":"delta","u":2,"ts":1700000000000,"b":[],"a":[["3","0"]]}"#,
-            vec![r#"0 Book(BookDelta { first_seq: 2, last_seq: 2, prev_seq: None, ts_event: TsNanos(1700000000000000000), bids: [], asks: [BookLevel { price: Price(300000000), qty: Qty(0) }] })"#],
+            vec![
+                r#"0 Book(BookDelta { first_seq: 2, last_seq: 2, prev_seq: None, ts_event: TsNanos(1700000000000000000), bids: [], asks: [BookLevel { price: Price(300000000), qty: Qty(0) }] })"#,
+            ],
         ),
         (
             Market::Spot,
             r#"{"t":"ohlcv","x":"kraken","s":"XXBTZUSD","l":"1m","d":[1700000040000,"1","3","0.5","2","7.5"],"closed":true}"#,
-            vec!["0 Kline(Kline { level: M1, open_time: TsNanos(1700000040000000000), open: Price(100000000), high: Price(300000000), low: Price(50000000), close: Price(200000000), volume: Qty(750000000), volume_quote: None, trade_count: None, is_closed: true, ts_event: TsNanos(1700000099999999999) })"],
+            vec![
+                "0 Kline(Kline { level: M1, open_time: TsNanos(1700000040000000000), open: Price(100000000), high: Price(300000000), low: Price(50000000), close: Price(200000000), volume: Qty(750000000), volume_quote: None, trade_count: None, is_closed: true, ts_event: TsNanos(1700000099999999999) })",
+            ],
         ),
         (
             Market::Perp,
             r#"{"t":"funding","x":"okx","s":"BTC-USDT-SWAP","r":"0.0001875391284828","m":"64250.12","i":null,"n":1700006400000,"ts":1700000000000}"#,
-            vec!["1 Funding(Funding { rate: Some(187539128), mark_price: 6425012000000, index_price: None, next_funding_time: Some(TsNanos(1700006400000000000)), ts_event: TsNanos(1700000000000000000) })"],
+            vec![
+                "1 Funding(Funding { rate: Some(187539128), mark_price: 6425012000000, index_price: None, next_funding_time: Some(TsNanos(1700006400000000000)), ts_event: TsNanos(1700000000000000000) })",
+            ],
         ),
         (
             Market::Perp,
             r#"{"t":"ticker","x":"okx","s":"BTC-USDT-SWAP","ts":1700000000000,"b":["1","2"],"a":null}"#,
-            vec!["1 Ticker(Ticker { seq: None, bid: BookLevel { price: Price(100000000), qty: Qty(2000000) }, ask: BookLevel { price: Price(0), qty: Qty(0) }, ts_event: Some(TsNanos(1700000000000000000)) })"],
+            vec![
+                "1 Ticker(Ticker { seq: None, bid: BookLevel { price: Price(100000000), qty: Qty(2000000) }, ask: BookLevel { price: Price(0), qty: Qty(0) }, ts_event: Some(TsNanos(1700000000000000000)) })",
+            ],
         ),
         (
             Market::Spot,
@@ -157,9 +187,15 @@ fn frames_become_events() {
         (
             Market::Spot,
             r#"{"op":"lost","stream":"kraken|BTC/USD|book","error":{"class":"NetworkError","bases":["OperationFailed"],"message":"gone"}}"#,
-            vec![r#"StreamLost { stream: "kraken|BTC/USD|book", reason: "ccxt: NetworkError: gone" }"#],
+            vec![
+                r#"StreamLost { stream: "kraken|BTC/USD|book", reason: "ccxt: NetworkError: gone" }"#,
+            ],
         ),
-        (Market::Spot, r#"{"op":"done","id":7}"#, vec!["Ack { id: 7 }"]),
+        (
+            Market::Spot,
+            r#"{"op":"done","id":7}"#,
+            vec!["Ack { id: 7 }"],
+        ),
     ] {
         assert_eq!(decode(market, frame).unwrap(), expected, "{frame}");
     }
@@ -185,15 +221,20 @@ fn what_does_not_fit_is_an_error_and_no_event() {
 #[test]
 fn answers_are_read() {
     let table = table();
-    let row = table.resolve("cryptopair_kraken_btcusd", Scope::default()).unwrap();
-    let mut body = br#"{"bars":[[1700000040000,"1","2","1","2",null],[1700000100000,"1","2","1","2","5"],
+    let row = table
+        .resolve("cryptopair_kraken_btcusd", Scope::default())
+        .unwrap();
+    let mut body =
+        br#"{"bars":[[1700000040000,"1","2","1","2",null],[1700000100000,"1","2","1","2","5"],
         [1700000160000,null,null,null,null,"0"]]}"#
-        .to_vec();
+            .to_vec();
     let now = TsNanos(1_700_000_130_000_000_000);
     let bars = Ccxt.parse_klines(row, Level::M1, &mut body, now).unwrap();
     let closed: Vec<bool> = bars.iter().map(|bar| bar.is_closed).collect();
     assert_eq!(closed, [true, false], "a bar without prices is none");
-    let mut body = br#"{"trades":[["2","2","1","buy",1700000002000],["1","1","1","sell",1700000001000]]}"#.to_vec();
+    let mut body =
+        br#"{"trades":[["2","2","1","buy",1700000002000],["1","1","1","sell",1700000001000]]}"#
+            .to_vec();
     let trades = Ccxt.parse_trades(row, &mut body).unwrap();
     assert_eq!(trades[0].trade_id, TradeId::Number(1));
     let mut body = br#"{"rates":[[1700006400123,"0.0001"],[1700000000000,null]]}"#.to_vec();
@@ -203,8 +244,14 @@ fn answers_are_read() {
     let mut body = br#"{"seq":5,"ts":null,"bids":[["1","1"]],"asks":[["2","1"]]}"#.to_vec();
     assert_eq!(Ccxt.parse_snapshot(row, &mut body).unwrap().seq, 5);
     for bad in [&b"{}"[..], b"[", b"{\"bars\":1}"] {
-        assert!(Ccxt.parse_klines(row, Level::M1, &mut bad.to_vec(), now).is_err());
-        assert!(Ccxt.parse_instruments(Market::Spot, &[bad.to_vec()]).is_err());
+        assert!(
+            Ccxt.parse_klines(row, Level::M1, &mut bad.to_vec(), now)
+                .is_err()
+        );
+        assert!(
+            Ccxt.parse_instruments(Market::Spot, &[bad.to_vec()])
+                .is_err()
+        );
     }
 }
 
