@@ -22,81 +22,92 @@ struct Case {
     entity: &'static str,
     /// Base units in one of ccxt's units: it counts swaps of some exchanges in contracts.
     unit: f64,
+    /// Whether ccxt's books carry the number that the gateway's do.
+    numbers_books: bool,
     /// Whether ccxt's trades are those of the gateway.
     same_trades: bool,
+    /// Whether ccxt tells the maker's side of a trade; the gateway tells the taker's.
+    tells_makers: bool,
     /// Whether the gateway's trades are numbered without holes.
     counts_trades: bool,
+    /// The bar that is watched live.
+    live: &'static str,
+    /// Whether ccxt can watch bars.
+    watches_bars: bool,
     has_funding: bool,
 }
 
-const CASES: [Case; 6] = [
+/// A spot market of which ccxt and the gateway tell the same.
+const SPOT: Case = Case {
+    provider: "binance",
+    exchange: "binance",
+    symbol: "BTC/USDT",
+    ours: "btcusdt",
+    entity: "CryptoPair",
+    unit: 1.0,
+    numbers_books: true,
+    same_trades: true,
+    tells_makers: false,
+    counts_trades: true,
+    live: "1m",
+    watches_bars: true,
+    has_funding: false,
+};
+
+/// A perpetual of which ccxt and the gateway tell the same.
+const PERP: Case = Case {
+    symbol: "BTC/USDT:USDT",
+    ours: "btcusdt-perp",
+    entity: "CryptoPerp",
+    has_funding: true,
+    ..SPOT
+};
+
+const CASES: [Case; 7] = [
+    SPOT,
     Case {
-        provider: "binance",
-        exchange: "binance",
-        symbol: "BTC/USDT",
-        ours: "btcusdt",
-        entity: "CryptoPair",
-        unit: 1.0,
-        same_trades: true,
-        counts_trades: true,
-        has_funding: false,
-    },
-    Case {
-        provider: "binance",
         exchange: "binanceusdm",
-        symbol: "BTC/USDT:USDT",
-        ours: "btcusdt-perp",
-        entity: "CryptoPerp",
-        unit: 1.0,
         // ccxt asks for single trades of perpetuals; the gateway has aggregates, as its history.
         same_trades: false,
-        counts_trades: true,
-        has_funding: true,
+        ..PERP
     },
     Case {
         provider: "okx",
         exchange: "okx",
-        symbol: "BTC/USDT",
-        ours: "btcusdt",
-        entity: "CryptoPair",
-        unit: 1.0,
-        same_trades: true,
         // Trades of one taker come as one, under the last one's number.
         counts_trades: false,
-        has_funding: false,
+        ..SPOT
     },
     Case {
         provider: "okx",
         exchange: "okx",
-        symbol: "BTC/USDT:USDT",
-        ours: "btcusdt-perp",
-        entity: "CryptoPerp",
         unit: 0.01,
-        same_trades: true,
         counts_trades: false,
-        has_funding: true,
+        ..PERP
     },
     Case {
         provider: "bybit",
         exchange: "bybit",
-        symbol: "BTC/USDT",
-        ours: "btcusdt",
-        entity: "CryptoPair",
-        unit: 1.0,
-        same_trades: true,
-        counts_trades: true,
-        has_funding: false,
+        numbers_books: false,
+        ..SPOT
     },
     Case {
         provider: "bybit",
         exchange: "bybit",
-        symbol: "BTC/USDT:USDT",
-        ours: "btcusdt-perp",
-        entity: "CryptoPerp",
-        unit: 1.0,
-        same_trades: true,
-        counts_trades: true,
-        has_funding: true,
+        numbers_books: false,
+        ..PERP
+    },
+    Case {
+        provider: "coinbase",
+        exchange: "coinbase",
+        symbol: "BTC/USD",
+        ours: "btcusd",
+        numbers_books: false,
+        tells_makers: true,
+        // The exchange streams no other.
+        live: "5m",
+        watches_bars: false,
+        ..SPOT
     },
 ];
 
@@ -154,10 +165,9 @@ async fn ccxt_sees_the_same_market() {
         let open = json!({"call": "open", "exchange": case.exchange, "hosts": hosts});
         let markets = ccxt.call(&open).as_u64().unwrap();
         assert!(markets >= 4, "{}: {markets} markets", case.exchange);
-        match case.provider {
-            // ccxt gives Bybit's books no number.
-            "bybit" => books_at_rest(&rig, &mut ccxt, case).await,
-            _ => books(&rig, &mut ccxt, case).await,
+        match case.numbers_books {
+            true => books(&rig, &mut ccxt, case).await,
+            false => books_at_rest(&rig, &mut ccxt, case).await,
         }
         trades(&rig, &mut ccxt, case).await;
         bars(&rig, &mut ccxt, case).await;
@@ -238,7 +248,7 @@ async fn books_at_rest(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     .await;
     ccxt.send(
         &json!({"call": "collect", "exchange": case.exchange, "method": "watch_order_book",
-        "args": [case.symbol], "seconds": 4}),
+        "args": [case.symbol], "seconds": 4, "levels": 50}),
     );
     tokio::time::sleep(Duration::from_secs(2)).await;
     let exchange = bookwire_sim::Exchange::parse(case.provider).unwrap();
@@ -334,7 +344,12 @@ async fn trades(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
             "{} {id}",
             case.ours
         );
-        assert_eq!(trade["side"], same["side"], "{} {id}", case.ours);
+        assert_eq!(
+            trade["side"] == same["side"],
+            !case.tells_makers,
+            "{} {id}",
+            case.ours
+        );
         compared += 1;
     }
     assert!(
@@ -385,19 +400,23 @@ async fn bars(rig: &Rig, ccxt: &mut python::Ccxt, case: &Case) {
     }
     let mut feed = rig.feed().await;
     feed.subscribe(json!({"stream": "crypto.klines", "provider": case.provider,
-        "symbols": [case.ours], "interval": "1m"}))
+        "symbols": [case.ours], "interval": case.live}))
         .await;
-    ccxt.send(
-        &json!({"call": "collect", "exchange": case.exchange, "method": "watch_ohlcv",
-        "args": [case.symbol, "1m"], "seconds": 5}),
-    );
+    if case.watches_bars {
+        ccxt.send(
+            &json!({"call": "collect", "exchange": case.exchange, "method": "watch_ohlcv",
+            "args": [case.symbol, case.live], "seconds": 5}),
+        );
+    }
     let messages = feed.collect(Duration::from_millis(5500)).await;
-    let theirs = ccxt.answer();
-    assert!(
-        !theirs.as_array().unwrap().is_empty(),
-        "{}: no bars by ccxt.pro",
-        case.ours
-    );
+    if case.watches_bars {
+        let theirs = ccxt.answer();
+        assert!(
+            !theirs.as_array().unwrap().is_empty(),
+            "{}: no bars by ccxt.pro",
+            case.ours
+        );
+    }
     assert!(
         messages
             .iter()

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod ccxt;
+mod channels;
 mod contract;
 mod faults;
 mod restart;

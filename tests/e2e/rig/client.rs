@@ -160,8 +160,8 @@ impl Feed {
             }
             Some(stream) => {
                 let key = format!(
-                    "{stream} {} {} {}",
-                    message["symbol"], message["interval"], message["channel"]
+                    "{stream} {} {} {} {}",
+                    message["provider"], message["symbol"], message["interval"], message["channel"]
                 );
                 let seq = message["seq"].as_u64().expect("seq");
                 let last = self.last_seq.insert(key.clone(), seq).unwrap_or(0);
