@@ -39,6 +39,9 @@ TYPES = {
 }
 
 
+# Single trades, as the spot stream has them; the answers are aggregates otherwise.
+OPTIONS = {"binance": {"fetchTradesMethod": "publicGetTrades"}}
+
 # ccxt fills their watched books with numbers of the chosen type, and can only sort doubles.
 DOUBLES = {"coinbase"}
 
@@ -48,7 +51,7 @@ def make(exchange_id, hosts):
         {
             "number": float if exchange_id in DOUBLES else str,
             "enableRateLimit": False,
-            "options": {"tradesLimit": 100000},
+            "options": {"tradesLimit": 100000, **OPTIONS.get(exchange_id, {})},
         }
     )
     hostname = getattr(exchange, "hostname", None) or ""
@@ -71,6 +74,8 @@ async def serve():
                 exchange = make(request["exchange"], request["hosts"])
                 exchanges[request["exchange"]] = exchange
                 value = len(await exchange.load_markets())
+            elif request["call"] == "markets":
+                value = list(exchanges[request["exchange"]].markets.values())
             elif request["call"] == "close":
                 for exchange in exchanges.values():
                     await exchange.close()
