@@ -35,12 +35,24 @@ TYPES = {
     "binanceusdm": ["linear"],
     "okx": ["spot", "swap"],
     "bybit": ["spot", "linear"],
+    "coinbase": ["spot"],
 }
+
+
+# Single trades, as the spot stream has them; the answers are aggregates otherwise.
+OPTIONS = {"binance": {"fetchTradesMethod": "publicGetTrades"}}
+
+# ccxt fills their watched books with numbers of the chosen type, and can only sort doubles.
+DOUBLES = {"coinbase"}
 
 
 def make(exchange_id, hosts):
     exchange = getattr(ccxt.pro, exchange_id)(
-        {"number": str, "enableRateLimit": False, "options": {"tradesLimit": 100000}}
+        {
+            "number": float if exchange_id in DOUBLES else str,
+            "enableRateLimit": False,
+            "options": {"tradesLimit": 100000, **OPTIONS.get(exchange_id, {})},
+        }
     )
     hostname = getattr(exchange, "hostname", None) or ""
     exchange.urls["api"] = repoint(exchange.urls["api"], hosts, hostname)
@@ -62,6 +74,8 @@ async def serve():
                 exchange = make(request["exchange"], request["hosts"])
                 exchanges[request["exchange"]] = exchange
                 value = len(await exchange.load_markets())
+            elif request["call"] == "markets":
+                value = list(exchanges[request["exchange"]].markets.values())
             elif request["call"] == "close":
                 for exchange in exchanges.values():
                     await exchange.close()
@@ -79,7 +93,9 @@ async def serve():
 
 
 async def collect(exchange, request):
-    """Calls a watch method repeatedly for some seconds; returns each answer's copy."""
+    """Calls a watch method repeatedly for some seconds; returns each answer's copy.
+
+    Of books no more than so many levels, where the request has a number of them."""
     method = getattr(exchange, request["method"])
     found = []
     end = asyncio.get_running_loop().time() + request["seconds"]
@@ -88,6 +104,8 @@ async def collect(exchange, request):
             got = await asyncio.wait_for(method(*request["args"]), left)
         except asyncio.TimeoutError:
             break
+        if "levels" in request:
+            got = {**got, **{side: got[side][: request["levels"]] for side in ("bids", "asks")}}
         found.append(json.loads(json.dumps(got, default=str)))
     return found
 

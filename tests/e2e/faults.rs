@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bookwire_sim::fault::FaultSpec;
 use bookwire_sim::market::Segment;
-use bookwire_sim::{Exchange, OkxLimits, SimConfig};
+use bookwire_sim::{BookTruth, Exchange, OkxLimits, SimConfig};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -20,49 +20,62 @@ use crate::rig::{Feed, Rig};
 struct Venue {
     provider: &'static str,
     exchange: Exchange,
-    /// Market, the exchange's symbol, ours.
-    symbols: &'static [(Segment, &'static str, &'static str)],
-    /// Paths of book snapshots of spot and perpetuals; `None` where books begin with the stream.
-    snapshots: Option<(&'static str, &'static str)>,
+    /// Two books: market, the exchange's symbol, ours. Spot and perpetual where it has both.
+    symbols: [(Segment, &'static str, &'static str); 2],
+    /// Paths of their snapshots; `None` where books begin with the stream.
+    snapshots: Option<[&'static str; 2]>,
+    /// What the sequence of its books counts.
+    sequence: Sequence,
     simulated: fn(&mut SimConfig),
+}
+
+/// What a sequence counts.
+enum Sequence {
+    /// States of a book: those with the same number are the same.
+    States,
+    /// Messages of the connection: it says nothing about the book.
+    Messages,
 }
 
 const BINANCE: Venue = Venue {
     provider: "binance",
     exchange: Exchange::Binance,
-    symbols: &[
+    symbols: [
         (Segment::Spot, "BTCUSDT", "btcusdt"),
         (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
     ],
-    snapshots: Some(("/api/v3/depth", "/fapi/v1/depth")),
+    snapshots: Some(["/api/v3/depth", "/fapi/v1/depth"]),
+    sequence: Sequence::States,
     simulated: |_| {},
 };
 
 const OKX: Venue = Venue {
     provider: "okx",
     exchange: Exchange::Okx,
-    symbols: &[
+    symbols: [
         (Segment::Spot, "BTC-USDT", "btcusdt"),
         (Segment::Linear, "BTC-USDT-SWAP", "btcusdt-perp"),
     ],
     snapshots: None,
+    sequence: Sequence::States,
     simulated: |_| {},
 };
 
 const BYBIT: Venue = Venue {
     provider: "bybit",
     exchange: Exchange::Bybit,
-    symbols: &[
+    symbols: [
         (Segment::Spot, "BTCUSDT", "btcusdt"),
         (Segment::Linear, "BTCUSDT", "btcusdt-perp"),
     ],
     snapshots: None,
+    sequence: Sequence::States,
     simulated: |_| {},
 };
 
 /// OKX as it has announced to become: books without a first image.
 const OKX_WITHOUT_IMAGES: Venue = Venue {
-    snapshots: Some(("/api/v5/market/books", "/api/v5/market/books")),
+    snapshots: Some(["/api/v5/market/books"; 2]),
     simulated: |config| {
         config.okx = OkxLimits {
             has_images: false,
@@ -71,6 +84,27 @@ const OKX_WITHOUT_IMAGES: Venue = Venue {
     },
     ..OKX
 };
+
+/// It has no perpetuals.
+const COINBASE: Venue = Venue {
+    provider: "coinbase",
+    exchange: Exchange::Coinbase,
+    symbols: [
+        (Segment::Spot, "BTC-USD", "btcusd"),
+        (Segment::Spot, "ETH-USD", "ethusd"),
+    ],
+    snapshots: None,
+    sequence: Sequence::Messages,
+    simulated: |_| {},
+};
+
+/// The word that faults name a market by.
+fn word(market: Segment) -> &'static str {
+    match market {
+        Segment::Spot => "spot",
+        Segment::Linear => "usdm",
+    }
+}
 
 impl Venue {
     async fn rig(&self, seed: u64) -> Rig {
@@ -83,23 +117,19 @@ impl Venue {
         Rig::start(config).await
     }
 
-    fn native(&self, market: Segment) -> &'static str {
-        let mut symbols = self.symbols.iter();
-        let found = symbols.find(|(segment, _, _)| *segment == market);
-        found.map_or("", |(_, native, _)| native)
-    }
-
     /// A fault of the table in this exchange's words; `None`: it has no such thing.
     fn fault(&self, text: &str) -> Option<FaultSpec> {
-        let (spot, perp) = self.snapshots.unwrap_or_default();
         if self.snapshots.is_none() && (text.contains("{path_") || text.contains("snapshot")) {
             return None;
         }
-        let text = text
-            .replace("{spot}", self.native(Segment::Spot))
-            .replace("{perp}", self.native(Segment::Linear))
-            .replace("{path_spot}", spot)
-            .replace("{path_perp}", perp);
+        let mut text = text.to_owned();
+        let books = ["a", "b"].iter().zip(&self.symbols);
+        for ((name, (market, native, _)), path) in books.zip(self.snapshots.unwrap_or_default()) {
+            text = text
+                .replace(&format!("{{market_{name}}}"), word(*market))
+                .replace(&format!("{{symbol_{name}}}"), native)
+                .replace(&format!("{{path_{name}}}"), path);
+        }
         Some(text.parse().unwrap())
     }
 }
@@ -122,11 +152,75 @@ async fn subscribed(rig: &Rig, venue: &Venue) -> Feed {
     feed
 }
 
-/// Reads until the client's books equal the simulator's, each at the same update id, several times.
+/// Reads until the client's books equal the simulator's several times.
+async fn wait_until_equal(
+    rig: &Rig,
+    venue: &Venue,
+    feed: &mut Feed,
+    within: Duration,
+    context: &str,
+) {
+    match venue.sequence {
+        Sequence::States => wait_for_equal_states(rig, venue, feed, within, context).await,
+        Sequence::Messages => wait_for_equal_rests(rig, venue, feed, within, context).await,
+    }
+}
+
+/// A book of the simulator as deep as the client's, in the client's form.
+fn top(book: &BookTruth) -> (Levels, Levels) {
+    let row = |(price, qty): &(String, String)| (plain(price), plain(qty));
+    let side = |side: &[(String, String)]| side.iter().take(20).map(row).collect();
+    (side(&book.bids), side(&book.asks))
+}
+
+/// The books equal when market time stands still and all that happened has arrived.
+async fn wait_for_equal_rests(
+    rig: &Rig,
+    venue: &Venue,
+    feed: &mut Feed,
+    within: Duration,
+    context: &str,
+) {
+    let (end, control) = (Instant::now() + within, rig.sim.control());
+    let mut matches = 0;
+    let mut compared = [0; 2];
+    while matches < MATCHES {
+        let _ = feed.collect(Duration::from_millis(200)).await;
+        control.pause();
+        while let Some(message) = feed.next(Duration::from_millis(200)).await {
+            assert!(Instant::now() < end, "{context}: no rest, but {message}");
+        }
+        let mut differing = Vec::new();
+        for (&(segment, native, ours), compared) in venue.symbols.iter().zip(&mut compared) {
+            let truth = top(&control.book(segment, native).unwrap());
+            match feed.book(ours) {
+                // News, and nothing but the truth.
+                Some(book)
+                    if book.sequence != *compared
+                        && (&book.bids, &book.asks) == (&truth.0, &truth.1) =>
+                {
+                    *compared = book.sequence;
+                }
+                _ => differing.push(ours),
+            }
+        }
+        control.resume();
+        matches = match differing.is_empty() {
+            true => matches + 1,
+            false => 0,
+        };
+        assert!(
+            Instant::now() < end,
+            "{context}: not recovered within {within:?}: {matches} equal, then {differing:?} not"
+        );
+    }
+}
+
+/// The books equal at the same sequence.
 ///
 /// The simulator's book moves on between the moments at which it publishes, so that it is sampled
 /// often and compared where the ids meet.
-async fn wait_until_equal(
+async fn wait_for_equal_states(
     rig: &Rig,
     venue: &Venue,
     feed: &mut Feed,
@@ -147,19 +241,14 @@ async fn wait_until_equal(
             Instant::now() < end,
             "{context}: not recovered within {within:?}: {matches:?}"
         );
-        for &(segment, native, ours) in venue.symbols {
+        for &(segment, native, ours) in &venue.symbols {
             let Some(book) = control.book(segment, native) else {
                 continue;
             };
-            let plain = |(price, qty): &(String, String)| (plain(price), plain(qty));
-            let top = |side: &[(String, String)]| side.iter().take(20).map(plain).collect();
-            truth.insert(
-                (ours, book.last_update_id),
-                (top(&book.bids), top(&book.asks)),
-            );
+            truth.insert((ours, book.last_update_id), top(&book));
         }
         let _ = feed.next(Duration::from_millis(1)).await;
-        for &(_, _, ours) in venue.symbols {
+        for &(_, _, ours) in &venue.symbols {
             let Some(book) = feed.book(ours) else {
                 continue;
             };
@@ -205,25 +294,33 @@ async fn wait_until_struck(rig: &Rig, feed: &mut Feed, within: Duration, context
     control.clear_all();
 }
 
-/// One fault for every exchange: its text, whether clients must be told, and how long the recovery
+/// One fault for every exchange: its text with an exchange's two books as `a` and `b`, whether clients must be told, and how long the recovery
 /// may take.
 const FAULTS: &[(&str, bool, u64)] = &[
-    ("gap:market=spot,symbol={spot}", true, 20),
-    ("gap:market=usdm,symbol={perp}", true, 20),
-    ("drop:stream=depth,symbol={spot},count=3", true, 20),
-    ("duplicate:stream=depth,symbol={perp},count=20", false, 20),
-    ("reorder:stream=depth,symbol={spot},count=2", true, 20),
-    ("delay:stream=depth,symbol={perp},ms=350,count=2", true, 20),
-    ("malformed:stream=depth,symbol={spot},count=2", true, 20),
-    ("disconnect:market=spot", true, 30),
-    ("disconnect:market=usdm,count=2", true, 30),
-    ("server-shutdown:market=spot", false, 30),
-    ("half-open:market=spot,stream=depth", true, 90),
+    ("gap:market={market_a},symbol={symbol_a}", true, 20),
+    ("gap:market={market_b},symbol={symbol_b}", true, 20),
+    ("drop:stream=depth,symbol={symbol_a},count=3", true, 20),
+    (
+        "duplicate:stream=depth,symbol={symbol_b},count=20",
+        false,
+        20,
+    ),
+    ("reorder:stream=depth,symbol={symbol_a},count=2", true, 20),
+    (
+        "delay:stream=depth,symbol={symbol_b},ms=350,count=2",
+        true,
+        20,
+    ),
+    ("malformed:stream=depth,symbol={symbol_a},count=2", true, 20),
+    ("disconnect:market={market_a}", true, 30),
+    ("disconnect:market={market_b},count=2", true, 30),
+    ("server-shutdown:market={market_a}", false, 30),
+    ("half-open:market={market_a},stream=depth", true, 90),
     ("stale-snapshot:count=2", false, 20),
-    ("429:path={path_spot},count=2,retry_after=1", false, 30),
-    ("503:path={path_perp},count=2", false, 30),
-    ("malformed-rest:path={path_spot},count=1", false, 30),
-    ("maintenance:market=usdm,for=4s", true, 60),
+    ("429:path={path_a},count=2,retry_after=1", false, 30),
+    ("503:path={path_b},count=2", false, 30),
+    ("malformed-rest:path={path_a},count=1", false, 30),
+    ("maintenance:market={market_b},for=4s", true, 60),
 ];
 
 /// REST faults strike only when a snapshot is fetched, so a gap goes with them.
@@ -246,8 +343,8 @@ async fn recovers_from_each_fault(venue: &Venue) {
         control.inject(fault);
         if has_snapshot {
             for gap in [
-                "gap:market=spot,symbol={spot}",
-                "gap:market=usdm,symbol={perp}",
+                "gap:market={market_a},symbol={symbol_a}",
+                "gap:market={market_b},symbol={symbol_b}",
             ] {
                 control.inject(venue.fault(gap).unwrap());
             }
@@ -282,6 +379,16 @@ async fn the_gateway_recovers_from_each_fault_of_okx_without_images() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_recovers_from_each_fault_of_bybit() {
     recovers_from_each_fault(&BYBIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_each_fault_of_coinbase() {
+    recovers_from_each_fault(&COINBASE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults_of_coinbase() {
+    recovers_from_random_faults(&COINBASE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -323,7 +430,7 @@ async fn recovers_from_random_faults(venue: &Venue) {
             ]
             .choose(&mut rng)
             .unwrap();
-            let market = ["spot", "usdm"].choose(&mut rng).unwrap();
+            let market = word(venue.symbols.choose(&mut rng).unwrap().0);
             let text = match *kind {
                 "disconnect" | "gap" => format!("{kind}:market={market}"),
                 _ => format!(

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod ccxt;
+mod channels;
 mod contract;
 mod faults;
 mod restart;

@@ -32,7 +32,12 @@ impl Backoff {
 
     /// Counts one more failure and answers the pause after it.
     pub fn fail(&mut self) -> Duration {
-        let bound = self.bound();
+        self.fail_within(self.most)
+    }
+
+    /// As [`Backoff::fail`], with a bound of its own.
+    pub fn fail_within(&mut self, most: Duration) -> Duration {
+        let bound = self.bound().min(most);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
@@ -131,6 +136,16 @@ mod tests {
         assert!(backoff.fail() <= Duration::from_secs(1));
         backoff.reset();
         assert!(backoff.fail() <= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_bound_of_its_own_holds_for_one_pause() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        let most = Duration::from_secs(2);
+        for _ in 0..20 {
+            assert!(backoff.fail_within(most) <= most);
+        }
+        assert!(backoff.fail() >= Duration::from_secs(15), "failures count");
     }
 
     #[test]

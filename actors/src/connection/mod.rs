@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_millis(100);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before dialling again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Longest pause after a frame was lost: the exchange serves, and its books are withheld until then.
+const LOST_RETRY_MAX: Duration = Duration::from_secs(5);
 /// A link that carried data for this long was good: the next failure starts with a short pause.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 /// A successor without any data takes over after this long all the same: its streams are quiet.
@@ -310,12 +312,17 @@ impl ExchangeConnection {
 
     /// A link has ended or is given up.
     fn lose(&mut self, id: u32, reason: &str, ctx: &mut Context<Self>) {
+        self.lose_within(id, reason, RETRY.1, ctx);
+    }
+
+    /// As [`Self::lose`], with a longest pause before the next attempt.
+    fn lose_within(&mut self, id: u32, reason: &str, pause_max: Duration, ctx: &mut Context<Self>) {
         let now = self.setup.clock.monotonic();
         if self.successor.as_ref().is_some_and(|link| link.id == id) {
             if let Some(link) = self.successor.take() {
                 ctx.cancel_future(link.reader);
             }
-            self.dial_at = now + self.backoff.fail();
+            self.dial_at = now + self.backoff.fail_within(pause_max);
             tracing::warn!(connection = %self.name, link = id, reason, "successor lost");
             return;
         }
@@ -343,7 +350,7 @@ impl ExchangeConnection {
         if link.data_at.is_some() && now.saturating_sub(link.opened_at) >= GOOD_AFTER {
             self.backoff.reset();
         }
-        self.dial_at = now + self.backoff.fail();
+        self.dial_at = now + self.backoff.fail_within(pause_max);
         self.tell_down(reason);
     }
 
@@ -509,7 +516,7 @@ impl ExchangeConnection {
             }
             Control::Lost { expected, got } => {
                 let reason = format!("frames lost: {expected} expected, {got} came");
-                self.lose(id, &reason, ctx);
+                self.lose_within(id, &reason, LOST_RETRY_MAX, ctx);
             }
             Control::BadBook { instrument } => {
                 let mut state = self.setup.state.borrow_mut();

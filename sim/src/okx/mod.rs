@@ -11,6 +11,8 @@ mod rest;
 mod server;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod venue;
 
 use std::sync::Arc;
@@ -43,7 +45,7 @@ pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
     let config = setup.config;
     let (listings, terms) = listing::standard(setup.start_ms());
     let market = setup.market(Some(listings))?;
-    let venue = venue::Okx::new(&market, terms, config.okx.has_checksums);
+    let venue = venue::Okx::new(&market, terms, &config.okx);
     let faults = setup.faults(Exchange::Okx);
     let core = Core::new(market, setup.clock(), faults, venue);
     let service = server::Exchange::new(core, config.okx, setup.stop.clone());

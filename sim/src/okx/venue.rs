@@ -6,10 +6,12 @@ use super::encode::{self, Listed};
 use super::listing::Terms;
 use super::protocol;
 use super::stream::{Kind, Topic};
+use crate::config::OkxLimits;
 use crate::market::{
-    Contract, Event, EventKind, Fixed, InstrumentIx, Interval, Market, Segment, TimeRange,
+    BookSide, Contract, Event, EventKind, Fixed, InstrumentIx, Interval, Market, Price, Segment,
+    TimeRange,
 };
-use crate::venue::window::Window;
+use crate::venue::window::{Changes, Touched, Window};
 use crate::venue::{self, Envelope, Venue, is_due};
 
 /// Levels of `books`.
@@ -52,6 +54,8 @@ impl Envelope for Connection {
 /// What listeners of a book have.
 struct Shown {
     window: Window,
+    /// Filled where listeners begin with an image by REST.
+    touched: Touched,
     seq: u64,
     at_ms: i64,
 }
@@ -78,10 +82,11 @@ pub(crate) struct Okx {
     boards: Vec<Board>,
     bars: HashMap<Topic, BarState>,
     has_checksums: bool,
+    has_images: bool,
 }
 
 impl Okx {
-    pub(crate) fn new(market: &Market, terms: Vec<Terms>, has_checksums: bool) -> Self {
+    pub(crate) fn new(market: &Market, terms: Vec<Terms>, limits: &OkxLimits) -> Self {
         let boards = market.instruments().iter().zip(terms).zip(0_i64..);
         let boards = boards
             .map(|((it, terms), at)| Board {
@@ -96,7 +101,8 @@ impl Okx {
         Self {
             boards,
             bars: HashMap::new(),
-            has_checksums,
+            has_checksums: limits.has_checksums,
+            has_images: limits.has_images,
         }
     }
 
@@ -158,6 +164,7 @@ impl Core {
                     self.venue.boards[at].shown = Some(Shown {
                         seq: encode::seq(depth.update_id),
                         window: Window::of(&depth),
+                        touched: Touched::default(),
                         at_ms: self.now_ms(),
                     });
                 }
@@ -240,6 +247,21 @@ impl Core {
         }
     }
 
+    /// Keeps in mind that something happened at a price.
+    ///
+    /// An image by REST is of a moment between two pushes, and the rule for it (prevSeqId <= seqId of
+    /// the image < seqId) lets the later push be applied to it. That gives the book only when the
+    /// push tells every level touched since the one before, also one that is as it was.
+    fn note(&mut self, ix: InstrumentIx, side: BookSide, price: Price) {
+        let venue = &mut self.venue;
+        let board = venue.boards.get_mut(usize::from(ix.0));
+        if !venue.has_images
+            && let Some(shown) = board.and_then(|board| board.shown.as_mut())
+        {
+            shown.touched.note(side, price);
+        }
+    }
+
     /// Tells the listeners of a book what changed.
     fn flush_book(&mut self, at: usize) {
         let (ix, now_ms) = (ix(at), self.now_ms());
@@ -257,10 +279,12 @@ impl Core {
             return;
         };
         let seq = encode::seq(self.market.bbo(ix).update_id);
-        let mut changes = crate::venue::window::Changes::default();
+        let mut changes = Changes::default();
         if seq != shown.seq {
-            let depth = self.market.depth(ix, DEPTH);
-            changes = shown.window.move_to(&depth);
+            // Nothing is noted where images come with the stream: these are net changes there.
+            let touched = std::mem::take(&mut shown.touched);
+            let depth = self.market.depth(ix, DEPTH + touched.most());
+            changes = shown.window.move_past(&depth, DEPTH, &touched);
         }
         let prev = shown.seq;
         if !changes.is_empty() {
@@ -375,7 +399,8 @@ impl Venue for Okx {
             EventKind::Funding(_) => core.publish(ix, Kind::FundingRate, |core| {
                 core.row(Kind::FundingRate, ix)
             }),
-            EventKind::Book(_) | EventKind::Fill(_) => {}
+            EventKind::Book(change) => core.note(ix, change.side, change.price),
+            EventKind::Fill(_) => {}
         }
     }
 
