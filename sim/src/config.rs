@@ -201,6 +201,10 @@ pub struct SimConfig {
     pub time_scale: f64,
     /// Multiplier of the market's event rates; 1 gives about 1 000 book changes a second in all.
     pub intensity: f64,
+    /// Instruments that each exchange lists at least, dated and halted ones aside: coins that only
+    /// exist to fill the list are added, half of them as perpetuals where the exchange has those.
+    /// 0 to 400.
+    pub symbols: usize,
     /// Address to listen on.
     pub address: IpAddr,
     /// First port; the hosts take consecutive ones. `None`: free ports.
@@ -231,6 +235,7 @@ impl Default for SimConfig {
             start_ms: None,
             time_scale: 1.0,
             intensity: 1.0,
+            symbols: 0,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             base_port: None,
             replay: Vec::new(),

@@ -76,6 +76,12 @@ impl SimControl {
         self.steer().now_ms()
     }
 
+    /// Changes the multiplier of the market's event rates from now on ([`crate::SimConfig`]
+    /// `intensity` is the one that it starts with).
+    pub fn set_intensity(&self, intensity: f64) {
+        self.steer().set_intensity(intensity);
+    }
+
     /// Stops market time and publishes everything pending: once a client has received that, its
     /// books have to equal [`SimControl::book`]. Recorded messages are not stopped.
     pub fn pause(&self) {

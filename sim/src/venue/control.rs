@@ -58,6 +58,7 @@ pub(crate) trait Steer: Send + Sync {
     fn faults(&self) -> Vec<FaultState>;
     fn counters(&self) -> Counters;
     fn now_ms(&self) -> i64;
+    fn set_intensity(&self, intensity: f64);
     fn pause(&self);
     fn resume(&self);
     fn symbols(&self, market: Segment) -> Vec<String>;
@@ -92,6 +93,10 @@ impl<S: Service> Steer for S {
 
     fn now_ms(&self) -> i64 {
         self.core().lock().now_ms()
+    }
+
+    fn set_intensity(&self, intensity: f64) {
+        self.core().lock().market.set_intensity(intensity);
     }
 
     fn pause(&self) {
