@@ -7,5 +7,6 @@
 mod ccxt;
 mod contract;
 mod faults;
+mod load;
 mod restart;
 mod rig;

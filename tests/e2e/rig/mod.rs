@@ -31,6 +31,11 @@ pub struct Rig {
 /// Tests with time limits take turns: on a small machine they would slow each other down.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// Waits for this test's turn, for one that does without a rig.
+pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 impl Rig {
     /// Starts simulators and the gateway against them.
     pub async fn start(config: SimConfig) -> Self {
