@@ -7,34 +7,38 @@ use std::time::Duration;
 use crate::fault::FaultSpec;
 use crate::market::Segment;
 
-/// An exchange that can be simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Exchange {
+/// Makes the exchanges out of one line for each.
+macro_rules! exchanges {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// An exchange that can be simulated.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Exchange { $($(#[$doc])* $name,)+ }
+
+        impl Exchange {
+            /// All of them.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$name),+];
+
+            /// Its name in commands and in the endpoints file.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+exchanges! {
     /// Binance spot and USDⓈ-M futures.
-    Binance,
+    Binance = "binance",
     /// OKX spot and linear swaps.
-    Okx,
+    Okx = "okx",
     /// Bybit spot and linear futures.
-    Bybit,
+    Bybit = "bybit",
     /// Coinbase Advanced Trade: spot.
-    Coinbase,
+    Coinbase = "coinbase",
 }
 
 impl Exchange {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Binance, Self::Okx, Self::Bybit, Self::Coinbase];
-
-    /// Its name in commands and in the endpoints file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Binance => "binance",
-            Self::Okx => "okx",
-            Self::Bybit => "bybit",
-            Self::Coinbase => "coinbase",
-        }
-    }
-
     /// The exchange of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

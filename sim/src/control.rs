@@ -117,6 +117,19 @@ impl SimControl {
         self.steer().trades(market, symbol, from_id, limit)
     }
 
+    /// Trades of the seeded market with those of one taker at one price as one, from the number of
+    /// an aggregate on, oldest first, at most `limit`: what an exchange that numbers these tells.
+    #[must_use]
+    pub fn aggregates(
+        &self,
+        market: Segment,
+        symbol: &str,
+        from_id: u64,
+        limit: usize,
+    ) -> Vec<TradeTruth> {
+        self.steer().aggregates(market, symbol, from_id, limit)
+    }
+
     /// Bars of the seeded market whose open time lies in `start_ms..=end_ms`, at most `limit`.
     #[must_use]
     pub fn klines(

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bookwire_engine::exchange::EXCHANGES;
+use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
 use bookwire_sim::{Exchange, Segment};
 use serde_json::Value;
@@ -55,19 +55,10 @@ impl Gateway {
              requests_per_minute = 100000\n\n",
             folder.join("data")
         );
-        for exchange in EXCHANGES {
-            text.push_str(&format!("[providers.{}.hosts]\n", exchange.name()));
-            let markets = exchange.markets().iter();
-            let mut hosts: Vec<&str> = markets
-                .flat_map(|market| {
-                    let routes = exchange.routes(*market).iter().map(|route| route.host);
-                    routes.chain([exchange.rest_host(*market).0])
-                })
-                .collect();
-            hosts.sort_unstable();
-            hosts.dedup();
-            for host in hosts {
-                let url = &endpoints[exchange.name()]["hosts"][host];
+        for id in ProviderId::all() {
+            text.push_str(&format!("[providers.{}.hosts]\n", id.name()));
+            for host in id.hosts() {
+                let url = &endpoints[id.name()]["hosts"][host];
                 ensure!(url.is_string(), "no simulator stands for {host}");
                 text.push_str(&format!("{host:?} = {url}\n"));
             }
@@ -121,10 +112,8 @@ impl Gateway {
 
     fn listed(&self, exchange: Exchange, wanted: usize) -> Result<Vec<Symbol>> {
         let provider = exchange.as_str();
-        let engine = EXCHANGES.iter().find(|known| known.name() == provider);
-        let markets = engine
-            .context("an exchange that the engine does not have")?
-            .markets();
+        let id = ProviderId::parse(provider).context("the engine does not have it")?;
+        let markets = id.exchange().markets();
         let mut found = Vec::new();
         // Perpetuals first: what they lack, spot makes up for.
         for market in markets.iter().rev() {

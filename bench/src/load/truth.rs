@@ -1,7 +1,7 @@
 //! What clients were told against what the simulators know, once the market stands still.
 
 use anyhow::{Context, Result, ensure};
-use bookwire_sim::{BookTruth, SimControl, TradeTruth};
+use bookwire_sim::{BookTruth, Exchange, Segment, SimControl, TradeTruth};
 use rust_decimal::Decimal;
 
 use super::client::{Client, Name, Told};
@@ -121,10 +121,15 @@ impl<'a> Truth<'a> {
                 let Symbol {
                     segment, native, ..
                 } = self.symbol;
-                self.page = self
-                    .control
-                    .trades(*segment, native, self.from, PAGE)
-                    .into_iter();
+                // The gateway takes aggregates, which have numbers of their own, of this market
+                // alone.
+                let is_aggregated =
+                    self.symbol.exchange == Exchange::Binance && *segment == Segment::Linear;
+                let page = match is_aggregated {
+                    true => self.control.aggregates(*segment, native, self.from, PAGE),
+                    false => self.control.trades(*segment, native, self.from, PAGE),
+                };
+                self.page = page.into_iter();
                 let Some(trade) = self.page.next() else {
                     return Ok(None);
                 };

@@ -11,6 +11,7 @@
     reason = "a broken promise is told by a panic"
 )]
 
+pub mod answers;
 pub mod book;
 pub mod bybit;
 pub mod client;

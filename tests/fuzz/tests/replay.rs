@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use bookwire_engine::instrument::Market;
-use bookwire_fuzz::{book, bybit, client, coinbase, config, okx, replay as lines, rest, stream};
+use bookwire_fuzz::{
+    answers, book, bybit, client, coinbase, config, okx, replay as lines, rest, stream,
+};
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -40,6 +42,11 @@ fn binance_stream_perp() {
 #[test]
 fn binance_rest() {
     replay("binance_rest", rest::check);
+}
+
+#[test]
+fn exchange_rest() {
+    replay("exchange_rest", answers::check);
 }
 
 #[test]
