@@ -42,6 +42,7 @@ pub struct Report {
 
 impl Report {
     /// A report without rows.
+    #[must_use]
     pub fn new(scenario: &'static str, method: &'static str) -> Self {
         let unix_time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -72,7 +73,19 @@ impl Report {
         }
     }
 
+    /// Adds a figure that is compared with none.
+    pub fn figure(&mut self, subject: &str, name: &str, unit: &'static str, value: f64) {
+        self.rows.push(Row {
+            subject: subject.to_owned(),
+            contender: name.to_owned(),
+            value,
+            unit,
+            ratio: None,
+        });
+    }
+
     /// The table, as text.
+    #[must_use]
     pub fn table(&self) -> String {
         let mut text = format!(
             "\n{} — {}\n{}\n\n",

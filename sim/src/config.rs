@@ -7,34 +7,38 @@ use std::time::Duration;
 use crate::fault::FaultSpec;
 use crate::market::Segment;
 
-/// An exchange that can be simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Exchange {
+/// Makes the exchanges out of one line for each.
+macro_rules! exchanges {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// An exchange that can be simulated.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Exchange { $($(#[$doc])* $name,)+ }
+
+        impl Exchange {
+            /// All of them.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$name),+];
+
+            /// Its name in commands and in the endpoints file.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+exchanges! {
     /// Binance spot and USDⓈ-M futures.
-    Binance,
+    Binance = "binance",
     /// OKX spot and linear swaps.
-    Okx,
+    Okx = "okx",
     /// Bybit spot and linear futures.
-    Bybit,
+    Bybit = "bybit",
     /// Coinbase Advanced Trade: spot.
-    Coinbase,
+    Coinbase = "coinbase",
 }
 
 impl Exchange {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Binance, Self::Okx, Self::Bybit, Self::Coinbase];
-
-    /// Its name in commands and in the endpoints file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Binance => "binance",
-            Self::Okx => "okx",
-            Self::Bybit => "bybit",
-            Self::Coinbase => "coinbase",
-        }
-    }
-
     /// The exchange of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -201,6 +205,10 @@ pub struct SimConfig {
     pub time_scale: f64,
     /// Multiplier of the market's event rates; 1 gives about 1 000 book changes a second in all.
     pub intensity: f64,
+    /// Instruments that each exchange lists at least, dated and halted ones aside: coins that only
+    /// exist to fill the list are added, half of them as perpetuals where the exchange has those.
+    /// 0 to 400.
+    pub symbols: usize,
     /// Address to listen on.
     pub address: IpAddr,
     /// First port; the hosts take consecutive ones. `None`: free ports.
@@ -231,6 +239,7 @@ impl Default for SimConfig {
             start_ms: None,
             time_scale: 1.0,
             intensity: 1.0,
+            symbols: 0,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             base_port: None,
             replay: Vec::new(),

@@ -76,6 +76,12 @@ impl SimControl {
         self.steer().now_ms()
     }
 
+    /// Changes the multiplier of the market's event rates from now on ([`crate::SimConfig`]
+    /// `intensity` is the one that it starts with).
+    pub fn set_intensity(&self, intensity: f64) {
+        self.steer().set_intensity(intensity);
+    }
+
     /// Stops market time and publishes everything pending: once a client has received that, its
     /// books have to equal [`SimControl::book`]. Recorded messages are not stopped.
     pub fn pause(&self) {
@@ -109,6 +115,19 @@ impl SimControl {
         limit: usize,
     ) -> Vec<TradeTruth> {
         self.steer().trades(market, symbol, from_id, limit)
+    }
+
+    /// Trades of the seeded market with those of one taker at one price as one, from the number of
+    /// an aggregate on, oldest first, at most `limit`: what an exchange that numbers these tells.
+    #[must_use]
+    pub fn aggregates(
+        &self,
+        market: Segment,
+        symbol: &str,
+        from_id: u64,
+        limit: usize,
+    ) -> Vec<TradeTruth> {
+        self.steer().aggregates(market, symbol, from_id, limit)
     }
 
     /// Bars of the seeded market whose open time lies in `start_ms..=end_ms`, at most `limit`.

@@ -70,6 +70,12 @@ pub enum SimError {
         /// Which.
         what: &'static str,
     },
+    /// More instruments than can be listed.
+    #[error("{wanted} symbols are more than the {max} that can be listed", max = market::FILLERS_MAX)]
+    Symbols {
+        /// How many are wanted.
+        wanted: usize,
+    },
     /// Nothing to simulate.
     #[error("no exchange to simulate")]
     NoExchange,
@@ -202,6 +208,11 @@ async fn run(
 async fn open(config: &SimConfig, stopped: watch::Receiver<bool>) -> Result<Vec<Opened>, SimError> {
     if !(config.time_scale.is_finite() && config.time_scale > 0.0) {
         return Err(SimError::Number { what: "time scale" });
+    }
+    if config.symbols > market::FILLERS_MAX {
+        return Err(SimError::Symbols {
+            wanted: config.symbols,
+        });
     }
     if config.exchanges.is_empty() {
         return Err(SimError::NoExchange);

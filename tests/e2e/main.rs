@@ -9,5 +9,6 @@ mod ccxt;
 mod channels;
 mod contract;
 mod faults;
+mod load;
 mod restart;
 mod rig;

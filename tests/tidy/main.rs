@@ -94,6 +94,69 @@ fn dependencies_point_one_way() {
     }
 }
 
+/// What `docs/adding-an-exchange.md` marks as checked: whatever the engine lists has its folder, its
+/// part of the configuration, its simulator and its fuzz target.
+#[test]
+fn every_exchange_is_registered_everywhere() {
+    let configuration = fs::read_to_string(root().join("config/default.toml")).unwrap();
+    let recordings = root().join("engine/tests/captures/streams.rs");
+    let recordings = fs::read_to_string(recordings).unwrap();
+    let mut simulated = 0;
+    for id in bookwire_engine::exchange::ProviderId::all() {
+        let name = id.name();
+        // What is behind a bridge speaks to exchanges that others here simulate and have recorded.
+        let is_bridge = id.exchange().bridge().is_some();
+        let mut parts = vec![format!("engine/src/exchange/{name}/README.md")];
+        if !is_bridge {
+            parts.push(format!("engine/src/exchange/{name}/tests/captures.rs"));
+            parts.push(format!("sim/src/{name}/mod.rs"));
+        }
+        for part in parts {
+            assert!(root().join(&part).is_file(), "{name} lacks {part}");
+        }
+        for section in [
+            format!("[providers.{name}]"),
+            format!("[providers.{name}.hosts]"),
+        ] {
+            assert!(
+                configuration.contains(&section),
+                "no {section} in the configuration"
+            );
+        }
+        if !is_bridge {
+            let is_recorded = recordings.contains(&format!("provider: \"{name}\""));
+            assert!(is_recorded, "{name} has no recording in the table");
+            assert!(
+                bookwire_sim::Exchange::parse(name).is_some(),
+                "{name} has no simulator"
+            );
+            simulated += 1;
+        }
+        let mut targets = Vec::new();
+        files(
+            &root().join("tests/fuzz/targets/fuzz_targets"),
+            ".rs",
+            &mut targets,
+        );
+        targets.retain(|path| {
+            let target = path.file_stem().unwrap().to_string_lossy();
+            target.starts_with(&format!("{name}_stream"))
+        });
+        assert!(!targets.is_empty(), "the frames of {name} are not fuzzed");
+        for target in targets {
+            let mut seeds = Vec::new();
+            let target = target.file_stem().unwrap().to_string_lossy().into_owned();
+            files(
+                &root().join("tests/fuzz/seeds").join(&target),
+                "",
+                &mut seeds,
+            );
+            assert!(!seeds.is_empty(), "{target} has no seeds");
+        }
+    }
+    assert_eq!(simulated, bookwire_sim::Exchange::ALL.len());
+}
+
 #[test]
 fn files_stay_readable() {
     let mut long = Vec::new();

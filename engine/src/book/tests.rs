@@ -1,6 +1,7 @@
 //! Tests of the book: the fast one against the obvious one, what changed in the top, and when a
 //! book may be trusted.
 
+mod links;
 mod properties;
 mod sync;
 

@@ -2,7 +2,7 @@
 //!
 //! Connection handling, back-off, budgets and the book state machine exist once, elsewhere; what
 //! differs between exchanges is expressed here. Adding an exchange is a folder beside this file,
-//! a simulator, and one entry in [`EXCHANGES`].
+//! a simulator, and one line of `exchanges!`; `docs/adding-an-exchange.md` goes through it.
 
 pub mod binance;
 pub mod bybit;
@@ -17,31 +17,37 @@ use crate::event::{BookSnapshot, EventSink, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
-/// All exchanges, in the order in which they are shown.
-pub const EXCHANGES: &[&dyn Exchange] = &[
-    &binance::Binance,
-    &okx::Okx,
-    &bybit::Bybit,
-    &coinbase::Coinbase,
-    &ccxt::Ccxt,
-];
+/// Makes the list and the names of its places out of one line for each exchange.
+macro_rules! exchanges {
+    ($($name:ident = $exchange:expr,)+) => {
+        /// All exchanges, in the order in which they are shown.
+        pub const EXCHANGES: &[&dyn Exchange] = &[$(&$exchange),+];
+
+        #[allow(clippy::upper_case_acronyms, reason = "named like the constants made of it")]
+        enum Place { $($name),+ }
+
+        impl ProviderId {
+            $(
+                #[doc = concat!("The provider of `", stringify!($exchange), "`.")]
+                pub const $name: Self = Self(Place::$name as u8);
+            )+
+        }
+    };
+}
+
+exchanges! {
+    BINANCE = binance::Binance,
+    OKX = okx::Okx,
+    BYBIT = bybit::Bybit,
+    COINBASE = coinbase::Coinbase,
+    CCXT = ccxt::Ccxt,
+}
 
 /// Index of a provider in [`EXCHANGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderId(u8);
 
 impl ProviderId {
-    /// `binance`.
-    pub const BINANCE: Self = Self(0);
-    /// `okx`.
-    pub const OKX: Self = Self(1);
-    /// `bybit`.
-    pub const BYBIT: Self = Self(2);
-    /// `coinbase`.
-    pub const COINBASE: Self = Self(3);
-    /// `ccxt`.
-    pub const CCXT: Self = Self(4);
-
     /// The provider of a public name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -60,6 +66,21 @@ impl ProviderId {
     #[must_use]
     pub fn exchange(self) -> &'static dyn Exchange {
         EXCHANGES[usize::from(self.0)]
+    }
+
+    /// Host names that the provider's code dials, sorted: the keys of its `hosts` in the
+    /// configuration.
+    #[must_use]
+    pub fn hosts(self) -> Vec<&'static str> {
+        let exchange = self.exchange();
+        let of_market = |market: &Market| {
+            let routes = exchange.routes(*market).iter().map(|route| route.host);
+            routes.chain([exchange.rest_host(*market).0])
+        };
+        let mut hosts: Vec<&str> = exchange.markets().iter().flat_map(of_market).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
     }
 
     /// The public name: `binance`.

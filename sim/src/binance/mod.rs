@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::SimError;
 use crate::config::Exchange;
-use crate::market::Segment;
+use crate::market::{Listing, MarketConfig, Segment};
 use crate::venue::start::{Host, Opened, Setup};
 
 /// What a host of the exchange serves.
@@ -57,7 +57,7 @@ pub(crate) const HOSTS: [(&str, Role); 10] = [
 pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
     let config = setup.config;
     let tapes = tape::load(&config.replay, config.replay_speed, config.replay_start)?;
-    let market = setup.market(None)?;
+    let market = setup.market(listings(setup))?;
     let faults = setup.faults(Exchange::Binance);
     let core = core::open(market, setup.clock(), faults, tapes);
     let stop = setup.stop.clone();
@@ -79,6 +79,16 @@ pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
         opened.tasks.push(Box::pin(play));
     }
     Ok(opened)
+}
+
+/// The standard listing, filled up where more is wanted; `None`: as it is.
+fn listings(setup: &Setup<'_>) -> Option<Vec<Listing>> {
+    let mut all = MarketConfig::standard(setup.config.seed, setup.start_ms()).listings;
+    let more = setup.fillers(&all, true);
+    (!more.is_empty()).then(|| {
+        all.extend(more);
+        all
+    })
 }
 
 /// The test account's key and secret, in the exchange's form: 64 alphanumeric characters each.

@@ -63,6 +63,13 @@ pub(super) fn listings(start_ms: i64) -> Vec<Listing> {
     all
 }
 
+/// A filler with as many decimals as its steps have.
+pub(super) fn filler(mut entry: Listing) -> Listing {
+    let it = &mut entry.instrument;
+    (it.price_decimals, it.qty_decimals) = (it.tick.scale(), it.lot.scale());
+    entry
+}
+
 /// The contract of the same coin that is quoted and settled in USDC: `BTCPERP`.
 fn in_usdc(usdt: &Listing) -> Listing {
     let mut entry = usdt.clone();

@@ -39,7 +39,9 @@ const HOSTS: [(&str, &str, Role); 3] = [
 
 /// Opens the exchange.
 pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
-    let listings = listing::listings(setup.start_ms());
+    let mut listings = listing::listings(setup.start_ms());
+    let more = setup.fillers(&listings, true);
+    listings.extend(more.into_iter().map(listing::filler));
     let market = setup.market(Some(listings))?;
     let faults = setup.faults(Exchange::Bybit);
     let core = venue::open(market, setup.clock(), faults);

@@ -49,6 +49,17 @@ pub(super) fn listings(start_ms: i64) -> Vec<Listing> {
     ROWS.iter().filter_map(product).collect()
 }
 
+/// A filler under a Coinbase name.
+pub(super) fn filler(mut entry: Listing) -> Listing {
+    let it = &mut entry.instrument;
+    it.quote = "USD".to_owned();
+    it.symbol = format!("{}-{}", it.base, it.quote);
+    it.pair = it.symbol.clone();
+    it.notional_min = Fixed::new(1, 0);
+    (it.price_decimals, it.qty_decimals) = (0, 0);
+    entry
+}
+
 /// The other name of a product's book: `BTC-USDC` of `BTC-USD`.
 pub(super) fn alias_of(product: &str) -> Option<String> {
     let base = product.strip_suffix("-USD")?;

@@ -37,7 +37,10 @@ const HOSTS: [(&str, &str, Role); 2] = [
 
 /// Opens the exchange.
 pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
-    let market = setup.market(Some(listing::listings(setup.start_ms())))?;
+    let mut listings = listing::listings(setup.start_ms());
+    let more = setup.fillers(&listings, false);
+    listings.extend(more.into_iter().map(listing::filler));
+    let market = setup.market(Some(listings))?;
     let faults = setup.faults(Exchange::Coinbase);
     let core = venue::open(market, setup.clock(), faults);
     let stop = setup.stop.clone();

@@ -128,7 +128,7 @@ fn flow(base: usize, rate: f64, order_value: f64, orders: usize, pace: (f64, f64
     }
 }
 
-fn perpetual(mut entry: Listing, basis_bp: f64, hours: u32, cap_e8: i64) -> Listing {
+pub(super) fn perpetual(mut entry: Listing, basis_bp: f64, hours: u32, cap_e8: i64) -> Listing {
     let interest_e8 = 10_000;
     entry.instrument.contract = Contract::Perpetual(FundingTerms {
         interval_hours: hours,

@@ -87,6 +87,11 @@ impl Flow {
         self.deep = (self.fair * DEEP_REACH).max(room).min(self.fair * 0.5);
     }
 
+    /// Changes how often it acts, events a second in calm.
+    pub(super) fn set_rate(&mut self, rate: f64) {
+        self.spec.rate = rate;
+    }
+
     /// Draws the time of the next event.
     pub(super) fn schedule(&mut self, now_us: i64, activity: f64) {
         let rate = self.spec.rate * activity * (1.0 + self.excited);

@@ -13,6 +13,7 @@
 mod catalog;
 mod desk;
 mod event;
+mod filler;
 mod fixed;
 mod flow;
 mod funding;
@@ -32,6 +33,7 @@ pub use event::{
     AggTrade, Bbo, BookChange, BookSide, Event, EventKind, Fill, OrderId, OwnerId, Side, Ticker24h,
     Trade,
 };
+pub use filler::{FILLERS_MAX, filler, fillers};
 pub use fixed::{Fixed, StepError};
 pub use funding::{E8, FundingRate, NextFunding, PremiumIndex};
 pub use instrument::{
@@ -249,6 +251,18 @@ impl Market {
         let index = self.index(at);
         let average = average.unwrap_or_default();
         self.stalls[at].mark = Some(funding::MarkPrice::new(terms, average, start_ms, index));
+    }
+
+    /// Changes the multiplier of the event rates ([`MarketConfig::intensity`]) from now on; what is
+    /// due already stays due. Numbers outside 0.001 to 10 000 are brought inside.
+    pub fn set_intensity(&mut self, intensity: f64) {
+        let intensity = intensity.clamp(0.001, 10_000.0);
+        let listings = self.config.listings.iter();
+        for (stall, listing) in self.stalls.iter_mut().zip(listings) {
+            if let Some(flow) = stall.flow.as_mut() {
+                flow.set_rate(listing.flow.rate * intensity);
+            }
+        }
     }
 
     /// Market time, Unix µs.

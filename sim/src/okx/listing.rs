@@ -114,6 +114,22 @@ pub(crate) fn standard(start_ms: i64) -> (Vec<Listing>, Vec<Terms>) {
     (chosen, terms)
 }
 
+/// A filler under an OKX name; swaps are counted in contracts of a tenth of the coin.
+pub(crate) fn filler(mut listing: Listing, code: u32) -> (Listing, Terms) {
+    let it = &mut listing.instrument;
+    let contract = (it.segment == Segment::Linear).then_some(fixed(1, 1));
+    let lot = fixed(1, 1);
+    let tick = it.tick;
+    rename(it, tick, lot, contract);
+    let terms = Terms {
+        contract,
+        lot,
+        lever: Some(10),
+        code,
+    };
+    (listing, terms)
+}
+
 fn rename(it: &mut Instrument, tick: Fixed, lot: Fixed, contract: Option<Fixed>) {
     it.pair = format!("{}-{}", it.base, it.quote);
     it.symbol = match contract {

@@ -43,7 +43,12 @@ const HOSTS: [(&str, &str, Role); 3] = [
 /// Opens OKX.
 pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
     let config = setup.config;
-    let (listings, terms) = listing::standard(setup.start_ms());
+    let (mut listings, mut terms) = listing::standard(setup.start_ms());
+    for (more, code) in setup.fillers(&listings, true).into_iter().zip(20_001..) {
+        let (listing, its) = listing::filler(more, code);
+        listings.push(listing);
+        terms.push(its);
+    }
     let market = setup.market(Some(listings))?;
     let venue = venue::Okx::new(&market, terms, &config.okx);
     let faults = setup.faults(Exchange::Okx);

@@ -58,11 +58,19 @@ pub(crate) trait Steer: Send + Sync {
     fn faults(&self) -> Vec<FaultState>;
     fn counters(&self) -> Counters;
     fn now_ms(&self) -> i64;
+    fn set_intensity(&self, intensity: f64);
     fn pause(&self);
     fn resume(&self);
     fn symbols(&self, market: Segment) -> Vec<String>;
     fn book(&self, market: Segment, symbol: &str) -> Option<BookTruth>;
     fn trades(&self, market: Segment, symbol: &str, from_id: u64, limit: usize) -> Vec<TradeTruth>;
+    fn aggregates(
+        &self,
+        market: Segment,
+        symbol: &str,
+        from_id: u64,
+        limit: usize,
+    ) -> Vec<TradeTruth>;
     fn klines(
         &self,
         market: Segment,
@@ -92,6 +100,10 @@ impl<S: Service> Steer for S {
 
     fn now_ms(&self) -> i64 {
         self.core().lock().now_ms()
+    }
+
+    fn set_intensity(&self, intensity: f64) {
+        self.core().lock().market.set_intensity(intensity);
     }
 
     fn pause(&self) {
@@ -132,6 +144,31 @@ impl<S: Service> Steer for S {
         };
         let trades = core.market.trades_from(ix, from_id, limit);
         trades.into_iter().map(truth).collect()
+    }
+
+    fn aggregates(
+        &self,
+        market: Segment,
+        symbol: &str,
+        from_id: u64,
+        limit: usize,
+    ) -> Vec<TradeTruth> {
+        let core = self.core().lock();
+        let Some(ix) = S::Venue::seeded(&core, market, symbol) else {
+            return Vec::new();
+        };
+        let Some(it) = core.instrument(ix) else {
+            return Vec::new();
+        };
+        let truth = |agg: crate::market::AggTrade| TradeTruth {
+            id: agg.id,
+            price: S::Venue::print(it.price(agg.price)),
+            qty: S::Venue::print(it.qty(agg.qty)),
+            is_buyer_maker: agg.taker_side == Side::Sell,
+            ts_ms: agg.ts_us.div_euclid(1_000),
+        };
+        let aggs = core.market.agg_trades_from(ix, from_id, limit);
+        aggs.into_iter().map(truth).collect()
     }
 
     fn klines(

@@ -13,7 +13,7 @@ use super::server::{self, Service};
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
 use crate::config::{Exchange, SimConfig};
-use crate::market::{Listing, Market, MarketConfig};
+use crate::market::{Listing, Market, MarketConfig, fillers};
 use crate::{SimError, clock};
 
 /// What exchanges are opened with.
@@ -70,6 +70,12 @@ impl<'a> Setup<'a> {
             listings: listings.unwrap_or_else(|| standard.listings.clone()),
             ..standard
         })?)
+    }
+
+    /// What an exchange adds to its listing to have as many instruments as are wanted, in the
+    /// standard form.
+    pub(crate) fn fillers(&self, listed: &[Listing], has_perpetuals: bool) -> Vec<Listing> {
+        fillers(listed, self.config.symbols, has_perpetuals)
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Market;
 use bookwire_sim::{Sim, SimConfig};
 use serde_json::Value;
 
@@ -30,6 +32,11 @@ pub struct Rig {
 
 /// Tests with time limits take turns: on a small machine they would slow each other down.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Waits for this test's turn, for one that does without a rig.
+pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    TURN.lock().await
+}
 
 impl Rig {
     /// Starts simulators and the gateway against them.
@@ -77,18 +84,18 @@ impl Rig {
             .unwrap();
         self.gateway = Some(child);
         let endpoints = self.sim.endpoints();
-        let known = HOSTS.iter().map(|(provider, _)| *provider);
-        let mut waiting: Vec<&str> = known
-            .filter(|provider| endpoints.get(provider).is_some())
+        let mut waiting: Vec<ProviderId> = ProviderId::all()
+            .filter(|id| endpoints.get(id.name()).is_some())
             .collect();
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(provider) = waiting.last() {
+            if let Some(id) = waiting.last() {
                 // Perpetuals are listed last, where there are any.
-                let entity = match *provider {
-                    "coinbase" => "CryptoPair",
-                    _ => "CryptoPerp",
+                let entity = match id.exchange().markets().contains(&Market::Perp) {
+                    true => "CryptoPerp",
+                    false => "CryptoPair",
                 };
+                let provider = id.name();
                 let list = format!("/api/data/{entity}?provider={provider}");
                 let listed = self.try_get(&list).await;
                 if listed.is_some_and(|(status, body)| status == 200 && body["total"] != 0) {
@@ -192,54 +199,34 @@ impl Drop for Rig {
     }
 }
 
-/// The hosts that the gateway connects to. The simulators have more than it uses, and it refuses
-/// those that it does not know.
-const HOSTS: [(&str, &[&str]); 4] = [
-    (
-        "binance",
-        &[
-            "api.binance.com",
-            "stream.binance.com:9443",
-            "fapi.binance.com",
-            "fstream.binance.com",
-        ],
-    ),
-    ("okx", &["www.okx.com", "ws.okx.com:8443"]),
-    ("bybit", &["api.bybit.com", "stream.bybit.com"]),
-    (
-        "coinbase",
-        &["api.coinbase.com", "advanced-trade-ws.coinbase.com"],
-    ),
-];
-
 /// Providers that are not simulated are off: no test leaves this machine.
 fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> String {
     let mut text = format!(
         "[server]\nlisten = \"{api}\"\nworkers = 1\ndata_dir = {:?}\n\n{more}\n",
         folder.join("data")
     );
-    for (provider, hosts) in HOSTS {
+    for id in ProviderId::all() {
+        let provider = id.name();
+        let section = format!("[providers.{provider}]");
+        if id.exchange().bridge().is_some() && more.contains(&section) {
+            // It asks the same simulators.
+            text.push_str(&format!("[providers.{provider}.hosts]\n"));
+            let all = endpoints.as_object().into_iter().flatten();
+            let hosts = all.filter_map(|(_, own)| own["hosts"].as_object());
+            for (host, url) in hosts.flatten() {
+                text.push_str(&format!("{host:?} = {url}\n"));
+            }
+            continue;
+        }
         let Some(own) = endpoints.get(provider) else {
             text.push_str(&format!("[providers.{provider}]\nenabled = false\n"));
             continue;
         };
         text.push_str(&format!("[providers.{provider}.hosts]\n"));
-        for host in hosts {
+        // The simulators have more than the gateway uses, and it refuses those it does not know.
+        for host in id.hosts() {
             text.push_str(&format!("{host:?} = {}\n", own["hosts"][host]));
         }
-    }
-    if !more.contains("[providers.ccxt]") {
-        text.push_str("[providers.ccxt]\nenabled = false\n");
-        return text;
-    }
-    // ccxt asks the same simulators.
-    text.push_str("[providers.ccxt.hosts]\n");
-    let all = endpoints.as_object().into_iter().flatten();
-    for (host, url) in all
-        .filter_map(|(_, own)| own["hosts"].as_object())
-        .flatten()
-    {
-        text.push_str(&format!("{host:?} = {url}\n"));
     }
     text
 }

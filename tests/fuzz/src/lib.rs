@@ -11,8 +11,10 @@
     reason = "a broken promise is told by a panic"
 )]
 
+pub mod answers;
 pub mod book;
 pub mod bybit;
+pub mod ccxt;
 pub mod client;
 pub mod coinbase;
 pub mod config;

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use bookwire_engine::instrument::Market;
-use bookwire_fuzz::{book, bybit, client, coinbase, config, okx, replay as lines, rest, stream};
+use bookwire_fuzz::{
+    answers, book, bybit, ccxt, client, coinbase, config, okx, replay as lines, rest, stream,
+};
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -43,8 +45,18 @@ fn binance_rest() {
 }
 
 #[test]
+fn exchange_rest() {
+    replay("exchange_rest", answers::check);
+}
+
+#[test]
 fn bybit_stream() {
     replay("bybit_stream", bybit::check);
+}
+
+#[test]
+fn ccxt_stream() {
+    replay("ccxt_stream", ccxt::check);
 }
 
 #[test]

@@ -120,7 +120,10 @@ impl Scales {
     }
 
     pub(super) fn price(self, text: &str, field: &'static str) -> Result<Price, DecodeError> {
-        fixed(text, self.price, field).map(Price)
+        match text.starts_with('-') {
+            true => Err(DecodeError::Field { field }),
+            false => fixed(text, self.price, field).map(Price),
+        }
     }
 
     pub(super) fn qty(self, text: &str, field: &'static str) -> Result<Qty, DecodeError> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rust_decimal::Decimal;
+
 use crate::event::{
     BookDelta, BookImage, Control, Event, Funding, Kline, Side, Skipped, Ticker, Trade, TradeId,
 };
@@ -167,6 +169,26 @@ fn trades_tell_the_takers_side() {
     let id = TradeId::Number(2_290_000_001_189_048_101);
     let expected = trade(id, 6_514_050, 2_705, Side::Buy, 1_786_310_822_605);
     assert_eq!(one(Market::Spot, spot), expected);
+}
+
+/// The multiplier is part of the coin: a unit of `SHIB1000` is a thousand SHIB, its price is that of
+/// a thousand, and neither is multiplied or divided on the way.
+#[test]
+fn a_multiplier_is_no_factor_of_prices_and_quantities() {
+    let spec = spec(Market::Perp, "SHIB1000", "USDT", 6, 0);
+    let mut decoder = StreamDecoder::new(Market::Perp, table_of(Market::Perp, vec![spec]));
+    let frame = r#"{"topic":"publicTrade.SHIB1000USDT","type":"snapshot","ts":2,"data":[{"T":1,"s":"SHIB1000USDT","S":"Sell","v":"120","p":"0.017645","i":"7","BT":false}]}"#;
+    let (seen, answer) = decode(&mut decoder, frame.as_bytes());
+    assert_eq!(answer, Ok(()));
+    let [Seen::Event(_, Event::Trade(trade))] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!((trade.price, trade.qty), (Price(17_645), Qty(120)));
+    let row = instrument(super::spec(Market::Perp, "SHIB1000", "USDT", 6, 0));
+    assert_eq!(
+        (row.code.as_str(), row.spec.contract_size),
+        ("shib1000usdt", Decimal::ONE)
+    );
 }
 
 #[test]
