@@ -47,7 +47,10 @@ pub fn check(data: &[u8]) {
     assert_eq!(decoder.decode(frame, &mut two), answer);
     assert_eq!(one, two);
     let mut other = Keep::default();
-    assert_eq!(Ccxt.decoder(market, table).decode(frame, &mut other), answer);
+    assert_eq!(
+        Ccxt.decoder(market, table).decode(frame, &mut other),
+        answer
+    );
     assert_eq!(one, other);
     let has_book = one.0.iter().any(|told| told.contains(" Book"));
     assert!(answer.is_ok() || !has_book, "part of a book was delivered");
