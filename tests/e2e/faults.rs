@@ -406,6 +406,11 @@ async fn the_gateway_recovers_from_random_faults_of_okx() {
     recovers_from_random_faults(&OKX).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_recovers_from_random_faults_of_okx_without_images() {
+    recovers_from_random_faults(&OKX_WITHOUT_IMAGES).await;
+}
+
 /// Random faults, several at a time. A failure prints the seed; `BOOKWIRE_FAULT_SEED` repeats it.
 async fn recovers_from_random_faults(venue: &Venue) {
     let seed = std::env::var("BOOKWIRE_FAULT_SEED")
