@@ -331,6 +331,18 @@ impl KlineGate {
         }
     }
 
+    /// Takes note that nothing was traded in the bars from `from` on and before `open_time` of
+    /// which none has come: they are not missed.
+    pub fn pass_empty(&mut self, from: TsNanos, open_time: TsNanos) {
+        let step = self.level.nanos();
+        if let Some((newest, true)) = self.newest {
+            let next = newest.0.saturating_add(step);
+            if from.0 <= next && next < open_time.0 {
+                self.newest = Some((TsNanos(open_time.0 - step), true));
+            }
+        }
+    }
+
     /// The level of its bars.
     #[must_use]
     pub fn level(&self) -> Level {

@@ -80,7 +80,7 @@ impl ShardState {
         };
         let mut changed: Vec<Kline> = Vec::new();
         bars.drain(|bar| changed.push(bar));
-        let needed = bars.needed();
+        let (needed, whole_from) = (bars.needed(), bars.whole_from());
         if let Some(needed) = needed {
             self.expect_bar(id, level, needed.from, at.monotonic);
             self.ask(
@@ -94,6 +94,11 @@ impl ShardState {
             );
         }
         for bar in &changed {
+            let state = self.known_mut(id);
+            if let (Some(state), Some(from)) = (state, whole_from) {
+                let gate = &mut state.kline_feed(level).gate;
+                gate.pass_empty(from, bar.open_time);
+            }
             self.on_kline(id, bar, at);
         }
     }

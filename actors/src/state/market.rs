@@ -433,10 +433,15 @@ impl ShardState {
 
     /// Bars that were missed can't be had, or not soon: lets go those that waited for them.
     pub fn give_up_bars(&mut self, id: InstrumentId, level: Level) {
-        if let Some(state) = self.known_mut(id) {
-            for (_, sum) in state.sums_of(level) {
-                sum.lose();
-            }
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        if state.kline_feed(level).held.is_none() {
+            // A bar whose close is overdue is not lost.
+            return;
+        }
+        for (_, sum) in state.sums_of(level) {
+            sum.lose();
         }
         self.release_bars(id, level);
     }

@@ -409,4 +409,6 @@ impl ShardState {
 }
 
 #[cfg(test)]
+mod built_tests;
+#[cfg(test)]
 mod tests;

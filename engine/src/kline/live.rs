@@ -82,6 +82,12 @@ impl TradeBars {
         self.needed
     }
 
+    /// Bars from here on are whole, and one that does not exist had no trades.
+    #[must_use]
+    pub fn whole_from(&self) -> Option<TsNanos> {
+        self.whole_from
+    }
+
     /// Takes the trades that were needed. True when they came in time.
     pub fn on_needed(&mut self, needed: TradesNeeded, trades: &[Trade]) -> bool {
         if self.needed != Some(needed) {
@@ -118,6 +124,9 @@ impl TradeBars {
         if let Some(bar) = self.builder.forming().filter(is_right) {
             out(bar);
         }
+        // A bar that is over is not worth its beginning any more.
+        let running = self.newest.floor_to(self.builder.level());
+        self.needed = self.needed.filter(|needed| needed.from >= running);
     }
 }
 
