@@ -7,5 +7,6 @@
 mod ccxt;
 mod contract;
 mod faults;
+mod klines;
 mod restart;
 mod rig;

@@ -29,7 +29,7 @@ pub struct Rig {
 }
 
 /// Tests with time limits take turns: on a small machine they would slow each other down.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 impl Rig {
     /// Starts simulators and the gateway against them.
