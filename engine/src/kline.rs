@@ -3,6 +3,7 @@
 //! Everything here takes time as an argument. A bar without a trade does not exist: builders make
 //! no flat bars up.
 
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,8 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::event::{Kline, Trade, TradeId};
 use crate::num::{Price, Qty};
 use crate::time::{Level, TsNanos};
+
+pub use live::{PartsNeeded, RollUp, TradeBars, TradesNeeded};
 
 /// Bars a [`KlineGate`] remembers as missed; older ones are given up.
 pub const MISSED_BARS_MAX: usize = 2_000;
@@ -254,7 +257,6 @@ impl KlineGate {
     /// once; bars before the first one seen are not.
     pub fn on_kline(&mut self, kline: &Kline) -> (GateOutcome, Option<MissedBars>) {
         debug_assert_eq!(kline.level, self.level);
-        let step = self.level.nanos();
         let passed = match kline.is_closed {
             true => GateOutcome::Closed,
             false => GateOutcome::Forming,
@@ -278,34 +280,73 @@ impl KlineGate {
                 self.newest_event = kline.ts_event;
                 (passed, None)
             }
-            previous => {
-                self.newest = Some((kline.open_time, kline.is_closed));
-                self.newest_event = kline.ts_event;
-                let Some((open_time, is_closed)) = previous else {
-                    return (passed, None);
-                };
-                let last = TsNanos(kline.open_time.0.saturating_sub(step));
-                let oldest = (MISSED_BARS_MAX as i64 - 1).saturating_mul(step);
-                let oldest = last.0.saturating_sub(oldest);
-                let first = open_time.0.saturating_add(if is_closed { step } else { 0 });
-                let missed = MissedBars {
-                    first: TsNanos(first.max(oldest)),
-                    last,
-                };
-                if missed.first > missed.last {
-                    return (passed, None);
-                }
-                let mut at = missed.first.0;
-                while at <= missed.last.0 {
-                    self.missed.insert(TsNanos(at));
-                    at += step;
-                }
-                while self.missed.len() > MISSED_BARS_MAX {
-                    self.missed.pop_first();
-                }
-                (passed, Some(missed))
+            _ => {
+                let missed = self.step_to(kline.open_time, kline.is_closed, kline.ts_event);
+                (passed, missed)
             }
         }
+    }
+
+    /// Makes a newer bar the newest; names those between it and the one before.
+    fn step_to(
+        &mut self,
+        newest: TsNanos,
+        is_closed: bool,
+        ts_event: TsNanos,
+    ) -> Option<MissedBars> {
+        let step = self.level.nanos();
+        let previous = self.newest.replace((newest, is_closed));
+        self.newest_event = ts_event;
+        let (open_time, was_closed) = previous?;
+        let last = TsNanos(newest.0.saturating_sub(step));
+        let oldest = (MISSED_BARS_MAX as i64 - 1).saturating_mul(step);
+        let oldest = last.0.saturating_sub(oldest);
+        let first = open_time
+            .0
+            .saturating_add(if was_closed { step } else { 0 });
+        let missed = MissedBars {
+            first: TsNanos(first.max(oldest)),
+            last,
+        };
+        if missed.first > missed.last {
+            return None;
+        }
+        let mut at = missed.first.0;
+        while at <= missed.last.0 {
+            self.missed.insert(TsNanos(at));
+            at += step;
+        }
+        while self.missed.len() > MISSED_BARS_MAX {
+            self.missed.pop_first();
+        }
+        Some(missed)
+    }
+
+    /// Takes note of a bar that has begun and can't be shown: its close will be missed if it does
+    /// not come. Names the bars that are missed because of it, as [`KlineGate::on_kline`] does.
+    pub fn expect(&mut self, open_time: TsNanos) -> Option<MissedBars> {
+        match self.newest {
+            Some((newest, _)) if open_time <= newest => None,
+            _ => self.step_to(open_time, false, TsNanos::default()),
+        }
+    }
+
+    /// Takes note that nothing was traded in the bars from `from` on and before `open_time` of
+    /// which none has come: they are not missed.
+    pub fn pass_empty(&mut self, from: TsNanos, open_time: TsNanos) {
+        let step = self.level.nanos();
+        if let Some((newest, true)) = self.newest {
+            let next = newest.0.saturating_add(step);
+            if from.0 <= next && next < open_time.0 {
+                self.newest = Some((TsNanos(open_time.0 - step), true));
+            }
+        }
+    }
+
+    /// The level of its bars.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// The newest bar, when it should have been closed `patience_ns` nanoseconds before `now` and
@@ -374,23 +415,8 @@ pub fn roll_up(bars: &[Kline], level: Level) -> Result<Vec<Kline>, RollUpError> 
         let is_closed = bar.is_closed && end(bar.open_time, from) == end(open_time, level);
         match out.last_mut() {
             Some(sum) if sum.open_time == open_time => {
-                let overflow = RollUpError::Overflow { open_time };
-                sum.high = sum.high.max(bar.high);
-                sum.low = sum.low.min(bar.low);
-                sum.close = bar.close;
-                let volume = sum.volume.0.checked_add(bar.volume.0).ok_or(overflow)?;
-                sum.volume = Qty(volume);
-                // A sum of which a part is not known is not known.
-                sum.volume_quote = match (sum.volume_quote, bar.volume_quote) {
-                    (Some(sum), Some(part)) => Some(sum.checked_add(part).ok_or(overflow)?),
-                    _ => None,
-                };
-                sum.trade_count = match (sum.trade_count, bar.trade_count) {
-                    (Some(sum), Some(part)) => Some(sum.saturating_add(part)),
-                    _ => None,
-                };
+                add_part(sum, bar)?;
                 sum.is_closed = is_closed;
-                sum.ts_event = bar.ts_event;
             }
             last => {
                 if let Some(sum) = last {
@@ -406,6 +432,48 @@ pub fn roll_up(bars: &[Kline], level: Level) -> Result<Vec<Kline>, RollUpError> 
         }
     }
     Ok(out)
+}
+
+/// Adds up bars whose time is over: the longer bars that end by `until`, all of them closed, each
+/// built from the bars that exist. `bars` ascend, have one level and hold all that there are up to
+/// `until`; where the first of them lies amid a longer bar, what it lacks is the caller's affair.
+///
+/// # Errors
+/// As [`roll_up`].
+pub fn roll_up_closed(
+    bars: &[Kline],
+    level: Level,
+    until: TsNanos,
+) -> Result<Vec<Kline>, RollUpError> {
+    let mut out = roll_up(bars, level)?;
+    out.retain(|bar| bar.open_time.0.saturating_add(level.nanos()) <= until.0);
+    for bar in &mut out {
+        bar.is_closed = true;
+    }
+    Ok(out)
+}
+
+/// Adds the bar that follows to a sum of bars; whether the sum is closed stays as it is.
+fn add_part(sum: &mut Kline, part: &Kline) -> Result<(), RollUpError> {
+    let overflow = RollUpError::Overflow {
+        open_time: sum.open_time,
+    };
+    sum.high = sum.high.max(part.high);
+    sum.low = sum.low.min(part.low);
+    sum.close = part.close;
+    let volume = sum.volume.0.checked_add(part.volume.0).ok_or(overflow)?;
+    sum.volume = Qty(volume);
+    // A sum of which a part is not known is not known.
+    sum.volume_quote = match (sum.volume_quote, part.volume_quote) {
+        (Some(sum), Some(part)) => Some(sum.checked_add(part).ok_or(overflow)?),
+        _ => None,
+    };
+    sum.trade_count = match (sum.trade_count, part.trade_count) {
+        (Some(sum), Some(part)) => Some(sum.saturating_add(part)),
+        _ => None,
+    };
+    sum.ts_event = part.ts_event;
+    Ok(())
 }
 
 /// Price × quantity as the sum behind [`Kline::volume_quote`]: scale `price_scale + qty_scale`.

@@ -20,7 +20,7 @@ use actix::{
 };
 use bookwire_engine::book::sync::DesyncReason;
 use bookwire_engine::event::Control;
-use bookwire_engine::exchange::{Decoder, Exchange, Feed, ProviderId};
+use bookwire_engine::exchange::{Decoder, Exchange, ProviderId};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream;
@@ -424,8 +424,7 @@ impl ExchangeConnection {
                 }
             }
             Err(error) => {
-                let books = link.ledger.keys().filter(|key| key.feed == Feed::Book);
-                state.on_malformed(text, books.map(|key| key.instrument));
+                state.on_malformed(text, link.ledger.keys());
                 self.malformed += 1;
                 if self.malformed <= MALFORMED_TOLD {
                     tracing::warn!(

@@ -9,7 +9,7 @@ use crate::testkit::{table, trade};
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
 use crate::upstream::{ConnectionPlan, StreamKey};
 use actix::Addr;
-use bookwire_engine::exchange::ConnectionLimits;
+use bookwire_engine::exchange::{ConnectionLimits, Feed};
 use bookwire_engine::instrument::{InstrumentId, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;

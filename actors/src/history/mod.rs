@@ -4,6 +4,7 @@
 //! Only what is over is stored: the forming bar and the last two seconds are left to the live
 //! streams.
 
+pub(crate) mod bars;
 mod pages;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use bookwire_engine::store::{Entity, FundingRow, KlineRow, Row, Series, Span, Tr
 use bookwire_engine::time::{Level, TsNanos};
 use bytes::Bytes;
 
+use super::bars::BarRequests;
 use crate::rest_client::budget::Priority;
 use crate::rest_client::{RestClient, RestError};
 
@@ -58,37 +59,21 @@ impl Pages<'_> {
     }
 
     async fn klines(&self, level: Level, span: Span) -> Result<Page, CryptoError> {
-        let spec = &self.instrument.spec;
-        let exchange = spec.provider.exchange();
         let entity = Entity::of(self.instrument);
-        let whole = self.whole(HistoryOf::Klines(level), span);
-        let asked = self.page(whole.unwrap_or(span));
-        let request = exchange.kline_request(self.instrument, level, asked);
-        let Some(request) = request else {
-            // A level that the exchange lacks has no history of its own.
-            return Ok(done(Vec::new(), span));
+        let requests = BarRequests {
+            rest: self.rest,
+            instrument: self.instrument,
+            priority: Priority::Background,
+            now: self.now,
         };
-        let mut body = Vec::from(self.get(request).await?);
-        let bars = exchange
-            .parse_klines(self.instrument, level, &mut body, self.now)
-            .map_err(|error| self.unreadable(error))?;
-        let is_full = bars.len() >= PAGE as usize;
-        let last = bars.last().map(|bar| bar.open_time);
-        let within = |time: TsNanos| span.start <= time && time < span.end;
-        let rows: Vec<Row> = bars
+        let found = requests.page(level, span).await?;
+        let rows = found
+            .bars
             .iter()
-            .filter(|bar| bar.is_closed && within(bar.open_time))
             .filter_map(|bar| KlineRow::new(&entity, self.instrument, bar).ok())
             .map(Row::Kline)
             .collect();
-        Ok(match (whole, last) {
-            (Some(whole), _) => partly(rows, span, whole.end),
-            (None, Some(last)) if is_full => {
-                let next = TsNanos(last.0.saturating_add(level.nanos()));
-                partly(rows, span, next)
-            }
-            _ => done(rows, span),
-        })
+        Ok(partly(rows, span, found.reached))
     }
 
     async fn funding(&self, span: Span) -> Result<Page, CryptoError> {

@@ -213,6 +213,19 @@ impl StreamHandler<Effect> for Shard {
                 let (shared, state) = (self.shared.clone(), self.state.clone());
                 actix_rt::spawn(fetch::bars(shared, state, instrument, level, missed));
             }
+            Effect::FetchParts {
+                instrument,
+                level,
+                from,
+                needed,
+            } => {
+                let (shared, state) = (self.shared.clone(), self.state.clone());
+                actix_rt::spawn(fetch::parts(shared, state, instrument, level, from, needed));
+            }
+            Effect::FetchFirstTrades { instrument, needed } => {
+                let (shared, state) = (self.shared.clone(), self.state.clone());
+                actix_rt::spawn(fetch::first_trades(shared, state, instrument, needed));
+            }
             Effect::FetchTrades {
                 instrument,
                 first,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use ahash::{AHashMap, AHashSet};
 use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::levels::{BarSource, feed_of, live_bars};
 use bookwire_engine::exchange::{Feed, NativeStream, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentId, Market, Scope};
 use bookwire_engine::time::Level;
@@ -32,6 +33,18 @@ struct Running<A: Actor> {
     reach: Reach<A>,
 }
 
+/// What a feed comes from.
+enum Supply {
+    /// Streams of the exchange.
+    Streams(Vec<NativeStream>),
+    /// Another feed, of which its bars are made.
+    Built {
+        level: Level,
+        source: BarSource,
+        from: StreamKey,
+    },
+}
+
 /// The streams of a shard.
 pub(super) struct Streams {
     index: usize,
@@ -43,6 +56,8 @@ pub(super) struct Streams {
     upstream: Upstream,
     connections: Vec<(SharedPlan, Running<ExchangeConnection>)>,
     books: AHashMap<InstrumentId, Running<OrderBook>>,
+    /// Bars that are built here, and what they are made of.
+    built: AHashMap<StreamKey, StreamKey>,
     /// Has a book's stream asked for again; set once the streams can be reached by themselves.
     renew: Option<Rc<dyn Fn(InstrumentId)>>,
     unresolved: AHashSet<String>,
@@ -67,6 +82,7 @@ impl Streams {
             upstream: Upstream::default(),
             connections: Vec::new(),
             books: AHashMap::new(),
+            built: AHashMap::new(),
             renew: None,
             unresolved: AHashSet::new(),
             is_stopping: false,
@@ -93,16 +109,33 @@ impl Streams {
         })
     }
 
-    fn resolve(&self, key: StreamKey) -> Result<(Arc<Instrument>, Vec<NativeStream>), CryptoError> {
+    fn resolve(&self, key: StreamKey) -> Result<(Arc<Instrument>, Supply), CryptoError> {
         let table = self.state.borrow().table().clone();
         let instrument = table.get(key.instrument).ok_or_else(|| {
             CryptoError::new(CryptoCode::PairNotFound, "no instrument has this id")
         })?;
         let provider = instrument.spec.provider;
         self.options(provider)?;
-        let streams = provider.exchange().streams(instrument, key.feed);
+        let exchange = provider.exchange();
+        let streams = exchange.streams(instrument, key.feed);
+        let source = match key.feed {
+            Feed::Klines(level) => live_bars(exchange, instrument, level),
+            _ => None,
+        };
+        if let (Feed::Klines(level), Some(source)) = (key.feed, source)
+            && let Some(feed) = feed_of(source)
+        {
+            return Ok((
+                instrument.clone(),
+                Supply::Built {
+                    level,
+                    source,
+                    from: StreamKey { feed, ..key },
+                },
+            ));
+        }
         match streams.is_empty() {
-            false => Ok((instrument.clone(), streams)),
+            false => Ok((instrument.clone(), Supply::Streams(streams))),
             true if key.feed == Feed::Funding => Err(CryptoError::new(
                 CryptoCode::FundingRateMissing,
                 format!("{} has no funding", instrument.stream_symbol()),
@@ -141,7 +174,15 @@ impl Streams {
     }
 
     fn start(&mut self, key: StreamKey) -> Result<(), CryptoError> {
-        let (instrument, native) = self.resolve(key)?;
+        let (instrument, supply) = self.resolve(key)?;
+        let native = match supply {
+            Supply::Streams(native) => native,
+            Supply::Built {
+                level,
+                source,
+                from,
+            } => return self.start_built(key, level, source, from),
+        };
         let options = self.options(instrument.spec.provider)?;
         let (provider, market) = (instrument.spec.provider, instrument.spec.market);
         let limits = provider.exchange().limits(market);
@@ -166,6 +207,20 @@ impl Streams {
         };
         self.apply(change);
         Ok(())
+    }
+
+    /// Starts bars that are built here: what they are made of is used like by a subscriber.
+    fn start_built(
+        &mut self,
+        key: StreamKey,
+        level: Level,
+        source: BarSource,
+        from: StreamKey,
+    ) -> Result<(), CryptoError> {
+        self.acquire(from)?;
+        self.built.insert(key, from);
+        let mut state = self.state.borrow_mut();
+        state.open_bars(key.instrument, level, source)
     }
 
     fn start_book(&mut self, instrument: &Arc<Instrument>, depth: usize) {
@@ -322,6 +377,9 @@ impl Streams {
             options.map_or(Duration::ZERO, |options| options.linger)
         };
         for key in self.demand.expire(now, linger) {
+            if let Some(from) = self.built.remove(&key) {
+                self.release(from, now);
+            }
             let change = self.upstream.remove(key);
             self.apply(change);
             if key.feed == Feed::Book

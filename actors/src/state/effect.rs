@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bookwire_engine::instrument::InstrumentId;
-use bookwire_engine::kline::MissedBars;
+use bookwire_engine::kline::{MissedBars, PartsNeeded, TradesNeeded};
 use bookwire_engine::time::Level;
 use futures_util::Stream;
 
@@ -31,6 +31,24 @@ pub enum Effect {
         level: Level,
         /// Which.
         missed: MissedBars,
+    },
+    /// A bar is the sum of shorter ones, and those that it began with are not known.
+    FetchParts {
+        /// Of which instrument.
+        instrument: InstrumentId,
+        /// Bar length.
+        level: Level,
+        /// Length of its parts.
+        from: Level,
+        /// Which.
+        needed: PartsNeeded,
+    },
+    /// Bars are built from trades, and those that the running one began with are not known.
+    FetchFirstTrades {
+        /// Of which instrument.
+        instrument: InstrumentId,
+        /// Which.
+        needed: TradesNeeded,
     },
     /// Trade ids were skipped.
     FetchTrades {

@@ -10,7 +10,7 @@ use bookwire_engine::book::sync::SyncedBook;
 use bookwire_engine::event::{Funding, Kline, Ticker, TradeId};
 use bookwire_engine::exchange::Feed;
 use bookwire_engine::instrument::Instrument;
-use bookwire_engine::kline::KlineGate;
+use bookwire_engine::kline::{KlineGate, RollUp, TradeBars};
 use bookwire_engine::store::Entity;
 use bookwire_engine::time::{Level, TsNanos};
 use tokio::sync::Notify;
@@ -57,10 +57,23 @@ pub(crate) struct Held {
     pub(crate) forming: Option<(Kline, TsNanos)>,
 }
 
+/// Bars that are not streamed.
+#[derive(Debug)]
+pub(crate) enum Built {
+    /// Out of the instrument's trades.
+    Trades(TradeBars),
+    /// Out of its bars of a shorter level.
+    Bars(Level, RollUp),
+}
+
 /// Bars of one level.
 #[derive(Debug)]
 pub(crate) struct KlineFeed {
     pub(crate) gate: KlineGate,
+    /// How they are made; `None`: as the exchange streams them.
+    pub(crate) built: Option<Built>,
+    /// What they need of the past is not asked for again before (monotonic).
+    pub(crate) ask_at: Duration,
     pub(crate) last: Option<(Kline, TsNanos)>,
     pub(crate) held: Option<Held>,
     /// An overdue close is looked for again then (monotonic).
@@ -72,6 +85,8 @@ impl KlineFeed {
     fn new(level: Level) -> Self {
         Self {
             gate: KlineGate::new(level),
+            built: None,
+            ask_at: Duration::ZERO,
             last: None,
             held: None,
             check_at: Duration::ZERO,
@@ -181,6 +196,24 @@ impl InstrumentState {
             funding_topics: Topics::default(),
             heard: [Duration::ZERO; FEEDS],
         }
+    }
+
+    /// The bars that are built from trades, where any are: only the shortest level is.
+    #[inline]
+    pub(crate) fn trade_bars(&mut self) -> Option<&mut TradeBars> {
+        match &mut self.klines[Level::ALL[0] as usize].as_deref_mut()?.built {
+            Some(Built::Trades(bars)) => Some(bars),
+            _ => None,
+        }
+    }
+
+    /// The sums of which bars of `from` are parts.
+    pub(crate) fn sums_of(&mut self, from: Level) -> impl Iterator<Item = (Level, &mut RollUp)> {
+        let feeds = self.klines.iter_mut().flatten();
+        feeds.filter_map(move |feed| match &mut feed.built {
+            Some(Built::Bars(level, sum)) if *level == from => Some((feed.gate.level(), sum)),
+            _ => None,
+        })
     }
 
     pub(crate) fn kline_feed(&mut self, level: Level) -> &mut KlineFeed {

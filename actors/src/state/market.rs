@@ -1,5 +1,6 @@
 //! Events on their way through: applied, published, handed to the recorder.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bookwire_engine::book::sync::{BookState, DeltaOutcome, DesyncReason};
@@ -8,9 +9,9 @@ use bookwire_engine::event::{
     Trade,
 };
 use bookwire_engine::exchange::{DecodeError, Decoder, Feed};
-use bookwire_engine::instrument::InstrumentId;
+use bookwire_engine::instrument::{Instrument, InstrumentId};
 use bookwire_engine::kline::{GateOutcome, MissedBars};
-use bookwire_engine::store::{CoverageRow, KlineRow, Row, Series, Span, TradeRow};
+use bookwire_engine::store::{CoverageRow, Entity, KlineRow, Row, Series, Span, TradeRow};
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire;
 
@@ -21,6 +22,7 @@ use super::outlet::Outlet;
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;
 use crate::state::effect::Effect;
+use crate::upstream::StreamKey;
 
 /// Longest time that bars wait for bars before them.
 const HOLD: Duration = Duration::from_secs(10);
@@ -93,6 +95,15 @@ impl ShardState {
             let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             self.publish.saturating_record(took.max(1));
         }
+        // Frames that are found to be lost, or parts of this one, may have held trades of bars that
+        // look as if they were over.
+        let is_whole = result.is_ok()
+            && !controls
+                .iter()
+                .any(|control| matches!(control, Control::Lost { .. }));
+        if is_whole && !self.stirred.is_empty() {
+            self.drain_trade_bars(at);
+        }
         match result {
             Ok(()) => Ok(ts_event.is_some()),
             Err(error) => {
@@ -102,13 +113,14 @@ impl ShardState {
         }
     }
 
-    /// A frame could not be read. Books that it may have been meant for are fetched anew: those of
-    /// `books` whose native symbol occurs in it. A frame without any of them can't be told apart
+    /// A frame could not be read. Books that it may have been meant for are fetched anew, and bars
+    /// of trades begin anew: those of `keys` whose native symbol occurs in it. A frame without any of them can't be told apart
     /// from noise; if it was a delta, the sequence check of the next one finds the hole.
-    pub fn on_malformed(&mut self, frame: &[u8], books: impl Iterator<Item = InstrumentId>) {
-        let hit: Vec<InstrumentId> = books
-            .filter(|id| {
-                self.table.get(*id).is_some_and(|row| {
+    pub fn on_malformed(&mut self, frame: &[u8], keys: impl Iterator<Item = StreamKey>) {
+        let hit: Vec<StreamKey> = keys
+            .filter(|key| matches!(key.feed, Feed::Book | Feed::Trades))
+            .filter(|key| {
+                self.table.get(key.instrument).is_some_and(|row| {
                     let symbol = row.spec.native_symbol.as_bytes();
                     !symbol.is_empty()
                         && frame
@@ -117,8 +129,18 @@ impl ShardState {
                 })
             })
             .collect();
-        for id in hit {
-            self.desync(id, DesyncReason::Decode);
+        for StreamKey { instrument, feed } in hit {
+            match feed {
+                Feed::Book => {
+                    self.desync(instrument, DesyncReason::Decode);
+                }
+                _ => {
+                    let state = self.known_mut(instrument);
+                    if let Some(bars) = state.and_then(InstrumentState::trade_bars) {
+                        bars.lose();
+                    }
+                }
+            }
         }
     }
 
@@ -233,6 +255,9 @@ impl ShardState {
             let missing = number - last - 1;
             if missing > 0 {
                 out.counters.trades_missed.add(missing);
+                if let Some(bars) = state.trade_bars() {
+                    bars.lose();
+                }
                 let (entity, trades) = (&state.entity, &mut state.trades);
                 promise(
                     &mut self.recorder,
@@ -252,6 +277,11 @@ impl ShardState {
         }
         out.counters.trades.add(1);
         state.trades.last_ts = state.trades.last_ts.max(trade.ts_event);
+        if let Some(bars) = state.trade_bars()
+            && bars.on_trade(trade)
+        {
+            self.stirred.push(id);
+        }
         let instrument = &state.instrument;
         state
             .trades
@@ -270,7 +300,8 @@ impl ShardState {
         }
     }
 
-    fn on_kline(&mut self, id: InstrumentId, kline: &Kline, at: ReadAt) {
+    /// Takes a bar, streamed or built.
+    pub(super) fn on_kline(&mut self, id: InstrumentId, kline: &Kline, at: ReadAt) {
         let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) else {
             return;
         };
@@ -281,21 +312,12 @@ impl ShardState {
             return;
         }
         if let Some(missed) = missed {
-            let bars = (missed.last.0 - missed.first.0) / kline.level.nanos() + 1;
-            let bars = u64::try_from(bars).unwrap_or(0);
-            self.out.counters.klines_missed.add(bars);
-            feed.held.get_or_insert_with(|| Held {
-                until: at.monotonic + HOLD,
-                closed: Vec::new(),
-                forming: None,
-            });
-            self.effects.push(Effect::FetchBars {
-                instrument: id,
-                level: kline.level,
-                missed,
-            });
+            self.miss_bars(id, kline.level, missed, at.monotonic);
         }
-        match &mut feed.held {
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        match &mut state.kline_feed(kline.level).held {
             Some(held) if kline.is_closed && held.closed.len() < HELD_MAX => {
                 held.closed.push((*kline, at.wall));
                 held.forming = None;
@@ -303,14 +325,41 @@ impl ShardState {
             Some(held) if !kline.is_closed => held.forming = Some((*kline, at.wall)),
             Some(_) => {
                 // More bars closed than are worth waiting with: let them go in order.
-                self.release_bars(id, kline.level);
+                self.give_up_bars(id, kline.level);
                 self.pass_kline(id, kline, at.wall);
             }
             None => self.pass_kline(id, kline, at.wall),
         }
     }
 
-    /// Publishes a bar that the gate let through, and hands it to the recorder when it is closed.
+    /// Asks for bars whose close has been missed; those that follow wait for them.
+    pub(super) fn miss_bars(
+        &mut self,
+        id: InstrumentId,
+        level: Level,
+        missed: MissedBars,
+        now: Duration,
+    ) {
+        let bars = (missed.last.0 - missed.first.0) / level.nanos() + 1;
+        let bars = u64::try_from(bars).unwrap_or(0);
+        self.out.counters.klines_missed.add(bars);
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        state.kline_feed(level).held.get_or_insert_with(|| Held {
+            until: now + HOLD,
+            closed: Vec::new(),
+            forming: None,
+        });
+        self.effects.push(Effect::FetchBars {
+            instrument: id,
+            level,
+            missed,
+        });
+    }
+
+    /// Publishes a bar that the gate let through, hands it to the recorder when it is closed, and
+    /// adds it to the bars that it is a part of.
     fn pass_kline(&mut self, id: InstrumentId, kline: &Kline, ts_recv: TsNanos) {
         let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) else {
             return;
@@ -331,14 +380,21 @@ impl ShardState {
             .publish(&mut self.out, kind, ts_recv, |buffer, numbers| {
                 wire::kline_data(buffer, &instrument, kline, numbers);
             });
-        let Some(port) = self.recorder.as_mut().filter(|_| kline.is_closed) else {
+        if kline.is_closed {
+            self.record_bar(&entity, &instrument, kline);
+        }
+        self.add_to_sums(id, kline, ts_recv);
+    }
+
+    fn record_bar(&mut self, entity: &Arc<Entity>, instrument: &Instrument, kline: &Kline) {
+        let Some(port) = &mut self.recorder else {
             return;
         };
-        match KlineRow::new(&entity, &instrument, kline) {
+        match KlineRow::new(entity, instrument, kline) {
             Ok(row) => {
                 let end = TsNanos(kline.open_time.0.saturating_add(kline.level.nanos()));
                 let promise = CoverageRow {
-                    entity,
+                    entity: entity.clone(),
                     series: Series::Klines(kline.level),
                     span: Span {
                         start: kline.open_time,
@@ -375,8 +431,23 @@ impl ShardState {
         self.release_bars(id, level);
     }
 
+    /// Bars that were missed can't be had, or not soon: lets go those that waited for them.
+    pub fn give_up_bars(&mut self, id: InstrumentId, level: Level) {
+        let Some(state) = self.known_mut(id) else {
+            return;
+        };
+        if state.kline_feed(level).held.is_none() {
+            // A bar whose close is overdue is not lost.
+            return;
+        }
+        for (_, sum) in state.sums_of(level) {
+            sum.lose();
+        }
+        self.release_bars(id, level);
+    }
+
     /// Lets go bars that waited for bars before them.
-    pub fn release_bars(&mut self, id: InstrumentId, level: Level) {
+    fn release_bars(&mut self, id: InstrumentId, level: Level) {
         let Some(state) = self.known_mut(id) else {
             return;
         };
@@ -400,11 +471,11 @@ impl ShardState {
                 let Some(open_time) = feed.gate.overdue(wall, patience_nanos) else {
                     continue;
                 };
-                let Some((last, _)) = feed.last else { continue };
+                let level = feed.gate.level();
                 feed.check_at = now + patience;
                 self.effects.push(Effect::FetchBars {
                     instrument: id,
-                    level: last.level,
+                    level,
                     missed: MissedBars {
                         first: open_time,
                         last: open_time,
@@ -450,7 +521,7 @@ fn record(port: &mut RecorderPort, out: &Outlet, row: Row) -> bool {
 fn promise(
     port: &mut Option<RecorderPort>,
     out: &Outlet,
-    entity: &std::sync::Arc<bookwire_engine::store::Entity>,
+    entity: &Arc<Entity>,
     from: Option<TsNanos>,
     to: TsNanos,
 ) {

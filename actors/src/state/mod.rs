@@ -5,6 +5,7 @@
 //! an `Rc` of it.
 
 mod books;
+mod built;
 pub mod effect;
 mod feeds;
 mod market;
@@ -57,6 +58,8 @@ pub struct ShardState {
     recorder: Option<RecorderPort>,
     is_losing_rows: bool,
     effects: Effects,
+    /// Instruments whose bars of trades have changed in this frame.
+    stirred: Vec<InstrumentId>,
     exchange_lag: Histogram<u64>,
     publish: Histogram<u64>,
 }
@@ -78,6 +81,7 @@ impl ShardState {
             recorder,
             is_losing_rows: false,
             effects: Effects::default(),
+            stirred: Vec::new(),
             exchange_lag: histogram(),
             publish: histogram(),
         }
@@ -116,6 +120,7 @@ impl ShardState {
                 state.klines = std::mem::take(&mut state.klines).map(|feed| {
                     let mut feed = feed?;
                     (feed.last, feed.held) = (None, None);
+                    feed.begin_anew();
                     Some(feed)
                 });
             }
@@ -324,7 +329,12 @@ impl ShardState {
                     lose_book(state, DesyncReason::Disconnected, out, &**clock);
                 }
             }
-            Feed::Trades => state.trades.covered_from = None,
+            Feed::Trades => {
+                state.trades.covered_from = None;
+                if let Some(bars) = state.trade_bars() {
+                    bars.lose();
+                }
+            }
             Feed::Klines(_) | Feed::Ticker | Feed::Funding => {}
         }
     }
@@ -343,7 +353,7 @@ impl ShardState {
             }
             Feed::Klines(level) => {
                 let feed = state.kline_feed(level);
-                (feed.last, feed.held) = (None, None);
+                (feed.last, feed.held, feed.built) = (None, None, None);
                 feed.gate = KlineGate::new(level);
             }
             Feed::Ticker => state.ticker = None,
@@ -398,5 +408,7 @@ impl ShardState {
     }
 }
 
+#[cfg(test)]
+mod built_tests;
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ impl ShardState {
             }
         }
         for (id, level) in due {
-            self.release_bars(id, level);
+            self.give_up_bars(id, level);
         }
     }
 

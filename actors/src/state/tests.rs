@@ -5,6 +5,7 @@ use crate::recorder::Recorder;
 use crate::ring::{LaneMsg, LaneRx, Publication, WorkerWake, lane};
 use crate::testkit::{depth, kline, row, table, trade};
 use crate::topic::BookMode;
+use crate::upstream::StreamKey;
 use bookwire_engine::book::sync::SnapshotOutcome;
 use bookwire_engine::event::BookSnapshot;
 use bookwire_engine::event::{BookLevel, Kline};
@@ -399,9 +400,11 @@ fn a_malformed_frame_costs_the_book_it_names() {
     let half = &whole[..whole.len() - 8];
     assert!(half.contains("BTCUSDT"));
     assert!(bench.try_frame(half).is_err());
-    bench
-        .state
-        .on_malformed(half.as_bytes(), [BTC, ETH].into_iter());
+    let keys = [BTC, ETH].map(|instrument| StreamKey {
+        instrument,
+        feed: Feed::Book,
+    });
+    bench.state.on_malformed(half.as_bytes(), keys.into_iter());
     assert!(bench.state.book_view(BTC, 1).is_none());
     assert!(bench.state.book_view(ETH, 1).is_some());
     assert_eq!(bench.state.counters().malformed.get(), 1);

@@ -8,6 +8,7 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{
     Instrument, InstrumentId, InstrumentTable, Market, Scope, SymbolError,
 };
+use bookwire_engine::time::Level;
 use bookwire_engine::wire::{AssetRow, PairRow, PerpRow};
 
 use super::answer::{Listing, Shape};
@@ -285,13 +286,20 @@ pub fn require_loaded(
 /// Schemas that a provider really offers, by kind: entities, bars, the rest.
 #[must_use]
 pub fn offered(provider: ProviderId) -> [Vec<String>; 3] {
-    let markets = provider.exchange().markets();
+    let exchange = provider.exchange();
+    let markets = exchange.markets();
+    let has_bars = |market, level: Level| {
+        let mut own = exchange.kline_levels(market).iter();
+        own.any(|own| level.nanos() % own.nanos() == 0)
+    };
     let mut lists = [Vec::new(), Vec::new(), Vec::new()];
     for schema in Schema::all() {
         let (list, is_offered) = match schema {
             Schema::Asset => (0, true),
             Schema::Instruments(market) => (0, markets.contains(&market)),
-            Schema::Klines(market, _) => (1, markets.contains(&market)),
+            Schema::Klines(market, level) => {
+                (1, markets.contains(&market) && has_bars(market, level))
+            }
             Schema::Trades | Schema::Orderbook => (2, true),
             Schema::Funding => (2, markets.contains(&Market::Perp)),
         };

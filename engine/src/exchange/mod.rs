@@ -8,6 +8,7 @@ pub mod binance;
 pub mod bybit;
 pub mod ccxt;
 pub mod coinbase;
+pub mod levels;
 pub mod okx;
 
 use std::sync::Arc;
@@ -447,6 +448,12 @@ pub trait Exchange: Sync {
         instrument: &Instrument,
         body: &mut [u8],
     ) -> Result<BookSnapshot, DecodeError>;
+    /// Levels of which the market's history has bars: those that
+    /// [`Exchange::kline_request`] answers. The others are added up from them.
+    fn kline_levels(&self, market: Market) -> &'static [Level] {
+        let _ = market;
+        &Level::ALL
+    }
     /// Request for bars; `None` when the exchange lacks the level.
     fn kline_request(
         &self,

@@ -194,6 +194,44 @@ fn the_gate_remembers_a_bounded_number_of_missed_bars() {
 }
 
 #[test]
+fn a_bar_that_can_not_be_shown_is_expected() {
+    let mut gate = KlineGate::new(Level::M1);
+    assert_eq!(gate.expect(TsNanos(MINUTE)), None);
+    assert_eq!(gate.overdue(TsNanos(2 * MINUTE), 0), Some(TsNanos(MINUTE)));
+    let missed = |first: i64, last: i64| MissedBars {
+        first: TsNanos(first * MINUTE),
+        last: TsNanos(last * MINUTE),
+    };
+    assert_eq!(gate.expect(TsNanos(3 * MINUTE)), Some(missed(1, 2)));
+    assert_eq!(gate.expect(TsNanos(2 * MINUTE)), None, "older");
+    // Whatever its time, what comes of it first is shown.
+    let first = Kline {
+        ts_event: TsNanos(i64::MIN),
+        ..bar(3, false)
+    };
+    assert_eq!(gate.on_kline(&bar(3, false)).0, GateOutcome::Forming);
+    assert_eq!(gate.on_kline(&first).0, GateOutcome::Stale);
+    assert_eq!(gate.on_kline(&bar(1, true)).0, GateOutcome::Closed);
+}
+
+#[test]
+fn bars_without_trades_are_not_missed() {
+    let minute = |minute: i64| TsNanos(minute * MINUTE);
+    let mut gate = KlineGate::new(Level::M1);
+    gate.on_kline(&bar(1, true));
+    gate.pass_empty(minute(0), minute(5));
+    assert_eq!(gate.on_kline(&bar(5, true)).1, None);
+    // Nobody knows of the sixth: trades are known from the seventh on.
+    gate.pass_empty(minute(7), minute(9));
+    let (_, missed) = gate.on_kline(&bar(9, false));
+    assert_eq!(missed.map(|bars| bars.first), Some(minute(6)));
+    // A bar that has not closed is missed whatever follows.
+    gate.pass_empty(minute(0), minute(12));
+    let (_, missed) = gate.on_kline(&bar(12, false));
+    assert_eq!(missed.map(|bars| bars.first), Some(minute(9)));
+}
+
+#[test]
 fn the_gate_tells_when_a_close_is_overdue() {
     let mut gate = KlineGate::new(Level::M1);
     let at = |ns: i64| TsNanos(2 * MINUTE + ns);

@@ -18,7 +18,7 @@ mod rows;
 mod stream;
 mod table;
 #[cfg(test)]
-mod test_data;
+pub(crate) mod test_data;
 mod text;
 
 pub use error::{error_body, error_object, error_value};

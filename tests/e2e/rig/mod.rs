@@ -31,7 +31,7 @@ pub struct Rig {
 }
 
 /// Tests with time limits take turns: on a small machine they would slow each other down.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Waits for this test's turn, for one that does without a rig.
 pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {

@@ -171,6 +171,10 @@ impl Exchange for Coinbase {
         rest::parse_snapshot(instrument, body)
     }
 
+    fn kline_levels(&self, _market: Market) -> &'static [Level] {
+        rest::LEVELS
+    }
+
     fn kline_request(
         &self,
         instrument: &Instrument,

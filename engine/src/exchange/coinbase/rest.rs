@@ -52,6 +52,16 @@ pub(super) fn snapshot(instrument: &Instrument, depth: usize) -> RestRequest {
     ))
 }
 
+/// Levels that have a name in [`granularity`].
+pub(super) const LEVELS: &[Level] = &[
+    Level::M1,
+    Level::M5,
+    Level::M15,
+    Level::M30,
+    Level::H1,
+    Level::D1,
+];
+
 /// Name of a level's bars; there are none of four hours.
 fn granularity(level: Level) -> Option<&'static str> {
     match level {
