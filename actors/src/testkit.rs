@@ -18,6 +18,7 @@ pub(crate) fn spec(base: &str, market: Market) -> InstrumentSpec {
         settlement_symbol: (market == Market::Perp).then(|| "USDT".to_owned()),
         price_step: Decimal::new(1, 2),
         qty_step: Decimal::new(1, 3),
+        bar_levels: None,
         price_digits: 2,
         qty_digits: 3,
         min_qty: None,

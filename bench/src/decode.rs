@@ -55,6 +55,7 @@ pub fn table(capture: &Capture) -> InstrumentTable {
         settlement_symbol: None,
         price_step: Decimal::new(1, u32::from(capture.scales.0)),
         qty_step: Decimal::new(1, u32::from(capture.scales.1)),
+        bar_levels: None,
         price_digits: capture.scales.0,
         qty_digits: capture.scales.1,
         min_qty: None,

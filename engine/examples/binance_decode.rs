@@ -244,6 +244,7 @@ fn spec(market: Market, symbol: (&str, &str), scales: (u32, u32)) -> InstrumentS
         settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
         price_step: Decimal::new(1, scales.0),
         qty_step: Decimal::new(1, scales.1),
+        bar_levels: None,
         price_digits: 8,
         qty_digits: 8,
         min_qty: None,

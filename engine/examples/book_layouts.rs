@@ -138,6 +138,7 @@ fn spec(market: Market, native: &str, scale: u32) -> InstrumentSpec {
         settlement_symbol: None,
         price_step: Decimal::new(1, scale),
         qty_step: Decimal::new(1, 8),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

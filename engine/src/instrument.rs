@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 
 use crate::exchange::ProviderId;
 use crate::num::{SCALE_MAX, scale_of_step};
-use crate::time::TsNanos;
+use crate::time::{Level, TsNanos};
 
 /// A product line of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +83,9 @@ pub struct InstrumentSpec {
     pub price_step: Decimal,
     /// Smallest quantity step, base units.
     pub qty_step: Decimal,
+    /// Levels of which the venue has bars, where its provider speaks for many; `None`: all that the
+    /// provider's exchange has.
+    pub bar_levels: Option<Vec<Level>>,
     /// Digits after the point that prices can have when the step's are not enough; 0: they are.
     /// Steps change: orders from before a step became coarser stay in the book, and old bars and
     /// trades keep their digits.
@@ -114,6 +117,13 @@ pub struct InstrumentSpec {
 }
 
 impl InstrumentSpec {
+    /// False when the venue is known to have no bars of a level.
+    #[must_use]
+    pub fn has_bars(&self, level: Level) -> bool {
+        let levels = self.bar_levels.as_ref();
+        levels.is_none_or(|levels| levels.contains(&level))
+    }
+
     /// What tells it from all others of its provider and market: the native symbol, with the venue
     /// where the provider has several.
     fn native_key(&self) -> Cow<'_, str> {
@@ -552,6 +562,7 @@ mod tests {
             settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
             price_step: Decimal::new(1, 2),
             qty_step: Decimal::new(1, 5),
+            bar_levels: None,
             price_digits: 0,
             qty_digits: 0,
             min_qty: None,

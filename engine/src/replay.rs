@@ -570,6 +570,7 @@ fn learned_spec(provider: ProviderId, market: Market, native_symbol: &str) -> In
         settlement_symbol: None,
         price_step: step,
         qty_step: step,
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

@@ -20,6 +20,7 @@ fn spec(market: Market, base: &str, quote: &str, is_active: bool) -> InstrumentS
         settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
         price_step: Decimal::new(1, 2),
         qty_step: Decimal::new(1, 5),
+        bar_levels: None,
         price_digits: 2,
         qty_digits: 5,
         min_qty: None,

@@ -273,6 +273,7 @@ fn spec(market: Market, base: &str) -> InstrumentSpec {
         settlement_symbol: (market == Market::Perp).then(|| "USDT".to_owned()),
         price_step: "0.01".parse().unwrap(),
         qty_step: "0.001".parse().unwrap(),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

@@ -20,6 +20,7 @@ pub fn instrument(market: Market, base: &str, price_scale: u8, qty_scale: u8) ->
         settlement_symbol: (market == Market::Perp).then(|| "USDT".to_owned()),
         price_step: Decimal::new(1, u32::from(price_scale)),
         qty_step: Decimal::new(1, u32::from(qty_scale)),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

@@ -54,6 +54,7 @@ pub fn instrument(provider: ProviderId, market: Market, native_symbol: &str) -> 
         settlement_symbol: None,
         price_step: Decimal::new(1, 8),
         qty_step: Decimal::new(1, 8),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

@@ -65,6 +65,7 @@ fn spec(market: Market, base: &str, quote: &str, price: u32, qty: u32) -> Instru
         settlement_symbol: (market == Market::Perp).then(|| quote.to_owned()),
         price_step: Decimal::new(1, price),
         qty_step: Decimal::new(1, qty),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,

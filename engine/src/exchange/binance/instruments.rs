@@ -167,6 +167,7 @@ impl SymbolRow<'_> {
             },
             price_step,
             qty_step,
+            bar_levels: None,
             price_digits: digits_within(self.price_max(), Decimal::ONE),
             qty_digits: digits_within(rule(lot.and_then(|lot| lot.max_qty)), QTY_HEADROOM),
             min_qty: rule(lot.and_then(|filter| filter.min_qty)),

@@ -171,6 +171,7 @@ impl SymbolRow<'_> {
             }),
             price_step,
             qty_step,
+            bar_levels: None,
             price_digits: digits_within(max_price, Decimal::ONE),
             qty_digits: digits_within(max_qty, QTY_HEADROOM),
             min_qty: rule(lot.min_order_qty.as_ref()),

@@ -49,6 +49,8 @@ POLL = {"book": 1.0, "trades": 1.0, "ticker": 1.0, "ohlcv": 5.0, "funding": 15.0
 BOOK_PAUSE = 0.02
 # Trades that one answer of ccxt can hold: its default of 1000 loses some in a burst.
 TRADES_KEPT = 100_000
+# Exchanges whose own code in ccxt calculates with what it takes for floats: texts break their books.
+FLOATS = {"coinbase", "coinbaseadvanced"}
 KNOWN = re.compile(r"[a-z0-9_]{1,32}")
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -117,7 +119,7 @@ class Venue:
         own = OPTIONS.get(name, {})
         options = {"tradesLimit": TRADES_KEPT, "OHLCVLimit": 1000, **own.get("options", {})}
         # `number`: ccxt would make binary floats of the venue's decimals.
-        self.ex = kind({"number": str, "timeout": 15_000, **own, "options": options})
+        self.ex = kind({"number": float if name in FLOATS else str, "timeout": 15_000, **own, "options": options})
         self.ex.urls["api"] = repoint(self.ex.urls["api"], getattr(self.ex, "hostname", None))
         self.name = name
         self.loading = asyncio.Lock()
@@ -125,6 +127,13 @@ class Venue:
 
     def has(self, what):
         return self.ex.has.get(what) is True
+
+    def failed(self, error):
+        """Text where a float is expected ends in a TypeError: from then on the venue's numbers are
+        floats, whose shortest text is the same decimal up to 15 digits."""
+        if isinstance(error, TypeError) and self.ex.number is str:
+            print(f"{self.name}: numbers are floats from now on: {error}", file=sys.stderr)
+            self.ex.number = float
 
     async def load(self, reload=False):
         async with self.loading:
@@ -431,6 +440,8 @@ class Link:
         except Exception as error:  # Also TypeError and the like from inside of ccxt.
             if self.tasks.get(name) is asyncio.current_task():
                 del self.tasks[name]
+            if subscribed:
+                stream.venue.failed(error)
             op = "lost" if subscribed else "refused"
             await self.send({"op": op, "stream": name, "error": error_of(error)})
 
@@ -472,10 +483,13 @@ async def on_asked(request):
     answer = ASKED.get(request.match_info["what"])
     if answer is None:
         raise web.HTTPNotFound
+    found = None
     try:
         found = await venue(request.match_info["venue"])
         return web.json_response(await answer(found, request.query))
     except Exception as error:
+        if found is not None:
+            found.failed(error)
         status = 503 if isinstance(error, ccxt.OperationFailed) else 400
         return web.json_response({"error": error_of(error)}, status=status)
 

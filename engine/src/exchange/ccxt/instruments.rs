@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::exchange::{DecodeError, ParsedInstruments, ProviderId};
 use crate::instrument::{InstrumentSpec, Market};
 use crate::num::scale_of_step;
-use crate::time::TsNanos;
+use crate::time::{Level, TsNanos};
 
 /// Digits that prices can have whatever the step says: ccxt's steps are those of orders, and some
 /// venues' (five significant digits) are no steps at all.
@@ -20,6 +20,8 @@ const QTY_DIGITS: u8 = 6;
 #[derive(Deserialize)]
 struct Answer {
     exchange: String,
+    /// Names of levels that the venue has.
+    levels: Vec<String>,
     markets: Vec<Row>,
     #[serde(default)]
     left_out: std::collections::BTreeMap<String, usize>,
@@ -71,8 +73,13 @@ pub(super) fn parse(market: Market, bodies: &[Vec<u8>]) -> Result<ParsedInstrume
                 _ => DecodeError::Json { at: error.column() },
             })?;
         left_out.extend(answer.left_out);
+        let levels: Vec<Level> = answer
+            .levels
+            .iter()
+            .filter_map(|name| Level::parse(name))
+            .collect();
         for row in answer.markets {
-            match spec(market, &answer.exchange, row) {
+            match spec(market, &answer.exchange, &levels, row) {
                 Ok(spec) => specs.push(spec),
                 Err(reason) => match left_out.iter_mut().find(|(known, _)| known == reason) {
                     Some((_, count)) => *count += 1,
@@ -84,7 +91,12 @@ pub(super) fn parse(market: Market, bodies: &[Vec<u8>]) -> Result<ParsedInstrume
     Ok((specs, left_out))
 }
 
-fn spec(market: Market, exchange: &str, row: Row) -> Result<InstrumentSpec, &'static str> {
+fn spec(
+    market: Market,
+    exchange: &str,
+    levels: &[Level],
+    row: Row,
+) -> Result<InstrumentSpec, &'static str> {
     let is_perp = market == Market::Perp;
     let settle = row.settle.clone().filter(|_| is_perp);
     let expected = match &settle {
@@ -111,6 +123,7 @@ fn spec(market: Market, exchange: &str, row: Row) -> Result<InstrumentSpec, &'st
         settlement_symbol: settle,
         price_step,
         qty_step,
+        bar_levels: Some(levels.to_vec()),
         price_digits: PRICE_DIGITS,
         qty_digits: QTY_DIGITS,
         min_qty: positive(row.min_qty.as_ref()),

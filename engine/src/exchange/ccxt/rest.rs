@@ -63,14 +63,16 @@ pub(super) fn book(instrument: &Instrument) -> RestRequest {
     of(instrument, "book", "")
 }
 
-/// Bars of a level that the venue lacks are refused by the bridge.
 pub(super) fn klines(
     instrument: &Instrument,
     level: Level,
     page: PageRequest,
 ) -> Option<RestRequest> {
     let query = format!("&level={}{}", level.as_str(), paged(page, BARS_MAX));
-    Some(of(instrument, "ohlcv", &query))
+    instrument
+        .spec
+        .has_bars(level)
+        .then(|| of(instrument, "ohlcv", &query))
 }
 
 /// Trades are asked for by time alone: ccxt knows no ids here.

@@ -25,6 +25,10 @@ pub(super) fn streams(instrument: &Instrument, feed: Feed) -> Vec<NativeStream> 
         Feed::Ticker => "ticker",
         Feed::Funding if instrument.spec.market == Market::Spot => return Vec::new(),
         Feed::Funding => "funding",
+        // Many venues push one level alone: the others are added up, which is right for all.
+        Feed::Klines(level) if level != Level::M1 || !instrument.spec.has_bars(level) => {
+            return Vec::new();
+        }
         Feed::Klines(level) => {
             let (venue, symbol) = (&instrument.spec.exchange, instrument.name());
             return vec![NativeStream {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::Ccxt;
 use crate::event::{Control, Event, EventSink, Skipped, TradeId};
-use crate::exchange::{DecodeError, Exchange, Feed, ProviderId};
+use crate::exchange::{DecodeError, Exchange, Feed, PageRequest, ProviderId};
 use crate::instrument::{InstrumentId, InstrumentTable, Market, Scope};
 use crate::time::{Level, TsNanos};
 
@@ -119,8 +119,15 @@ fn streams_are_named_by_venue_and_unified_symbol() {
         Some("okx|BTC/USDT:USDT|book")
     );
     assert_eq!(
-        name(spot, Feed::Klines(Level::H4)).as_deref(),
-        Some("kraken|BTC/USD|ohlcv:4h")
+        name(spot, Feed::Klines(Level::M1)).as_deref(),
+        Some("kraken|BTC/USD|ohlcv:1m")
+    );
+    assert_eq!(name(spot, Feed::Klines(Level::H4)), None, "added up");
+    let page = PageRequest::default();
+    assert!(Ccxt.kline_request(spot, Level::H1, page).is_some());
+    assert!(
+        Ccxt.kline_request(spot, Level::H4, page).is_none(),
+        "the venue has none"
     );
     assert_eq!(name(spot, Feed::Funding), None);
     assert_eq!(

@@ -153,6 +153,7 @@ impl ProductRow<'_> {
             settlement_symbol: None,
             price_step,
             qty_step,
+            bar_levels: None,
             price_digits: digits_within(positive(&self.quote_max_size), PRICE_HEADROOM),
             qty_digits: digits_within(positive(&self.base_max_size), QTY_HEADROOM),
             min_qty: positive(&self.base_min_size),

@@ -178,6 +178,7 @@ impl Row<'_> {
             settlement_symbol: is_perp.then(|| self.settle_ccy.0.clone().into_owned()),
             price_step: tick.normalize(),
             qty_step,
+            bar_levels: None,
             price_digits: digits(tick, PRICE_DIGITS_MORE),
             qty_digits: qty_digits.min(SCALE_MAX),
             min_qty: in_base(positive(&self.min_sz)),

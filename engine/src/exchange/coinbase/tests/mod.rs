@@ -98,6 +98,7 @@ fn spec(base: &str, quote: &str, price_scale: u8, qty_scale: u8) -> InstrumentSp
         settlement_symbol: None,
         price_step: Decimal::new(1, u32::from(price_scale)),
         qty_step: Decimal::new(1, u32::from(qty_scale)),
+        bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
         min_qty: None,
