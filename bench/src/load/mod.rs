@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bookwire_sim::{Exchange, Segment, Sim, SimConfig, SimControl};
+use bookwire_sim::{Exchange, FaultSpec, Segment, Sim, SimConfig, SimControl};
 
 use crate::report::Report;
 use client::{Client, Stream};
@@ -43,6 +43,9 @@ pub struct Load {
     pub seconds: u64,
     /// Seed of the simulated markets.
     pub seed: u64,
+    /// Faults that strike every exchange from the measured start on: to see that what is lost is
+    /// noticed.
+    pub faults: Vec<FaultSpec>,
 }
 
 impl Default for Load {
@@ -52,6 +55,7 @@ impl Default for Load {
             rate: 3 * PEAK,
             seconds: 60,
             seed: 1,
+            faults: Vec::new(),
         }
     }
 }
@@ -82,9 +86,11 @@ struct Symbol {
 pub struct Outcome {
     /// Symbols that were subscribed to.
     pub symbols: usize,
-    /// Messages that the simulators sent in the measured seconds.
+    /// Messages that the simulators sent in the measured time.
     pub sent: u64,
-    /// Messages a second of each measured second.
+    /// The measured time, seconds.
+    pub seconds: f64,
+    /// Messages a second in each measured second.
     pub per_second: Vec<u64>,
     /// Messages that the simulators sent and the gateway read since both were started.
     pub frames: u64,
@@ -127,7 +133,7 @@ impl Outcome {
             (
                 "sent a second, mean",
                 "msg/s",
-                self.sent as f64 / load.seconds.max(1) as f64,
+                self.sent as f64 / self.seconds,
             ),
             ("sent in the slowest second", "msg", least as f64),
             ("sent in the busiest second", "msg", most as f64),
@@ -193,6 +199,11 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
     clients[1].wait_for_books(symbols.len(), START)?;
     let mut pace = Pace::new(&sims, load.rate);
     pace.warm_up()?;
+    for control in &sims.0 {
+        for fault in &load.faults {
+            control.inject(fault.clone());
+        }
+    }
     let measured = measure(load, &gateway, &clients, &mut pace)?;
     // From here on nothing new happens, and what is under way arrives.
     sims.pause();
@@ -209,7 +220,8 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
     let memory = [measured.memory, gateway.memory()?, gateway.memory_peak()?];
     let outcome = Outcome {
         symbols: symbols.len(),
-        sent: measured.per_second.iter().sum(),
+        sent: measured.sent,
+        seconds: measured.seconds,
         per_second: measured.per_second,
         frames,
         book_deltas: measured.book_deltas,
@@ -286,7 +298,7 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Messages of one second, after which the pace is corrected by at most `step`.
+    /// Messages a second during about one, after which the pace is corrected by at most `step`.
     fn second(&mut self, step: f64) -> u64 {
         let (before, start) = (self.sims.sent(), Instant::now());
         thread::sleep(Duration::from_secs(1));
@@ -299,7 +311,7 @@ impl<'a> Pace<'a> {
         for control in &self.sims.0 {
             control.set_intensity(self.intensity);
         }
-        sent
+        rate as u64
     }
 
     /// Comes to the rate and stays there for three seconds.
@@ -323,6 +335,8 @@ impl<'a> Pace<'a> {
 
 /// Figures of the measured seconds.
 struct Measured {
+    sent: u64,
+    seconds: f64,
     per_second: Vec<u64>,
     served: u64,
     book_deltas: u64,
@@ -341,19 +355,23 @@ fn measure(
     let memory = gateway.memory()?;
     clients.iter().for_each(Client::forget_news);
     let served = || clients.iter().map(Client::messages).sum::<u64>();
-    let (served_before, cpu_before, start) = (served(), gateway.processor_time()?, Instant::now());
+    let (served_before, cpu_before) = (served(), gateway.processor_time()?);
+    let (sent_before, start) = (pace.sims.sent(), Instant::now());
     let per_second: Vec<u64> = (0..load.seconds).map(|_| pace.second(1.05)).collect();
-    let seconds = start.elapsed().as_secs_f64();
+    let (sent, seconds) = (
+        pace.sims.sent() - sent_before,
+        start.elapsed().as_secs_f64(),
+    );
     let cores = (gateway.processor_time()? - cpu_before).as_secs_f64() / seconds;
-    let sent: u64 = per_second.iter().sum();
     ensure!(
-        sent >= load.rate * load.seconds,
-        "the simulators sent {sent} messages in {} s, {} a second were wanted",
-        load.seconds,
+        sent as f64 >= load.rate as f64 * seconds,
+        "the simulators sent {sent} messages in {seconds:.1} s, {} a second were wanted",
         load.rate
     );
     let after = gateway.metrics()?;
     Ok(Measured {
+        sent,
+        seconds,
         per_second,
         served: served() - served_before,
         book_deltas: after.get("book_deltas")? - before.get("book_deltas")?,
