@@ -31,7 +31,7 @@ async fn nothing_is_lost_under_load() {
     eprintln!("{}", outcome.report(&load).table());
     assert_eq!((outcome.symbols, outcome.books), (40, 40));
     assert!(outcome.sent >= load.rate * load.seconds, "{outcome:?}");
-    assert!(outcome.frames > outcome.sent, "{outcome:?}");
+    assert!(outcome.frames >= outcome.sent, "{outcome:?}");
     assert!(
         outcome.trades > 100 && outcome.levels > 40 * 40,
         "{outcome:?}"
