@@ -43,7 +43,7 @@ pub struct Load {
     pub seconds: u64,
     /// Seed of the simulated markets.
     pub seed: u64,
-    /// Faults that strike every exchange from the measured start on: to see that what is lost is
+    /// Faults that strike the exchanges that they name, or all, from the measured start on: to see that what is lost is
     /// noticed.
     pub faults: Vec<FaultSpec>,
 }
@@ -210,7 +210,12 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
     clients.iter().for_each(Client::begin);
     sims.resume();
     for control in &sims.0 {
-        for fault in &load.faults {
+        let is_its = |fault: &&FaultSpec| {
+            fault
+                .exchange
+                .is_none_or(|wanted| wanted == control.exchange())
+        };
+        for fault in load.faults.iter().filter(is_its) {
             control.inject(fault.clone());
         }
     }
