@@ -95,6 +95,7 @@ fn main() -> Result<ExitCode> {
             rate: arguments.rate.unwrap_or(usual.rate),
             seconds: arguments.seconds.unwrap_or(usual.seconds),
             seed: arguments.seed,
+            faults: Vec::new(),
         };
         let program = load::Program {
             path: std::env::current_exe()?,

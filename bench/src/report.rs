@@ -108,6 +108,9 @@ impl Report {
     }
 
     /// Prints the table and writes `{scenario}.json` into a folder.
+    ///
+    /// # Errors
+    /// When the folder or the file can't be written.
     pub fn finish(&self, folder: &Path) -> Result<()> {
         println!("{}", self.table());
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;

@@ -129,9 +129,14 @@ impl Client {
         }
     }
 
-    /// Forgets what happened while everything was starting.
-    pub(super) fn forget_news(&self) {
-        self.kept().news.clear();
+    /// Forgets what happened while everything was starting, but for the last trade of each symbol,
+    /// which the next one has to follow.
+    pub(super) fn begin(&self) {
+        let mut kept = self.kept();
+        kept.news.clear();
+        for trades in kept.trades.values_mut() {
+            trades.drain(..trades.len() - 1);
+        }
     }
 
     /// Nothing was dropped, nothing broke, and the client still reads.
