@@ -20,7 +20,7 @@ use actix::{
 };
 use bookwire_engine::book::sync::DesyncReason;
 use bookwire_engine::event::Control;
-use bookwire_engine::exchange::{Decoder, Exchange, ProviderId};
+use bookwire_engine::exchange::{Decoder, Exchange, Feed, ProviderId};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream;
