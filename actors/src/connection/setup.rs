@@ -31,6 +31,10 @@ pub struct ConnectionSetup {
     pub budgets: ConnectBudgets,
     /// TLS.
     pub tls: Arc<rustls::ClientConfig>,
+    /// The exchange's name of the host: its limits count by it.
+    pub host: &'static str,
+    /// Number of the shard: names are given by each for itself.
+    pub shard: usize,
     /// Where to connect: `wss://stream.binance.com:9443/ws`.
     pub url: String,
     /// The route's name.
