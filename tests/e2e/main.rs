@@ -7,5 +7,6 @@
 mod ccxt;
 mod contract;
 mod faults;
+mod operations;
 mod restart;
 mod rig;
