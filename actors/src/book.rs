@@ -125,7 +125,8 @@ async fn synchronise(setup: BookSetup) {
         BookOrigin::Stream => return ask_again(&setup).await,
         BookOrigin::StreamOrRest { after_secs } => {
             let patience = Duration::from_secs(after_secs);
-            if wait_for_image(&setup, patience).await {
+            let is_due = setup.state.borrow().awaits_image(id);
+            if is_due && wait_for_image(&setup, patience).await {
                 return;
             }
         }
@@ -152,13 +153,17 @@ async fn wait_for_image(setup: &BookSetup, patience: Duration) -> bool {
 async fn ask_again(setup: &BookSetup) {
     let mut backoff = Backoff::new(IMAGE_RETRY.0, IMAGE_RETRY.1);
     // A stream that has just been joined sends its image by itself.
-    if setup.state.borrow().book_need(setup.instrument) == BookNeed::Deltas
-        && wait_for_image(setup, FIRST_IMAGE).await
-    {
+    let is_due = setup.state.borrow().awaits_image(setup.instrument);
+    if is_due && wait_for_image(setup, FIRST_IMAGE).await {
         return;
     }
     loop {
         (setup.renew)(setup.instrument);
+        setup.state.borrow_mut().on_hindrance(
+            setup.instrument,
+            "the stream was asked for again, its image is awaited",
+            None,
+        );
         if wait_for_image(setup, FIRST_IMAGE + backoff.fail()).await {
             return;
         }
@@ -254,15 +259,13 @@ fn tell_failure(
         "book snapshot not fetched"
     );
     // Once for each series of failures, not for each of them.
-    if failures == TOLD_AFTER || !error.is_retryable() {
-        let state = match error.is_maintenance() {
-            true => StatusState::Maintenance,
-            false => StatusState::Resyncing,
-        };
-        let reason = format!("snapshot: {error}");
-        let mut shard = setup.state.borrow_mut();
-        shard.announce(provider, Some(setup.instrument), state, reason);
-    }
+    let is_news = failures == TOLD_AFTER || !error.is_retryable();
+    let told = is_news.then(|| match error.is_maintenance() {
+        true => StatusState::Maintenance,
+        false => StatusState::Resyncing,
+    });
+    let mut shard = setup.state.borrow_mut();
+    shard.on_hindrance(setup.instrument, &format!("snapshot: {error}"), told);
 }
 
 /// Compares a silent book with a snapshot: when the exchange is further, the stream is deaf.

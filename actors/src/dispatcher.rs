@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{InstrumentId, InstrumentTable};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire;
@@ -24,7 +24,7 @@ use crate::ring::{LaneMsg, LaneRx, Publication, StatusEvent, StatusState, Worker
 use crate::session::cell::{OutboxCell, RefreshQueue};
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
-use crate::topic::{Slot, StreamKind, Topic, WorkerId};
+use crate::topic::{Slot, StreamKind, Topic, WorkerId, stream_name};
 
 /// Messages taken from one lane before the sockets get their turn.
 const BATCH: usize = 128;
@@ -94,6 +94,9 @@ struct Entry {
     refresh_again: bool,
 }
 
+/// Of a provider as a whole, or of one feed.
+type TroubleKey = (ProviderId, Option<(InstrumentId, Feed)>);
+
 #[derive(Debug, Default)]
 struct Routes {
     entries: AHashMap<Slot, Entry>,
@@ -102,7 +105,7 @@ struct Routes {
     next: u32,
     /// What is not as it should be: the last status of providers and instruments other than
     /// `connected`, for those who subscribe meanwhile.
-    troubles: AHashMap<(ProviderId, Option<InstrumentId>), Arc<StatusEvent>>,
+    troubles: AHashMap<TroubleKey, Arc<StatusEvent>>,
 }
 
 /// Counters of a hub.
@@ -444,9 +447,18 @@ fn status_text(event: &StatusEvent, table: &InstrumentTable) -> Bytes {
         symbol.as_deref(),
         event.state.as_str(),
         &event.reason,
+        wire::StatusExtra {
+            stream: event.feed.map(stream_name),
+            after_ms: event.was.as_ref().map(|was| millis(was.after)),
+            cause: event.was.as_ref().map(|was| was.reason.as_str()),
+        },
         event.ts,
     );
     Bytes::from(text)
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn drain(hub: Weak<WorkerHub>, mut lanes: Vec<LaneRx>, wake: WorkerWake) {
@@ -517,7 +529,7 @@ impl Routes {
     }
 
     fn remember(&mut self, event: Arc<StatusEvent>) {
-        let key = (event.provider, event.instrument);
+        let key = (event.provider, event.instrument.zip(event.feed));
         if event.state == StatusState::Connected {
             self.troubles.remove(&key);
         } else {
@@ -563,7 +575,8 @@ impl Claim {
             let id = entry.topic.instrument;
             let table = self.hub.source.instruments();
             if let Some(row) = table.get(id) {
-                for scope in [None, Some(id)] {
+                let feed = entry.topic.kind.feed();
+                for scope in [None, Some((id, feed))] {
                     if let Some(event) = routes.troubles.get(&(row.spec.provider, scope)) {
                         cell.with(|outbox| outbox.note(status_text(event, &table)));
                         self.hub.mark(cell);

@@ -54,6 +54,7 @@ pub mod connection;
 pub mod dispatcher;
 pub mod gateway;
 pub mod history;
+pub mod incidents;
 mod loader;
 pub mod options;
 pub mod recorder;

@@ -10,6 +10,7 @@ use bookwire_engine::instrument::{InstrumentSpec, Market};
 use crate::bridge::Bridge;
 use crate::connection::backoff::Backoff;
 use crate::gateway::{Gateway, Inner};
+use crate::incidents::Moment;
 use crate::options::ProviderOptions;
 use crate::rest_client::RestError;
 use crate::rest_client::budget::Priority;
@@ -169,6 +170,9 @@ pub(crate) async fn fetch(
             host: exchange.rest_host(market).0.to_owned(),
             error,
         })?;
+    for (budget, weight) in exchange.told_budgets(market, &bodies) {
+        gateway.0.rest.set_limit(provider, market, budget, weight);
+    }
     for (reason, count) in left_out {
         tracing::info!(provider = provider.name(), %market, reason, count, "instruments left out");
     }
@@ -179,13 +183,24 @@ async fn heartbeat(engine: Weak<Inner>, provider: ProviderId) {
     let mut beat = 0u64;
     while let Some(gateway) = running(&engine) {
         let options = gateway.0.options.provider(provider);
-        let market = options.and_then(|options| options.markets.first().copied());
+        let markets = options.map_or(&[][..], |options| &options.markets);
+        let meter = gateway.meter(provider);
+        // Its end shall be noticed soon.
+        let now = Moment::of(&*gateway.0.clock);
+        let is_maintenance = meter.is_some_and(|meter| meter.incidents.is_maintained(now));
         // A bridge's clock is ours, and asking would start it.
         let is_bridge = gateway.0.rest.bridge(provider).is_some();
-        if let Some(market) = market.filter(|_| !is_bridge && beat.is_multiple_of(CLOCK_EVERY))
-            && let Err(error) = gateway.0.rest.clock_offset(provider, market).await
-        {
-            tracing::debug!(provider = provider.name(), %error, "clock not measured");
+        if !is_bridge && (is_maintenance || beat.is_multiple_of(CLOCK_EVERY)) {
+            for market in markets {
+                if let Err(error) = gateway.0.rest.list_maintenance(provider, *market).await {
+                    tracing::debug!(provider = provider.name(), %error, "maintenance not listed");
+                }
+            }
+            if let Some(market) = markets.first()
+                && let Err(error) = gateway.0.rest.clock_offset(provider, *market).await
+            {
+                tracing::debug!(provider = provider.name(), %error, "clock not measured");
+            }
         }
         if let Some(meter) = gateway.meter(provider) {
             meter.sample(gateway.0.clock.monotonic());

@@ -101,6 +101,8 @@ pub struct GatewayOptions {
     pub core_pinning: bool,
     /// Messages on the lane between a shard and an API worker.
     pub lane_capacity: usize,
+    /// Streams of exchanges at the same time, all providers together.
+    pub streams_max: usize,
     /// Enabled providers.
     pub providers: Vec<ProviderOptions>,
     /// How often the instrument lists are loaded anew.
@@ -118,6 +120,7 @@ impl Default for GatewayOptions {
             busy_poll: false,
             core_pinning: false,
             lane_capacity: 1 << 14,
+            streams_max: usize::MAX,
             providers: Vec::new(),
             reload: Duration::from_secs(3600),
             recorder: RecorderOptions::default(),

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::InstrumentId;
 use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use tokio::sync::Notify;
 
+use crate::incidents::Ended;
 use crate::topic::Slot;
 
 /// What a publication means to somebody who may have missed those before it.
@@ -93,10 +94,14 @@ pub struct StatusEvent {
     pub provider: ProviderId,
     /// Of one instrument, or of the provider as a whole.
     pub instrument: Option<InstrumentId>,
+    /// Of which of the instrument's feeds; `None`: all, or the provider's connections.
+    pub feed: Option<Feed>,
     /// What it is now.
     pub state: StatusState,
     /// Why, lower case: `gap`, `disconnected: connection reset`.
     pub reason: String,
+    /// Where it is well again: why it was not, and for how long.
+    pub was: Option<Ended>,
     /// When, wall clock.
     pub ts: TsNanos,
 }

@@ -12,6 +12,8 @@ use bookwire_engine::instrument::Market;
 use bookwire_engine::time::TsNanos;
 use parking_lot::Mutex;
 
+use crate::incidents::{IncidentView, Incidents, Moment};
+
 /// How well a provider works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderState {
@@ -91,6 +93,21 @@ pub struct ProviderStatus {
     pub instruments: usize,
     /// Venues whose instruments are known, of a provider that speaks for many.
     pub venues: Vec<String>,
+    /// What is not well now, and what was.
+    pub incidents: IncidentView,
+}
+
+impl ProviderStatus {
+    /// Of a provider that is switched off: nothing has been measured.
+    #[must_use]
+    pub fn disabled(provider: ProviderId) -> Self {
+        Self {
+            state: ProviderState::Disabled,
+            reason: Some("switched off in the configuration".to_owned()),
+            uptime_24h: 0.0,
+            ..ProviderMeter::new(provider).status(Duration::ZERO)
+        }
+    }
 }
 
 /// One minute's counts in a [`Rolling`].
@@ -162,6 +179,8 @@ impl Rolling {
 pub struct ProviderMeter {
     /// Which.
     pub provider: ProviderId,
+    /// What is not well, and what was.
+    pub incidents: Incidents,
     wanted: AtomicU64,
     up: AtomicU64,
     reconnects: AtomicU64,
@@ -184,6 +203,7 @@ impl ProviderMeter {
     pub fn new(provider: ProviderId) -> Self {
         Self {
             provider,
+            incidents: Incidents::default(),
             wanted: AtomicU64::new(0),
             up: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -236,22 +256,36 @@ impl ProviderMeter {
     }
 
     /// A request ended well after `took`.
-    pub fn request_ok(&self, now: Duration, took: Duration) {
+    pub fn request_ok(&self, now: Moment, took: Duration) {
         self.latency_us.store(
             u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
         self.last_request_ok.store(true, Ordering::Relaxed);
-        self.maintenance.store(false, Ordering::Relaxed);
-        self.attempt(now, true);
+        // Its list may be readable all the time.
+        if self.maintenance.load(Ordering::Relaxed) && self.incidents.listed(now).is_none() {
+            self.maintenance.store(false, Ordering::Relaxed);
+            self.incidents.maintained(now);
+        }
+        self.attempt(now.monotonic, true);
     }
 
     /// A request failed for a reason on the exchange's side.
-    pub fn request_failed(&self, now: Duration, reason: &str, is_maintenance: bool) {
+    pub fn request_failed(&self, now: Moment, reason: &str, is_maintenance: bool) {
         self.last_request_ok.store(false, Ordering::Relaxed);
-        self.maintenance.store(is_maintenance, Ordering::Relaxed);
+        // Another failure does not end it: gateways in front of an exchange answer differently.
+        if is_maintenance {
+            self.maintained(now, reason);
+        }
         *self.trouble.lock() = Some(reason.to_owned());
-        self.attempt(now, false);
+        self.attempt(now.monotonic, false);
+    }
+
+    /// The exchange says that it is being maintained. It is over with the next request that ends
+    /// well, unless its list says that it is not.
+    pub fn maintained(&self, now: Moment, reason: &str) {
+        self.maintenance.store(true, Ordering::Relaxed);
+        self.incidents.maintain(reason, now);
     }
 
     /// Whether the way to the provider is there at all (its bridge's process): the reason why not.
@@ -316,6 +350,9 @@ impl ProviderMeter {
         let latency = self.latency_us.load(Ordering::Relaxed);
         let last_data = self.last_data.load(Ordering::Relaxed);
         let mut trouble = self.trouble.lock().clone();
+        if let (ProviderState::Maintenance, None) = (state, &trouble) {
+            trouble = Some("the exchange says that it is being maintained".to_owned());
+        }
         if state == ProviderState::Degraded && up >= wanted {
             let percent = recent_errors * 100.0;
             trouble = Some(format!(
@@ -342,6 +379,7 @@ impl ProviderMeter {
                 .then(|| self.clock_offset_us.load(Ordering::Relaxed) as f64 / 1000.0),
             instruments: 0,
             venues: Vec::new(),
+            incidents: IncidentView::default(),
         }
     }
 }
@@ -470,8 +508,13 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bookwire_engine::exchange::MaintenanceWindow;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const START: Moment = Moment {
+        wall: TsNanos(1_700_000_000_000_000_000),
+        monotonic: Duration::ZERO,
+    };
 
     #[test]
     fn rolling_counts_forget() {
@@ -488,7 +531,7 @@ mod tests {
         let meter = ProviderMeter::new(ProviderId::BINANCE);
         let state = |at| meter.status(at).state;
         assert_eq!(state(Duration::ZERO), ProviderState::Unavailable);
-        meter.request_ok(Duration::ZERO, Duration::from_millis(12));
+        meter.request_ok(START, Duration::from_millis(12));
         assert_eq!(state(Duration::ZERO), ProviderState::Operational);
         meter.connection_wanted(true);
         meter.connection_wanted(true);
@@ -506,17 +549,42 @@ mod tests {
             meter.status(Duration::ZERO).reason.as_deref(),
             Some("connection reset")
         );
-        meter.request_failed(Duration::ZERO, "system maintenance", true);
+        meter.request_failed(START, "system maintenance", true);
         assert_eq!(state(Duration::ZERO), ProviderState::Maintenance);
+        let told = meter.incidents.view(START).maintenance.unwrap();
+        assert_eq!(
+            (told.since, told.text.as_str()),
+            (START.wall, "system maintenance")
+        );
         assert!((meter.status(Duration::ZERO).error_rate_1h - 0.5).abs() < 1e-9);
         assert!(meter.status(MINUTE * 61).error_rate_1h.abs() < 1e-9);
+        meter.request_failed(START, "bad gateway", false);
+        assert_eq!(state(Duration::ZERO), ProviderState::Maintenance, "still");
+        meter.request_ok(START, Duration::from_millis(9));
+        assert_ne!(state(Duration::ZERO), ProviderState::Maintenance);
+        assert_eq!(meter.incidents.view(START).maintenance, None);
+        meter.maintained(START, "announced");
+        let window = MaintenanceWindow {
+            begin: Some(START.wall),
+            end: None,
+            text: "upgrade".to_owned(),
+        };
+        meter.incidents.announce(Market::Spot, vec![window]);
+        meter.request_ok(START, Duration::from_millis(9));
+        assert_eq!(state(Duration::ZERO), ProviderState::Maintenance, "listed");
+        meter.incidents.announce(Market::Spot, Vec::new());
+        meter.request_ok(START, Duration::from_millis(9));
+        assert_ne!(state(Duration::ZERO), ProviderState::Maintenance);
+        let off = ProviderStatus::disabled(ProviderId::BINANCE);
+        assert_eq!(off.state, ProviderState::Disabled);
+        assert!(off.reason.is_some() && !off.websocket_connected);
     }
 
     #[test]
     fn uptime_is_a_share_of_samples() {
         let meter = ProviderMeter::new(ProviderId::BINANCE);
         meter.sample(Duration::ZERO);
-        meter.request_ok(Duration::ZERO, Duration::from_millis(1));
+        meter.request_ok(START, Duration::from_millis(1));
         for _ in 0..3 {
             meter.sample(MINUTE);
         }

@@ -53,6 +53,18 @@ pub enum StreamKind {
     Funding,
 }
 
+/// The public stream that a feed is told in: `crypto.trades`.
+#[must_use]
+pub const fn stream_name(feed: Feed) -> &'static str {
+    match feed {
+        Feed::Trades => StreamKind::NAMES[0],
+        Feed::Klines(_) => StreamKind::NAMES[1],
+        Feed::Book => StreamKind::NAMES[2],
+        Feed::Ticker => StreamKind::NAMES[3],
+        Feed::Funding => StreamKind::NAMES[4],
+    }
+}
+
 impl StreamKind {
     /// The public stream names, in the order in which they are shown.
     pub const NAMES: [&'static str; 5] = [

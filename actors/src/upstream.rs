@@ -5,9 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{InstrumentId, Market};
 
@@ -85,10 +87,77 @@ impl Demand {
         over
     }
 
+    /// The stream could not be started: nobody has it.
+    pub fn forget(&mut self, key: StreamKey) {
+        self.wants.remove(&key);
+    }
+
     /// True when the stream is to be running.
     #[must_use]
     pub fn is_wanted(&self, key: StreamKey) -> bool {
         self.wants.contains_key(&key)
+    }
+}
+
+/// Streams of all shards together, and how many there may be.
+#[derive(Debug)]
+pub struct StreamRoom {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl StreamRoom {
+    /// Room for `most` streams.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes room for `count` streams.
+    ///
+    /// # Errors
+    /// `CRYPTO_SUBSCRIPTION_LIMIT` when there is not so much.
+    pub fn take(&self, count: usize) -> Result<(), CryptoError> {
+        let fits = |used: usize| used.checked_add(count).filter(|sum| *sum <= self.most);
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        match self.used.fetch_update(success, failure, fits) {
+            Ok(_) => Ok(()),
+            Err(used) => {
+                let most = self.most;
+                let mut error = CryptoError::new(
+                    CryptoCode::SubscriptionLimit,
+                    format!(
+                        "{used} of {most} streams are in use, and {count} more are needed: the \
+                         limit is data_collection.max_concurrent_streams"
+                    ),
+                )
+                .with("limit", most)
+                .with("current_usage", used)
+                .with("needed", count);
+                error.recovery_suggestions = vec![
+                    "unsubscribe from what is not needed; a stream ends some seconds later".into(),
+                    "raise data_collection.max_concurrent_streams in the configuration".into(),
+                ];
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives it back.
+    pub fn give_back(&self, count: usize) {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .used
+            .fetch_update(success, failure, |used| Some(used.saturating_sub(count)));
+    }
+
+    /// Streams in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 }
 
@@ -113,6 +182,10 @@ pub struct ConnectionPlan {
     pub is_up: bool,
     /// Written by the actor: streams acknowledged.
     pub live: usize,
+    /// Written by the actor: links that were opened.
+    pub opened: u64,
+    /// Written by the actor: why it is not up, or was not the last time.
+    pub trouble: Option<String>,
 }
 
 impl ConnectionPlan {
@@ -217,7 +290,15 @@ impl Upstream {
             starts: 0,
             is_up: false,
             live: 0,
+            opened: 0,
+            trouble: None,
         }
+    }
+
+    /// Native streams that carry a feed; 0 when it is not there.
+    #[must_use]
+    pub fn width(&self, key: StreamKey) -> usize {
+        self.places.get(&key).map_or(0, |(_, names)| names.len())
     }
 
     /// Removes a stream; `None` when it is not there.
@@ -290,6 +371,21 @@ mod tests {
         demand.release(key(1), at(1029));
         assert_eq!(demand.expire(at(1059), |_| LINGER), [key(1)]);
         assert!(demand.acquire(key(1)), "has to be started again");
+    }
+
+    #[test]
+    fn room_is_limited_over_all() {
+        let room = StreamRoom::new(3);
+        assert!(room.take(2).is_ok());
+        let error = room.take(2).unwrap_err();
+        assert_eq!(error.code, CryptoCode::SubscriptionLimit);
+        assert_eq!(error.details["limit"], 3);
+        assert_eq!(error.details["current_usage"], 2);
+        assert_eq!(room.used(), 2, "nothing was taken");
+        assert!(room.take(1).is_ok());
+        room.give_back(3);
+        assert!(room.take(3).is_ok());
+        assert!(StreamRoom::new(usize::MAX).take(5).is_ok());
     }
 
     #[test]

@@ -152,6 +152,9 @@ impl ApiError {
         answer
             .insert_header((header::CONTENT_TYPE, "application/json"))
             .insert_header((TRACE_HEADER, trace.as_str()));
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(allow) = self.allow {
             answer.insert_header((header::ALLOW, allow));
         }

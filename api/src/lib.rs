@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod gate;
 pub mod limit;
+pub mod operator;
 pub mod rest;
 pub mod server;
 pub mod ws;

@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
-use crate::rest::{data, ops};
+use crate::operator::{Door, OperatorKey};
+use crate::rest::{data, ops, providers};
 use crate::ws::{WsOptions, WsState};
 
 /// Largest request body; nothing that is served so far takes one.
@@ -54,7 +55,7 @@ pub fn start(config: &Config, gateway: Gateway) -> io::Result<ServerHandle> {
     start_on(listener, config, gateway)
 }
 
-/// Starts serving on a listener.
+/// Starts serving on a listener, without operator commands.
 ///
 /// # Errors
 /// The listener can't be used.
@@ -63,12 +64,26 @@ pub fn start_on(
     config: &Config,
     gateway: Gateway,
 ) -> io::Result<ServerHandle> {
+    start_with(listener, config, gateway, None)
+}
+
+/// Starts serving on a listener; whoever has the operator's key can command.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn start_with(
+    listener: TcpListener,
+    config: &Config,
+    gateway: Gateway,
+    operator: Option<OperatorKey>,
+) -> io::Result<ServerHandle> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
     let origins = &config.websocket.allowed_origins;
     let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
     let gate = web::Data::new(gate);
+    let door = web::Data::new(Door(operator));
     let started = web::Data::new(ops::Started(Instant::now()));
     let sessions = WsState::for_gateway(WsOptions::from(&config.websocket), &gateway);
     let shared = web::Data::new(gateway.clone());
@@ -81,6 +96,7 @@ pub fn start_on(
         App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
+            .app_data(door.clone())
             .app_data(started.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .wrap(middleware::from_fn(gate::pass))
@@ -114,7 +130,19 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(get("/readyz", ops::readyz))
         .service(get("/metrics", ops::metrics))
         .service(get("/api/crypto/health", ops::health))
-        .service(get("/api/crypto/providers/status", ops::providers_status))
+        .service(get("/api/crypto/providers/status", providers::status))
+        .service(get(
+            "/api/crypto/providers/capabilities",
+            providers::capabilities,
+        ))
+        .service(post(
+            "/api/crypto/providers/{name}/reconnect",
+            providers::reconnect,
+        ))
+        .service(post(
+            "/api/crypto/providers/{name}/resync",
+            providers::resync,
+        ))
         .service(get("/api/data/providers", data::providers))
         .service(get("/api/data/schemas", data::schemas))
         .service(get("/api/data/query_data", data::query_data))
@@ -134,8 +162,24 @@ where
         .default_service(web::to(wrong_method))
 }
 
+/// A path that commands.
+fn post<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::post().to(handler))
+        .default_service(web::to(not_post))
+}
+
 async fn wrong_method(method: Method) -> Result<String, ApiError> {
     Err(ApiError::wrong_method(&method, "GET, HEAD"))
+}
+
+async fn not_post(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "POST"))
 }
 
 async fn unknown(request: HttpRequest) -> Result<String, ApiError> {

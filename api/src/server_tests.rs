@@ -6,6 +6,7 @@ use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::options::GatewayOptions;
 use bookwire_engine::config::Config;
+use bookwire_engine::exchange::ProviderId;
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
@@ -25,11 +26,18 @@ struct Rig {
 
 impl Rig {
     fn start(config: &Config) -> Self {
+        Self::start_with(config, None)
+    }
+
+    fn start_with(config: &Config, operator: Option<OperatorKey>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(SystemClock::new());
         let gateway = Gateway::start(GatewayOptions::default(), clock, None).unwrap();
         Self {
-            server: start(config, gateway).unwrap(),
+            server: {
+                let listener = TcpListener::bind(config.server.listen).unwrap();
+                start_with(listener, config, gateway, operator).unwrap()
+            },
             client: Client::new(),
         }
     }
@@ -221,13 +229,159 @@ async fn fixed_lists_have_the_contract_shape() {
     assert_eq!(schemas["tick_schemas"], tick);
     let flat = json("/api/data/schemas?provider=binance&format=list").await;
     assert_eq!(flat.as_array().unwrap().len(), 20);
-    assert_eq!(
-        json("/api/crypto/providers/status").await["providers"],
-        serde_json::json!([])
-    );
+    let status = json("/api/crypto/providers/status").await;
+    let rows = status["providers"].as_array().unwrap();
+    let names: Vec<&Value> = rows.iter().map(|row| &row["name"]).collect();
+    assert_eq!(serde_json::json!(names), providers["crypto"]);
+    for row in rows {
+        assert_eq!(row["status"], "disabled");
+        for field in [
+            "api_latency_ms",
+            "websocket_connected",
+            "last_data_timestamp",
+            "error_rate_1h",
+            "uptime_24h",
+            "reconnects",
+            "weight_used",
+            "clock_offset_ms",
+            "maintenance",
+            "books_resyncing",
+            "stale_streams",
+            "connections_down",
+            "resyncs_24h",
+        ] {
+            assert!(row.get(field).is_some(), "{field}: {row}");
+        }
+    }
     let metrics = rig.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("# TYPE bookwire_frames_total counter\nbookwire_frames_total 0\n"));
     assert!(metrics.contains("bookwire_http_requests_total{class=\"ok\"}"));
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn capabilities_are_those_of_the_adapters() {
+    let rig = Rig::start(&config());
+    let answer = rig.get("/api/crypto/providers/capabilities").await;
+    let all: Value = answer.json().await.unwrap();
+    for provider in ProviderId::all() {
+        let own = &all[provider.name()];
+        type Check = fn(&Value) -> bool;
+        let fields: &[(&str, Check)] = &[
+            ("spot_trading", Value::is_boolean),
+            ("perpetual_trading", Value::is_boolean),
+            ("margin_trading", Value::is_boolean),
+            // No instruments are loaded, so nothing is known.
+            ("max_leverage", Value::is_null),
+            ("funding_intervals", Value::is_array),
+            ("supported_order_types", Value::is_array),
+            ("websocket_endpoints", Value::is_array),
+        ];
+        for (field, is_right) in fields {
+            assert!(is_right(&own[field]), "{} {field}: {own}", provider.name());
+        }
+        let limits = &own["rate_limits"];
+        assert!(limits["requests_per_minute"].is_u64(), "{own}");
+        assert!(limits.get("orders_per_minute").is_some(), "{own}");
+        assert!(limits["websocket_connections"].is_u64(), "{own}");
+        assert_eq!(own["enabled"], false);
+    }
+    let streams = &all["binance"]["market_data"]["perp"]["streams"];
+    let expected = [
+        "crypto.trades",
+        "crypto.orderbook",
+        "crypto.ticker",
+        "crypto.funding",
+        "crypto.klines",
+    ];
+    assert_eq!(*streams, serde_json::json!(expected));
+    let coinbase = &all["coinbase"]["market_data"]["spot"];
+    assert_eq!(coinbase["native_live_levels"], serde_json::json!(["5m"]));
+    assert_eq!(
+        all["okx"]["websocket_endpoints"],
+        serde_json::json!([
+            "wss://ws.okx.com:8443/ws/v5/public",
+            "wss://ws.okx.com:8443/ws/v5/business"
+        ])
+    );
+    rig.server.stop().await;
+}
+
+const RECONNECT: &str = "/api/crypto/providers/binance/reconnect";
+const RESYNC: &str = "/api/crypto/providers/binance/resync?symbol=btcusdt";
+
+#[actix_web::test]
+async fn without_a_key_nobody_commands() {
+    let rig = Rig::start(&config());
+    for path in [RECONNECT, RESYNC] {
+        let answer = rig.send(Method::POST, path).await;
+        let told = error(answer, 403, "CRYPTO_FORBIDDEN").await;
+        let advice = told["recovery_suggestions"].to_string();
+        assert!(advice.contains("BOOKWIRE_ADMIN_KEY"), "{advice}");
+        let answer = rig.get(path.split('?').next().unwrap()).await;
+        assert_eq!(answer.headers()["allow"], "POST");
+        error(answer, 405, "CRYPTO_INVALID_PARAMETER").await;
+    }
+    rig.server.stop().await;
+}
+
+#[actix_web::test]
+async fn only_the_operator_commands() {
+    let key = OperatorKey::parse("ops.0123456789abcdef").ok();
+    let rig = Rig::start_with(&config(), key);
+    let send = async |path: &str, header: Option<&str>| {
+        let url = format!("http://{}{path}", rig.server.address());
+        let mut request = rig.client.post(url);
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        request.send().await.unwrap()
+    };
+    for path in [RECONNECT, RESYNC] {
+        for header in [
+            None,
+            Some("Bearer ops"),
+            Some("Bearer ops.0123456789abcdeg"),
+            Some("Bearer other.0123456789abcdef"),
+            Some("Basic b3BzLjAxMjM0NTY3ODlhYmNkZWY="),
+            Some("Bearer"),
+            Some("ops.0123456789abcdef"),
+            Some(""),
+        ] {
+            let answer = send(path, header).await;
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+            let told = error(answer, 401, "CRYPTO_UNAUTHORIZED").await;
+            let sent = header.unwrap_or_default();
+            assert!(
+                sent.len() < 12 || !told.to_string().contains(sent),
+                "{told}"
+            );
+        }
+        // The key opens the door; behind it is a provider that is switched off.
+        for header in [
+            "Bearer ops.0123456789abcdef",
+            "bearer  ops.0123456789abcdef",
+        ] {
+            let answer = send(path, Some(header)).await;
+            error(answer, 503, "CRYPTO_PROVIDER_UNAVAILABLE").await;
+        }
+    }
+    let own = Some("Bearer ops.0123456789abcdef");
+    let answer = send("/api/crypto/providers/mtgox/reconnect", own).await;
+    let told = error(answer, 404, "CRYPTO_NOT_FOUND").await;
+    assert!(told["details"]["accepted"].to_string().contains("coinbase"));
+    for (query, name) in [
+        ("resync", "symbol"),
+        (
+            "resync?symbol=btcusdt&timeout_seconds=61",
+            "timeout_seconds",
+        ),
+        ("reconnect?symbol=btcusdt", "symbol"),
+    ] {
+        let path = format!("/api/crypto/providers/binance/{query}");
+        let told = error(send(&path, own).await, 400, "CRYPTO_INVALID_PARAMETER").await;
+        assert_eq!(told["details"]["parameter"], name);
+    }
     rig.server.stop().await;
 }
 

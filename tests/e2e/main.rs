@@ -11,5 +11,6 @@ mod contract;
 mod faults;
 mod klines;
 mod load;
+mod operations;
 mod restart;
 mod rig;

@@ -1,5 +1,5 @@
-//! When to try again: exponential pauses with jitter, and the exchange's limit on connection
-//! attempts, shared by all connections to a host.
+//! When to try again: exponential pauses with jitter, and the exchange's limits by address on
+//! connection attempts and messages, shared by all connections to a host.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,61 +59,148 @@ impl Backoff {
     }
 }
 
-/// Connection attempts to one host in a sliding window.
+/// So many of something in any span of a length.
 #[derive(Debug)]
-struct ConnectBudget {
+pub struct SlidingCount {
     most: usize,
     window: Duration,
-    attempts: VecDeque<Duration>,
+    times: VecDeque<Duration>,
 }
 
-impl ConnectBudget {
-    fn take(&mut self, now: Duration) -> Result<(), Duration> {
-        while self
-            .attempts
-            .front()
-            .is_some_and(|at| now.saturating_sub(*at) >= self.window)
-        {
-            self.attempts.pop_front();
+impl SlidingCount {
+    /// At most `most` in any `window`; at least one.
+    #[must_use]
+    pub fn new(most: usize, window: Duration) -> Self {
+        Self {
+            most: most.max(1),
+            window,
+            times: VecDeque::new(),
         }
-        if self.attempts.len() < self.most {
-            self.attempts.push_back(now);
-            return Ok(());
+    }
+
+    /// Counts one, or says how long to wait.
+    ///
+    /// # Errors
+    /// The time until one is free.
+    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        self.check(now)?;
+        self.times.push_back(now);
+        Ok(())
+    }
+
+    /// Counts one that has happened, free or not.
+    pub fn count(&mut self, now: Duration) {
+        let _ = self.check(now);
+        self.times.push_back(now);
+    }
+
+    /// Whether one is free, without counting it.
+    ///
+    /// # Errors
+    /// As [`SlidingCount::take`].
+    pub fn check(&mut self, now: Duration) -> Result<(), Duration> {
+        let is_over = |at: &Duration| now.saturating_sub(*at) >= self.window;
+        while self.times.front().is_some_and(is_over) {
+            self.times.pop_front();
         }
-        let oldest = self.attempts.front().copied().unwrap_or(now);
-        Err((oldest + self.window).saturating_sub(now))
+        match self.times.front() {
+            Some(oldest) if self.times.len() >= self.most => {
+                Err((*oldest + self.window).saturating_sub(now))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Budgets of all hosts, shared by all shards.
+/// A tenth, and where that is none, one of several, is left for other programs behind the same
+/// address and for clocks that differ.
+fn most_of(limit: u32) -> usize {
+    let limit = limit as usize;
+    let left = (limit / 10).max(usize::from(limit > 1));
+    (limit - left).max(1)
+}
+
+/// Messages of all connections to a host.
+pub type HostMessages = Arc<Mutex<SlidingCount>>;
+
+#[derive(Debug)]
+struct HostBudget {
+    attempts: SlidingCount,
+    messages: Option<HostMessages>,
+    /// The host refuses connections until then (monotonic).
+    refused_until: Duration,
+}
+
+/// Budgets of all hosts by the exchanges' own names of them, shared by all shards: limits count by
+/// address, whatever path a connection has.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectBudgets(Arc<Mutex<AHashMap<String, ConnectBudget>>>);
+pub struct ConnectBudgets(Arc<Mutex<AHashMap<&'static str, HostBudget>>>);
 
 impl ConnectBudgets {
-    /// Takes one connection attempt to `host`, or says how long to wait. A tenth of the exchange's
-    /// limit is left for other programs behind the same address.
+    fn with<T>(
+        &self,
+        host: &'static str,
+        limits: &ConnectionLimits,
+        messages: Option<u32>,
+        use_it: impl FnOnce(&mut HostBudget) -> T,
+    ) -> T {
+        let mut budgets = self.0.lock();
+        let budget = budgets.entry(host).or_insert_with(|| HostBudget {
+            attempts: SlidingCount::new(
+                most_of(limits.connects_per_window),
+                Duration::from_secs(limits.connect_window_secs),
+            ),
+            messages: messages.map(|limit| {
+                let count = SlidingCount::new(most_of(limit), Duration::from_secs(1));
+                Arc::new(Mutex::new(count))
+            }),
+            refused_until: Duration::ZERO,
+        });
+        use_it(budget)
+    }
+
+    /// Takes one connection attempt to `host`, or says how long to wait.
     ///
     /// # Errors
     /// The time until an attempt is free.
     pub fn take(
         &self,
-        host: &str,
+        host: &'static str,
         limits: &ConnectionLimits,
+        messages: Option<u32>,
         now: Duration,
     ) -> Result<(), Duration> {
-        let mut budgets = self.0.lock();
-        if let Some(budget) = budgets.get_mut(host) {
-            return budget.take(now);
-        }
-        let most = limits.connects_per_window as usize;
-        let mut budget = ConnectBudget {
-            most: (most - most / 10).max(1),
-            window: Duration::from_secs(limits.connect_window_secs),
-            attempts: VecDeque::new(),
-        };
-        let taken = budget.take(now);
-        budgets.insert(host.to_owned(), budget);
-        taken
+        self.with(host, limits, messages, |budget| {
+            match budget.refused_until.checked_sub(now) {
+                Some(left) if !left.is_zero() => Err(left),
+                _ => budget.attempts.take(now),
+            }
+        })
+    }
+
+    /// The host's limit on messages of all connections; `None` where each counts for itself.
+    #[must_use]
+    pub fn messages(
+        &self,
+        host: &'static str,
+        limits: &ConnectionLimits,
+        messages: Option<u32>,
+    ) -> Option<HostMessages> {
+        self.with(host, limits, messages, |budget| budget.messages.clone())
+    }
+
+    /// The host wants no connection for `pause`.
+    pub fn refuse(
+        &self,
+        host: &'static str,
+        limits: &ConnectionLimits,
+        messages: Option<u32>,
+        now: Duration,
+        pause: Duration,
+    ) {
+        self.with(host, limits, messages, |budget| {
+            budget.refused_until = budget.refused_until.max(now + pause);
+        });
     }
 }
 
@@ -154,12 +241,59 @@ mod tests {
         let mut limits = ProviderId::BINANCE.exchange().limits(Market::Spot);
         (limits.connects_per_window, limits.connect_window_secs) = (10, 300);
         let at = Duration::from_secs;
+        let take = |host, now| budgets.take(host, &limits, None, at(now));
         for second in 0..9 {
-            assert_eq!(budgets.take("a", &limits, at(second)), Ok(()));
+            assert_eq!(take("a", second), Ok(()));
         }
-        assert_eq!(budgets.take("a", &limits, at(9)), Err(at(291)));
-        assert_eq!(budgets.take("b", &limits, at(9)), Ok(()), "another host");
-        assert_eq!(budgets.take("a", &limits, at(300)), Ok(()));
-        assert_eq!(budgets.take("a", &limits, at(300)), Err(at(1)));
+        assert_eq!(take("a", 9), Err(at(291)));
+        assert_eq!(take("b", 9), Ok(()), "another host");
+        assert_eq!(take("a", 300), Ok(()));
+        assert_eq!(take("a", 300), Err(at(1)));
+    }
+
+    #[test]
+    fn small_limits_keep_a_distance_too() {
+        for (limit, most) in [(1, 1), (2, 1), (3, 2), (8, 7), (10, 9), (500, 450)] {
+            assert_eq!(most_of(limit), most, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_refuses_is_left_alone() {
+        let budgets = ConnectBudgets::default();
+        let limits = ProviderId::OKX.exchange().limits(Market::Spot);
+        let at = Duration::from_secs;
+        budgets.refuse("a", &limits, None, at(10), at(60));
+        budgets.refuse("a", &limits, None, at(11), at(1));
+        assert_eq!(budgets.take("a", &limits, None, at(20)), Err(at(50)));
+        assert_eq!(budgets.take("b", &limits, None, at(20)), Ok(()));
+        assert_eq!(budgets.take("a", &limits, None, at(70)), Ok(()));
+    }
+
+    #[test]
+    fn messages_count_over_all_connections_where_the_exchange_counts_so() {
+        let budgets = ConnectBudgets::default();
+        for provider in ProviderId::all() {
+            let exchange = provider.exchange();
+            for market in exchange.markets() {
+                let (limits, limit) = (
+                    exchange.limits(*market),
+                    exchange.messages_per_address(*market),
+                );
+                let host = exchange.routes(*market)[0].host;
+                let one = budgets.messages(host, &limits, limit);
+                let other = budgets.messages(host, &limits, limit);
+                let (Some(one), Some(other), Some(limit)) = (one, other, limit) else {
+                    assert_eq!(limit, None);
+                    continue;
+                };
+                let mut sent = 0;
+                let mut turn = [one, other].into_iter().cycle();
+                while turn.next().unwrap().lock().take(Duration::ZERO).is_ok() {
+                    sent += 1;
+                }
+                assert!(sent < limit && sent >= limit / 2, "{sent} of {limit}");
+            }
+        }
     }
 }

@@ -14,12 +14,15 @@ use ahash::AHashMap;
 use bookwire_engine::exchange::{ConnectionLimits, Exchange, Feed};
 use bookwire_engine::instrument::Market;
 
+use super::backoff::{HostMessages, SlidingCount};
 use crate::upstream::StreamKey;
 
 /// A request without an answer for this long has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest pause before a failed stream is asked for again.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -78,21 +81,36 @@ pub struct Ledger {
     /// Requests that wait for the exchange's limit.
     queue: VecDeque<(u64, String)>,
     next_id: u64,
-    sent: VecDeque<Duration>,
+    sent: SlidingCount,
+    /// Messages that count over all connections of the host.
+    host: Option<HostMessages>,
+    /// Requests in an hour.
+    requests: Option<SlidingCount>,
+    is_used_up: bool,
     limits: ConnectionLimits,
     revision: Option<u64>,
 }
 
 impl Ledger {
-    /// A link without streams.
+    /// A link without streams. `host` counts messages over all connections, where the exchange
+    /// does; `requests_per_hour` is its limit on requests of one connection, where it has one.
     #[must_use]
-    pub fn new(limits: ConnectionLimits) -> Self {
+    pub fn new(
+        limits: ConnectionLimits,
+        host: Option<HostMessages>,
+        requests_per_hour: Option<u32>,
+    ) -> Self {
         Self {
             entries: BTreeMap::new(),
             pending: AHashMap::new(),
             queue: VecDeque::new(),
             next_id: 1,
-            sent: VecDeque::new(),
+            sent: SlidingCount::new(limits.messages_per_second as usize, SECOND),
+            host,
+            // A little less: the exchange's hour may be longer than ours.
+            requests: requests_per_hour
+                .map(|most| SlidingCount::new(most.saturating_sub(most / 20) as usize, HOUR)),
+            is_used_up: false,
             limits,
             revision: None,
         }
@@ -125,20 +143,32 @@ impl Ledger {
         }
     }
 
-    /// True when one more message may be sent now; counts it.
+    /// True when one more message may be sent now, by the limits of the connection and of the host;
+    /// counts it.
     pub fn take_message(&mut self, now: Duration) -> bool {
-        while self
-            .sent
-            .front()
-            .is_some_and(|at| now.saturating_sub(*at) >= Duration::from_secs(1))
-        {
-            self.sent.pop_front();
+        if self.sent.check(now).is_err() {
+            return false;
         }
-        let is_free = self.sent.len() < self.limits.messages_per_second.max(1) as usize;
-        if is_free {
-            self.sent.push_back(now);
+        let is_free = |host: &HostMessages| host.lock().take(now).is_ok();
+        self.host.as_ref().is_none_or(is_free) && self.sent.take(now).is_ok()
+    }
+
+    /// Counts a message that goes out whatever the limits say: those that open a connection.
+    pub fn count_message(&mut self, now: Duration) {
+        if let Some(host) = &self.host {
+            host.lock().count(now);
         }
-        is_free
+        self.sent.count(now);
+        if let Some(requests) = &mut self.requests {
+            requests.count(now);
+        }
+    }
+
+    /// True when requests wait because the connection has sent all that it may in an hour: another
+    /// one may send at once.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.is_used_up
     }
 
     /// The next request to send, if there is one and the exchange's limit allows it now.
@@ -151,8 +181,17 @@ impl Ledger {
         if self.queue.is_empty() {
             self.make_requests(exchange, market, now);
         }
-        if self.queue.is_empty() || !self.take_message(now) {
+        if self.queue.is_empty() {
+            self.is_used_up = false;
             return None;
+        }
+        let requests = self.requests.as_mut();
+        self.is_used_up = requests.is_some_and(|requests| requests.check(now).is_err());
+        if self.is_used_up || !self.take_message(now) {
+            return None;
+        }
+        if let Some(requests) = &mut self.requests {
+            requests.count(now);
         }
         let (id, text) = self.queue.pop_front()?;
         if let Some(request) = self.pending.get_mut(&id) {

@@ -17,12 +17,16 @@ fn wanted(ids: std::ops::Range<u32>) -> BTreeMap<Arc<str>, StreamKey> {
 }
 
 fn ledger() -> Ledger {
-    let limits = ProviderId::BINANCE.exchange().limits(Market::Spot);
-    Ledger::new(ConnectionLimits {
+    limited(None, None)
+}
+
+fn limited(host: Option<HostMessages>, requests_per_hour: Option<u32>) -> Ledger {
+    let limits = ConnectionLimits {
         messages_per_second: 4,
         streams_per_request: 100,
-        ..limits
-    })
+        ..ProviderId::BINANCE.exchange().limits(Market::Spot)
+    };
+    Ledger::new(limits, host, requests_per_hour)
 }
 
 fn next(ledger: &mut Ledger, now: Duration) -> Option<serde_json::Value> {
@@ -155,4 +159,44 @@ fn silence_is_acted_on_with_growing_patience() {
         stale(1),
         "patience starts anew"
     );
+}
+
+#[test]
+fn connections_of_a_host_share_its_limit_on_messages() {
+    let host: HostMessages = Arc::new(parking_lot::Mutex::new(SlidingCount::new(6, SECOND)));
+    let mut ledgers = [0, 1, 2].map(|_| limited(Some(host.clone()), None));
+    let mut sent = [0; 3];
+    for (ledger, sent) in ledgers.iter_mut().zip(&mut sent) {
+        ledger.want(&wanted(0..550), 1);
+        while next(ledger, AT(0)).is_some() {
+            *sent += 1;
+        }
+    }
+    assert_eq!(sent, [4, 2, 0], "four each, six together");
+    assert!(next(&mut ledgers[2], AT(1000)).is_some());
+    // What opens a connection goes out in any case, and counts.
+    ledgers[0].count_message(AT(1000));
+    for _ in 0..4 {
+        assert!(next(&mut ledgers[1], AT(1000)).is_some());
+    }
+    assert!(!ledgers[2].take_message(AT(1000)));
+}
+
+#[test]
+fn a_connection_that_has_sent_all_it_may_in_an_hour_says_so() {
+    let mut ledger = limited(None, Some(20));
+    // One of the nineteen goes with the connection's opening.
+    ledger.count_message(AT(0));
+    let mut sent = 0;
+    for second in 0..60 {
+        ledger.want(&wanted(0..second + 1), u64::from(second));
+        let now = AT(u64::from(second) * 1000);
+        while next(&mut ledger, now).is_some() {
+            sent += 1;
+        }
+        assert_eq!(ledger.is_used_up(), second >= 18, "{second}: {sent}");
+    }
+    assert_eq!(sent, 18);
+    assert!(ledger.take_message(AT(60_000)), "pings go on");
+    assert!(next(&mut ledger, AT(3_600_000)).is_some());
 }

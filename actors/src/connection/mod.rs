@@ -26,15 +26,16 @@ use futures_util::future::{Either, select};
 use futures_util::stream;
 use rand::Rng;
 
+use crate::incidents::{Cause, Moment, Subject};
 use crate::ring::StatusState;
-use crate::state::ReadAt;
+use crate::state::{ReadAt, after};
 use crate::status::ProviderMeter;
 use crate::supervisor::Life;
 use crate::tap::{RawMessage, RawSource};
 use crate::upstream::{SharedPlan, StreamKey};
 use backoff::Backoff;
 use ledger::Ledger;
-use socket::{Inbound, Outbound, Socket, Wire, dial};
+use socket::{DialError, Inbound, Outbound, Socket, Wire, dial};
 
 pub use setup::{Address, ConnectionSetup, Nudge, ReconnectNow, Renew, StopConnection, UseTable};
 
@@ -42,6 +43,8 @@ pub use setup::{Address, ConnectionSetup, Nudge, ReconnectNow, Renew, StopConnec
 const TICK: Duration = Duration::from_millis(100);
 /// Longest time for a handshake.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for one's turn to connect that is nothing to be told.
+const QUEUE_MAX: Duration = Duration::from_secs(5);
 /// Pauses before dialling again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Longest pause after a frame was lost: the exchange serves, and its books are withheld until then.
@@ -176,23 +179,35 @@ impl ExchangeConnection {
 
     fn start_dial(&mut self, now: Duration, ctx: &mut Context<Self>) {
         let (setup, address) = (&self.setup, self.setup.address.clone());
-        if let Err(wait) = setup.budgets.take(address.host(), &setup.limits, now) {
-            tracing::warn!(
-                connection = %self.name, wait_ms = wait.as_millis(),
-                "connection attempts used up"
-            );
+        let messages = self.messages_per_address();
+        let taken = setup.budgets.take(setup.host, &setup.limits, messages, now);
+        if let Err(wait) = taken {
+            let wait_ms = wait.as_millis();
+            // At the start connections queue for a moment where few a second are allowed.
+            match wait > QUEUE_MAX {
+                true => {
+                    tracing::warn!(connection = %self.name, wait_ms, "connection attempts used up");
+                }
+                false => tracing::debug!(connection = %self.name, wait_ms, "waits for its turn"),
+            }
             self.dial_at = now + wait;
             return;
         }
         self.is_dialing = true;
         let (tls, clock) = (setup.tls.clone(), setup.clock.clone());
         let attempt = async move {
-            let url = address.url().await?;
+            let url = address.url().await.map_err(|reason| DialError {
+                reason,
+                pause: None,
+            })?;
             let dialing = std::pin::pin!(dial(&url, tls));
             match select(dialing, clock.sleep(DIAL_TIMEOUT)).await {
                 Either::Left((Ok(wire), _)) => Ok(wire),
-                Either::Left((Err(error), _)) => Err(error.to_string()),
-                Either::Right(_) => Err("no answer to the handshake".to_owned()),
+                Either::Left((Err(error), _)) => Err(error),
+                Either::Right(_) => Err(DialError {
+                    reason: "no answer to the handshake".to_owned(),
+                    pause: None,
+                }),
             }
         };
         ctx.spawn(
@@ -202,15 +217,27 @@ impl ExchangeConnection {
         );
     }
 
-    fn dialed(&mut self, result: Result<Wire, String>, ctx: &mut Context<Self>) {
+    /// The host's limit on messages of all connections.
+    fn messages_per_address(&self) -> Option<u32> {
+        let market = self.setup.plan.borrow().market;
+        self.exchange.messages_per_address(market)
+    }
+
+    fn dialed(&mut self, result: Result<Wire, DialError>, ctx: &mut Context<Self>) {
         self.is_dialing = false;
         let now = self.setup.clock.monotonic();
         self.setup.meter.attempt(now, result.is_ok());
         match result {
             Ok(wire) => self.open(wire, now, ctx),
-            Err(reason) => {
-                let pause = self.backoff.fail();
+            Err(DialError { reason, pause }) => {
+                if let Some(pause) = pause {
+                    let (setup, messages) = (&self.setup, self.messages_per_address());
+                    let budgets = &setup.budgets;
+                    budgets.refuse(setup.host, &setup.limits, messages, now, pause);
+                }
+                let pause = self.backoff.fail().max(pause.unwrap_or_default());
                 self.dial_at = now + pause;
+                self.setup.plan.borrow_mut().trouble = Some(reason.clone());
                 tracing::warn!(
                     provider = self.provider.name(), connection = %self.name, reason,
                     retry_ms = pause.as_millis(), "can't connect"
@@ -230,12 +257,16 @@ impl ExchangeConnection {
         let (socket, out) = Socket::new(wire, id, self.setup.clock.clone());
         let market = self.setup.plan.borrow().market;
         let table = self.setup.state.borrow().table().clone();
-        let link = Link {
+        let setup = &self.setup;
+        let messages = self.messages_per_address();
+        let messages = setup.budgets.messages(setup.host, &setup.limits, messages);
+        let per_hour = self.exchange.requests_per_hour(market);
+        let mut link = Link {
             id,
             reader: ctx.add_stream(socket),
             out,
             decoder: self.exchange.decoder(market, table),
-            ledger: Ledger::new(self.setup.limits),
+            ledger: Ledger::new(self.setup.limits, messages, per_hour),
             opened_at: now,
             inbound_at: now,
             has_pinged: false,
@@ -250,7 +281,13 @@ impl ExchangeConnection {
         tracing::info!(provider = self.provider.name(), connection = %self.name, link = id, "connected");
         let route = self.setup.plan.borrow().route;
         for text in self.exchange.on_open(market, route) {
+            link.ledger.count_message(now);
             link.out.text(text);
+        }
+        {
+            let mut plan = self.setup.plan.borrow_mut();
+            plan.opened += 1;
+            plan.trouble = None;
         }
         if self.current.is_some() {
             self.successor = Some(link);
@@ -263,6 +300,11 @@ impl ExchangeConnection {
         self.current = Some((link, guard));
         self.setup.plan.borrow_mut().is_up = true;
         let all_up = self.setup.meter.connection_up(true);
+        let was = self
+            .setup
+            .meter
+            .incidents
+            .end(&self.subject(), self.moment());
         if self.is_down_told || !self.was_up {
             self.is_down_told = false;
             self.is_maintenance_told = false;
@@ -272,13 +314,28 @@ impl ExchangeConnection {
                     self.provider,
                     None,
                     StatusState::Connected,
-                    format!("{} connected", self.name),
+                    after(&format!("{} connected", self.name), was.as_ref()),
                 );
             }
         }
     }
 
+    fn subject(&self) -> Subject {
+        Subject::Connection(self.setup.shard, self.name.clone())
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::of(&*self.setup.clock)
+    }
+
     fn tell_down(&mut self, reason: &str) {
+        let (incidents, subject) = (&self.setup.meter.incidents, self.subject());
+        incidents.begin(
+            subject.clone(),
+            Cause::Told(reason.to_owned()),
+            self.moment(),
+        );
+        incidents.hinder(&subject, reason);
         if self.is_down_told {
             return;
         }
@@ -345,6 +402,7 @@ impl ExchangeConnection {
             return;
         }
         self.setup.meter.reconnect(now, reason);
+        self.setup.plan.borrow_mut().trouble = Some(reason.to_owned());
         drop(guard);
         self.streams_down(link.ledger.keys());
         if link.data_at.is_some() && now.saturating_sub(link.opened_at) >= GOOD_AFTER {
@@ -369,6 +427,13 @@ impl ExchangeConnection {
             link.ledger.want(&plan.streams, plan.revision);
             while let Some(text) = link.ledger.next_request(self.exchange, plan.market, now) {
                 dead |= !link.out.text(text);
+            }
+            if link.ledger.is_used_up() && link.replace_at.is_none_or(|at| at > now) {
+                tracing::info!(
+                    connection = %self.name, link = link.id,
+                    "has sent all that it may in an hour, changing over"
+                );
+                link.replace_at = Some(now);
             }
         }
         if dead {
@@ -523,6 +588,8 @@ impl ExchangeConnection {
             }
             Control::Maintenance { message } => {
                 tracing::warn!(connection = %name, message, "the exchange announces maintenance");
+                let reason = format!("announced: {message}");
+                self.setup.meter.maintained(self.moment(), &reason);
                 self.setup.state.borrow_mut().announce(
                     self.provider,
                     None,

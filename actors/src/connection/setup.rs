@@ -66,6 +66,10 @@ pub struct ConnectionSetup {
     pub budgets: ConnectBudgets,
     /// TLS.
     pub tls: Arc<rustls::ClientConfig>,
+    /// The exchange's name of the host: its limits count by it.
+    pub host: &'static str,
+    /// Number of the shard: names are given by each for itself.
+    pub shard: usize,
     /// Where to connect.
     pub address: Address,
     /// The route's name.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::{Sink, Stream};
 use tokio::net::TcpStream;
@@ -22,15 +23,47 @@ use crate::state::ReadAt;
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages that may wait to be sent: requests and pings only.
 const OUTBOUND_MAX: usize = 64;
+/// Pause after a refusal because of a limit that does not say for how long.
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// An open connection.
 pub type Wire = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialError {
+    /// Lower case.
+    pub reason: String,
+    /// The host wants to be left alone for this long.
+    pub pause: Option<Duration>,
+}
+
+impl From<Error> for DialError {
+    fn from(error: Error) -> Self {
+        let pause = match &error {
+            Error::Http(answer) => {
+                let header = answer.headers().get("retry-after");
+                let told = header.and_then(|value| value.to_str().ok());
+                let told = told.and_then(|text| text.trim().parse().ok());
+                // Too many attempts, a ban: both cost more when they are ignored.
+                let is_limit = matches!(answer.status().as_u16(), 403 | 418 | 429);
+                told.map(Duration::from_secs)
+                    .or(is_limit.then_some(REFUSED))
+            }
+            _ => None,
+        };
+        Self {
+            reason: error.to_string(),
+            pause,
+        }
+    }
+}
 
 /// Opens a connection; `ws://` for simulators, `wss://` for everything else.
 ///
 /// # Errors
 /// When the host can't be reached, or refuses the handshake.
-pub async fn dial(url: &str, tls: Arc<rustls::ClientConfig>) -> Result<Wire, Error> {
+pub async fn dial(url: &str, tls: Arc<rustls::ClientConfig>) -> Result<Wire, DialError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));

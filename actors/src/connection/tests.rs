@@ -2,6 +2,7 @@ use super::backoff::ConnectBudgets;
 use super::*;
 use crate::clock::Clock;
 use crate::clock::ManualClock;
+use crate::incidents::Subject;
 use crate::ring::{LaneMsg, LaneRx, WorkerWake, lane};
 use crate::state::ShardState;
 use crate::supervisor::Supervisor;
@@ -64,6 +65,8 @@ impl Bench {
             starts: 0,
             is_up: false,
             live: 0,
+            opened: 0,
+            trouble: None,
         }));
         let meter = Arc::new(ProviderMeter::new(ProviderId::BINANCE));
         meter.connection_wanted(true);
@@ -76,6 +79,8 @@ impl Bench {
             budgets: ConnectBudgets::default(),
             tls: crate::rest_client::tls_config(),
             address: Address::Url(url),
+            host: "stream.binance.com:9443",
+            shard: 0,
             route: "stream",
             limits: ConnectionLimits {
                 lifetime_secs,
@@ -229,8 +234,21 @@ async fn comes_back_after_a_loss_and_tells_it() {
     let mut peer = bench.accept_subscribed().await;
     send(&mut peer, &trade("BTCUSDT", 1)).await;
     bench.messages(2).await;
+    let incidents = bench.meter.clone();
+    let open = |clock: &ManualClock| incidents.incidents.view(Moment::of(clock)).open;
+    assert!(open(&bench.clock).is_empty());
     drop(peer);
+    for _ in 0..1000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if !open(&bench.clock).is_empty() {
+            break;
+        }
+    }
+    let down = open(&bench.clock);
+    let name = "spot/public/0".to_owned();
+    assert_eq!(down[0].subject, Subject::Connection(0, name));
     let mut peer = bench.accept_subscribed().await;
+    assert!(open(&bench.clock).is_empty());
     send(&mut peer, &trade("BTCUSDT", 1)).await;
     send(&mut peer, &trade("BTCUSDT", 2)).await;
     let messages = bench.messages(3).await;
@@ -239,7 +257,11 @@ async fn comes_back_after_a_loss_and_tells_it() {
         reasons[0].starts_with("Disconnected: spot/public/0: "),
         "{reasons:?}"
     );
-    assert_eq!(reasons[1], "Connected: spot/public/0 connected");
+    let back = &reasons[1];
+    assert!(
+        back.starts_with("Connected: spot/public/0 connected after ") && back.contains(" s: "),
+        "{reasons:?}"
+    );
     assert_eq!(
         Bench::trades(&messages),
         1,
@@ -261,6 +283,27 @@ async fn asks_again_when_nobody_answers() {
     let third = bench.while_time_passes(request(&mut peer)).await;
     assert_eq!(first["params"], third["params"]);
     assert_eq!(bench.state.borrow().counters().subscribe_failures.get(), 2);
+}
+
+#[actix::test]
+async fn a_host_that_refuses_is_left_alone_as_long_as_it_says() {
+    let bench = Bench::start(None).await;
+    let refusing = async {
+        let (mut socket, _) = bench.exchange.accept().await.unwrap();
+        let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 90\r\n\
+                      content-length: 0\r\nconnection: close\r\n\r\n";
+        // The request comes first: an early end would look like a reset.
+        let mut head = [0; 4096];
+        let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, answer.as_bytes())
+            .await
+            .unwrap();
+    };
+    bench.while_time_passes(refusing).await;
+    let refused_at = bench.clock.monotonic();
+    bench.accept_subscribed().await;
+    let waited = bench.clock.monotonic().saturating_sub(refused_at);
+    assert!(waited >= Duration::from_secs(85), "{waited:?}");
 }
 
 #[actix::test]

@@ -10,7 +10,6 @@ use bookwire_engine::exchange::Feed;
 
 use super::ledger::Silence;
 use super::{ExchangeConnection, links};
-use crate::ring::StatusState;
 use crate::state::effect::Effect;
 use crate::upstream::StreamKey;
 
@@ -85,20 +84,11 @@ impl ExchangeConnection {
                 Silence::Stale { key, .. } if key.feed == Feed::Book => {
                     state.effects().push(Effect::CheckBook(key.instrument));
                 }
+                // Told once: a quiet instrument's best prices need no message a minute.
                 Silence::Stale { key, rounds } => {
-                    state.counters().stale_streams.add(1);
-                    // Once: a quiet instrument's best prices need no message a minute.
-                    if rounds == 1 {
-                        let reason = format!("{:?} silent", key.feed).to_lowercase();
-                        let id = Some(key.instrument);
-                        state.announce(self.provider, id, StatusState::Stale, reason);
-                    }
+                    state.on_silence(key.instrument, key.feed, rounds == 1);
                 }
-                Silence::Recovered { key } => {
-                    let reason = format!("{:?} flows", key.feed).to_lowercase();
-                    let id = Some(key.instrument);
-                    state.announce(self.provider, id, StatusState::Connected, reason);
-                }
+                Silence::Recovered { key } => state.on_recovery(key.instrument, key.feed),
             }
         }
         let behind: Vec<StreamKey> = link

@@ -1,6 +1,7 @@
 //! The engine as the API sees it: starts the shards, loads the instruments, answers questions that
 //! need a shard, the store or the exchange, and stops it all in order.
 
+pub mod operate;
 mod read;
 mod venues;
 
@@ -24,14 +25,15 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
 use crate::history::History;
+use crate::incidents::Moment;
 use crate::loader;
 use crate::options::GatewayOptions;
 use crate::recorder::{Recorder, RecorderStats};
 use crate::rest_client::RestClient;
 use crate::ring::{LaneRx, WorkerWake, lane};
 use crate::shard::messages::{
-    AttachWorker, BookView, DetachWorker, GetBook, Observe, Reconnect, Refresh, Resync, SetTable,
-    ShardObservation, Subscribe, Unsubscribe,
+    AttachWorker, BookView, DetachWorker, GetBook, Observe, Refresh, SetTable, ShardObservation,
+    Subscribe, Unsubscribe,
 };
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
@@ -359,41 +361,23 @@ impl Gateway {
             .await?
     }
 
-    /// Fetches a book anew.
-    ///
-    /// # Errors
-    /// `CRYPTO_PAIR_NOT_FOUND` when no book of the instrument is kept.
-    pub async fn resync(&self, instrument: InstrumentId) -> Result<(), CryptoError> {
-        self.ask(self.shard_of(instrument), Resync(instrument))
-            .await?
-    }
-
-    /// Closes and opens all stream connections of a provider; answers how many.
-    ///
-    /// # Errors
-    /// `CRYPTO_INTERNAL_ERROR` when a shard does not answer.
-    pub async fn reconnect(&self, provider: ProviderId) -> Result<usize, CryptoError> {
-        let mut count = 0;
-        for shard in &self.0.shards {
-            count += self.ask(shard, Reconnect(provider)).await?;
-        }
-        Ok(count)
-    }
-
-    /// The enabled providers as they are now, in the order of the configuration.
+    /// All providers as they are now, those that are switched off too.
     #[must_use]
     pub fn status(&self) -> Vec<ProviderStatus> {
-        let (now, table) = (self.0.clock.monotonic(), self.0.table.load());
-        let of = |meter: &Arc<ProviderMeter>| {
-            let mut status = meter.status(now);
-            status.weight = self.0.rest.weight(meter.provider);
-            let provider = meter.provider;
+        let (now, table) = (Moment::of(&*self.0.clock), self.0.table.load());
+        let of = |provider: ProviderId| {
+            let Some(meter) = self.meter(provider) else {
+                return ProviderStatus::disabled(provider);
+            };
+            let mut status = meter.status(now.monotonic);
+            status.weight = self.0.rest.weight(provider);
+            status.incidents = meter.incidents.view(now);
             let rows = table.iter().filter(|row| row.spec.provider == provider);
             status.instruments = rows.count();
             status.venues = self.0.venues.of(provider);
             status
         };
-        self.0.meters.iter().map(of).collect()
+        ProviderId::all().map(of).collect()
     }
 
     /// Counters and latencies.

@@ -5,6 +5,9 @@
 //! runtime that opened its sockets.
 
 pub mod budget;
+mod pause;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +23,11 @@ use tokio::runtime::Handle;
 
 use crate::bridge::Bridge;
 use crate::clock::Clock;
+use crate::incidents::Moment;
 use crate::options::GatewayOptions;
 use crate::status::{ProviderMeter, WeightUse};
 use crate::tap::{RawMessage, RawSource, Tap};
-use budget::{Priority, RateBudget};
+use budget::{Pause, Priority, RateBudget};
 
 /// Longest time to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +108,8 @@ struct HostBudget {
     terms: RestBudget,
     /// Shared by all markets that name the same host and budget.
     rate: Arc<Mutex<RateBudget>>,
+    /// The exchange wants nothing more that is charged here; shared likewise.
+    pause: Arc<Mutex<Pause>>,
 }
 
 #[derive(Debug)]
@@ -118,6 +124,8 @@ struct Host {
     /// Where the exchange itself says it lives: for recordings.
     official: String,
     budgets: Vec<HostBudget>,
+    /// The exchange wants nothing more from this address; shared by all markets of the host.
+    pause: Arc<Mutex<Pause>>,
     meter: Arc<ProviderMeter>,
 }
 
@@ -207,7 +215,10 @@ impl RestClient {
             .build()?;
         let mut bridges = AHashMap::new();
         let mut hosts = AHashMap::new();
-        let mut shared: AHashMap<(String, &str), Arc<Mutex<RateBudget>>> = AHashMap::new();
+        // By the exchange's own name of the host: that is whose limits they are, wherever it lives.
+        type Rate = (Arc<Mutex<RateBudget>>, Arc<Mutex<Pause>>);
+        let mut shared: AHashMap<(&str, &str), Rate> = AHashMap::new();
+        let mut pauses: AHashMap<&str, Arc<Mutex<Pause>>> = AHashMap::new();
         for provider in &options.providers {
             let Some(meter) = meters.iter().find(|meter| meter.provider == provider.id) else {
                 continue;
@@ -230,18 +241,21 @@ impl RestClient {
             for market in exchange.markets() {
                 let (name, default) = exchange.rest_host(*market);
                 let base = provider.base_url(name, default).to_owned();
-                let budgets = exchange
-                    .rest_budgets(*market)
-                    .iter()
-                    .map(|terms| HostBudget {
-                        terms: *terms,
-                        rate: shared
-                            .entry((base.clone(), terms.name))
-                            .or_insert_with(|| Arc::new(Mutex::new(RateBudget::new(*terms))))
-                            .clone(),
+                let windows = exchange.budget_windows(*market);
+                let budgets = exchange.rest_budgets(*market).iter().map(|terms| {
+                    let (rate, pause) = shared.entry((name, terms.name)).or_insert_with(|| {
+                        let rate = RateBudget::new(*terms, windows);
+                        (Arc::new(Mutex::new(rate)), Arc::default())
                     });
+                    HostBudget {
+                        terms: *terms,
+                        rate: rate.clone(),
+                        pause: pause.clone(),
+                    }
+                });
                 let host = Host {
                     budgets: budgets.collect(),
+                    pause: pauses.entry(name).or_default().clone(),
                     provider: provider.id,
                     market: *market,
                     name: match bridges.get(&provider.id) {
@@ -303,6 +317,23 @@ impl RestClient {
             .collect();
         rows.sort_unstable_by_key(|row| (row.market, row.budget));
         rows
+    }
+
+    /// The exchange says what weight a budget of a market has.
+    pub fn set_limit(&self, provider: ProviderId, market: Market, budget: usize, weight: u32) {
+        let host = self.0.hosts.get(&(provider, market));
+        let Some(budget) = host.and_then(|host| host.budgets.get(budget)) else {
+            return;
+        };
+        let mut rate = budget.rate.lock();
+        if rate.limit() != weight {
+            let (name, old) = (budget.terms.name, rate.limit());
+            tracing::info!(
+                provider = provider.name(), %market, budget = name, old, weight,
+                "another limit is in force"
+            );
+            rate.set_limit(weight);
+        }
     }
 
     /// The body of an answer, after up to `tries` attempts.
@@ -379,6 +410,34 @@ impl RestClient {
         self.run(task).await
     }
 
+    /// Has the meter know what maintenance the exchange lists, where it has a list.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn list_maintenance(
+        &self,
+        provider: ProviderId,
+        market: Market,
+    ) -> Result<(), RestError> {
+        let Some(request) = provider.exchange().maintenance_request(market) else {
+            return Ok(());
+        };
+        let inner = self.0.clone();
+        let task = async move {
+            let asked = inner.get(provider, market, &request, Priority::Background, 1);
+            let body = asked.await?;
+            let windows = provider
+                .exchange()
+                .parse_maintenance(market, &body)
+                .map_err(|error| inner.unreadable(provider, market, error))?;
+            if let Some(host) = inner.hosts.get(&(provider, market)) {
+                host.meter.incidents.announce(market, windows);
+            }
+            Ok(())
+        };
+        self.run(task).await
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         task: impl Future<Output = Result<T, RestError>> + Send + 'static,
@@ -438,9 +497,11 @@ impl Inner {
         self.wait_for_budget(host, request, priority).await?;
         let asked = self.clock.monotonic();
         let answer = self.send(host, request).await;
-        let now = self.clock.monotonic();
+        let now = Moment::of(&*self.clock);
         match &answer {
-            Ok(_) => host.meter.request_ok(now, now.saturating_sub(asked)),
+            Ok(_) => host
+                .meter
+                .request_ok(now, now.monotonic.saturating_sub(asked)),
             // A wrong request is our fault, not the provider's.
             Err(error) if !error.is_retryable() => {}
             Err(error) => {
@@ -457,16 +518,22 @@ impl Inner {
         request: &RestRequest,
         priority: Priority,
     ) -> Result<(), RestError> {
-        let Some(budget) = host.budget(request) else {
-            return Ok(());
-        };
         let mut waited = Duration::ZERO;
         loop {
-            let taken = budget
-                .rate
-                .lock()
-                .take(self.clock.now(), request.weight, priority);
-            let Err(wait) = taken else { return Ok(()) };
+            let now = self.clock.now();
+            let paused = host.pause.lock().left(now);
+            let wait = match (paused, host.budget(request)) {
+                (Some(left), _) => left,
+                (None, None) => return Ok(()),
+                (None, Some(budget)) => {
+                    let paused = budget.pause.lock().left(now);
+                    let take = || budget.rate.lock().take(now, request.weight, priority);
+                    match paused.map_or_else(take, Err) {
+                        Ok(()) => return Ok(()),
+                        Err(wait) => wait,
+                    }
+                }
+            };
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
                     host: host.name.clone(),
@@ -516,7 +583,10 @@ impl Inner {
                 Some(terms.weight_per_window.saturating_sub(left))
             })
         }));
-        let retry_after = header("retry-after");
+        let now = self.clock.now();
+        let retry_after = header("retry-after").map(|text| pause::in_seconds(&text, now));
+        let reset = host.provider.exchange().reset_header(host.market);
+        let reset = reset.and_then(header);
         let body = read_body(response).await.map_err(|error| match error {
             BodyError::Transport(error) => transport(error),
             BodyError::TooLarge => RestError::Decode {
@@ -537,17 +607,32 @@ impl Inner {
             self.copy(host, request, &body);
             return Ok(body);
         };
-        if let Some(secs) = failure.retry_after_secs {
-            let pause = Duration::from_secs(secs.max(1));
-            if let Some(budget) = host.budget(request) {
-                budget.rate.lock().block(self.clock.now(), pause);
-            }
-            tracing::warn!(
-                provider = host.provider.name(), market = %host.market, status, secs,
-                "exchange asks for a pause"
-            );
+        let asked = failure
+            .retry_after_secs
+            .map(|s| Duration::from_secs(s.max(1)));
+        let is_limit = failure.error.code == CryptoCode::RateLimitExceeded;
+        let reset = reset.filter(|_| is_limit);
+        let until_reset = reset.and_then(|text| pause::until(&text, self.clock.now()));
+        if let Some(pause) = asked.max(until_reset) {
+            self.pause(host, request, status, pause);
         }
         Err(RestError::Refused(Box::new(failure)))
+    }
+
+    /// The exchange wants a pause. A status speaks of the address, and asking on would be answered
+    /// with a ban: then nothing goes to the host. An error inside an answer speaks of what was asked.
+    fn pause(&self, host: &Host, request: &RestRequest, status: u16, pause: Duration) {
+        let is_of_host = !(200..300).contains(&status);
+        let which = match host.budget(request).filter(|_| !is_of_host) {
+            Some(budget) => &budget.pause,
+            None => &host.pause,
+        };
+        which.lock().begin(self.clock.now(), pause);
+        tracing::warn!(
+            provider = host.provider.name(), market = %host.market, status,
+            pause_ms = pause.as_millis(), is_of_host,
+            "exchange asks for a pause"
+        );
     }
 
     fn copy(&self, host: &Host, request: &RestRequest, body: &Bytes) {

@@ -119,7 +119,8 @@ fn run(
 ) -> Supervisor {
     let clock = shared.clock.clone();
     let supervisor = Supervisor::start(clock.clone(), counters.clone());
-    let state = Rc::new(RefCell::new(ShardState::new(clock, counters, recorder)));
+    let state = ShardState::new(clock, counters, recorder).with_meters(shared.meters.clone());
+    let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {
         let shard = Shard {

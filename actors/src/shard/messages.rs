@@ -103,6 +103,14 @@ pub struct Resync(
     pub InstrumentId,
 );
 
+/// One book as it is now; `None` when none is kept.
+#[derive(Message)]
+#[rtype(result = "Option<BookObservation>")]
+pub struct LookAtBook(
+    /// Whose.
+    pub InstrumentId,
+);
+
 /// Closes and opens all stream connections of a provider; answers how many.
 #[derive(Message)]
 #[rtype(result = "usize")]
@@ -142,6 +150,10 @@ pub struct ConnectionView {
     pub streams: usize,
     /// Of these, acknowledged.
     pub live: usize,
+    /// Times that it was opened.
+    pub opened: u64,
+    /// Why it is down, or was the last time; `None` after it has come up.
+    pub trouble: Option<String>,
 }
 
 /// A book, as [`Observe`] shows it.

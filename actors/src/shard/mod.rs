@@ -35,10 +35,10 @@ use crate::state::ShardState;
 use crate::state::effect::Effect;
 use crate::status::ProviderMeter;
 use crate::supervisor::Life;
-use crate::upstream::StreamKey;
+use crate::upstream::{StreamKey, StreamRoom};
 use messages::{
-    AttachWorker, BookView, ConnectionView, DetachWorker, GetBook, Observe, Reconnect, Refresh,
-    Resync, SetTable, ShardObservation, StopShard, Subscribe, Unsubscribe,
+    AttachWorker, BookView, ConnectionView, DetachWorker, GetBook, LookAtBook, Observe, Reconnect,
+    Refresh, Resync, SetTable, ShardObservation, StopShard, Subscribe, Unsubscribe,
 };
 use streams::Streams;
 
@@ -68,6 +68,8 @@ pub struct ShardShared {
     pub recorder: Option<Recorder>,
     /// TLS of stream connections.
     pub tls: Arc<rustls::ClientConfig>,
+    /// Limit on streams of all shards.
+    pub room: Arc<StreamRoom>,
     /// Limits on snapshots under way.
     pub snapshots: Arc<AHashMap<ProviderId, Arc<Semaphore>>>,
 }
@@ -87,6 +89,7 @@ impl ShardShared {
             (meter.provider, permits)
         };
         Self {
+            room: Arc::new(StreamRoom::new(options.streams_max)),
             snapshots: Arc::new(meters.iter().map(permits).collect()),
             options,
             clock,
@@ -158,11 +161,13 @@ impl Shard {
         };
         // First, so that a stream that can't be had leaves no topic behind.
         self.streams.borrow().check(key)?;
-        let is_new = self.state.borrow_mut().subscribe(worker, slot, topic)?;
-        if is_new {
-            self.streams.borrow_mut().acquire(key)?;
+        self.streams.borrow_mut().acquire(key)?;
+        let subscribed = self.state.borrow_mut().subscribe(worker, slot, topic);
+        if !matches!(subscribed, Ok(true)) {
+            let now = self.shared.clock.monotonic();
+            self.streams.borrow_mut().release(key, now);
         }
-        Ok(())
+        subscribed.map(drop)
     }
 }
 
@@ -409,6 +414,14 @@ impl Handler<Resync> for Shard {
     }
 }
 
+impl Handler<LookAtBook> for Shard {
+    type Result = MessageResult<LookAtBook>;
+
+    fn handle(&mut self, message: LookAtBook, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state.borrow().book(message.0))
+    }
+}
+
 impl Handler<Reconnect> for Shard {
     type Result = usize;
 
@@ -450,6 +463,8 @@ impl Handler<Observe> for Shard {
                 is_up: plan.is_up,
                 streams: plan.streams.len(),
                 live: plan.live,
+                opened: plan.opened,
+                trouble: plan.trouble.clone(),
             }
         };
         MessageResult(ShardObservation {

@@ -19,6 +19,7 @@ use crate::book::{BookSetup, OrderBook, StopBook};
 use crate::connection::{
     Address, ConnectionSetup, ExchangeConnection, Nudge, Renew, StopConnection,
 };
+use crate::incidents::{Moment, Subject};
 use crate::options::ProviderOptions;
 use crate::ring::StatusState;
 use crate::state::ShardState;
@@ -162,10 +163,21 @@ impl Streams {
 
     /// One more user of a stream.
     pub(super) fn acquire(&mut self, key: StreamKey) -> Result<(), CryptoError> {
-        if self.demand.acquire(key) {
-            self.start(key)?;
+        if !self.demand.acquire(key) {
+            return Ok(());
         }
-        Ok(())
+        let started = self.start(key).or_else(|error| {
+            // Streams that nobody wants any more make room.
+            let is_full = error.code == CryptoCode::SubscriptionLimit;
+            match is_full && self.end_idle() {
+                true => self.start(key),
+                false => Err(error),
+            }
+        });
+        if started.is_err() {
+            self.demand.forget(key);
+        }
+        started
     }
 
     /// One user less.
@@ -195,6 +207,9 @@ impl Streams {
                 .min(limits.streams_per_connection),
         };
         let depth = options.snapshot_depth;
+        if self.upstream.width(key) == 0 {
+            self.shared.room.take(native.len())?;
+        }
         if key.feed == Feed::Book {
             self.state.borrow_mut().open_book(key.instrument)?;
             self.start_book(&instrument, depth);
@@ -287,12 +302,17 @@ impl Streams {
         if let Some(lifetime) = options.connection_lifetime {
             limits.lifetime_secs = Some(lifetime.as_secs());
         }
-        let rest = self.shared.rest.clone();
+        let (shared, probed) = (self.shared.clone(), meter.clone());
         let probe = move || -> LocalBoxFuture<'static, ()> {
-            let rest = rest.clone();
+            let (shared, meter) = (shared.clone(), probed.clone());
             Box::pin(async move {
-                // What it finds out is in the meter.
-                let _ = rest.clock_offset(provider, market).await;
+                // What they find out is in the meter.
+                let _ = shared.rest.clock_offset(provider, market).await;
+                let _ = shared.rest.list_maintenance(provider, market).await;
+                let now = Moment::of(&*shared.clock);
+                if let Some(text) = meter.incidents.listed(now) {
+                    meter.maintained(now, &text);
+                }
             })
         };
         let setup = ConnectionSetup {
@@ -304,6 +324,8 @@ impl Streams {
                     Address::Url(format!("{base}{}", route.path))
                 }
             },
+            host: route.host,
+            shard: self.index,
             route: route.name,
             limits,
             plan: plan.clone(),
@@ -345,6 +367,10 @@ impl Streams {
             return;
         };
         meter.connection_wanted(false);
+        let name = plan.borrow().name();
+        meter
+            .incidents
+            .forget(&Subject::Connection(self.index, name));
         // The only one that was down is not wanted any more: that trouble is over.
         if !was_up && meter.all_up() {
             let reason = "all connections that are wanted are up";
@@ -376,10 +402,25 @@ impl Streams {
             let options = instrument.and_then(|row| shared.options.provider(row.spec.provider));
             options.map_or(Duration::ZERO, |options| options.linger)
         };
-        for key in self.demand.expire(now, linger) {
+        let over = self.demand.expire(now, linger);
+        self.end(over);
+    }
+
+    /// Ends streams that nobody wants now, linger or not. True when there was one.
+    fn end_idle(&mut self) -> bool {
+        let over = self.demand.expire(Duration::MAX, |_| Duration::ZERO);
+        let has_ended = !over.is_empty();
+        self.end(over);
+        has_ended
+    }
+
+    fn end(&mut self, over: Vec<StreamKey>) {
+        for key in over {
             if let Some(from) = self.built.remove(&key) {
+                let now = self.shared.clock.monotonic();
                 self.release(from, now);
             }
+            self.shared.room.give_back(self.upstream.width(key));
             let change = self.upstream.remove(key);
             self.apply(change);
             if key.feed == Feed::Book
@@ -457,6 +498,7 @@ impl Streams {
                 continue;
             }
             if let Err(error) = self.start(key) {
+                self.demand.forget(key);
                 tracing::error!(?key, %error, "configured stream not started");
             }
         }

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use bookwire_engine::book::sync::{BookState, DesyncReason, SnapshotOutcome, SyncedBook};
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::event::{BookSide, BookSnapshot};
+use bookwire_engine::exchange::Feed;
 use bookwire_engine::instrument::InstrumentId;
 use bookwire_engine::time::TsNanos;
 use tokio::sync::Notify;
 
-use super::ShardState;
 use super::effect::Effect;
 use super::feeds::{BookFeed, InstrumentState};
 use super::outlet::Outlet;
 use super::topics::Mark;
+use super::{ShardState, health};
 use crate::clock::Clock;
+use crate::incidents::{Cause, Subject};
 use crate::ring::{StatusEvent, StatusState};
 use crate::shard::messages::{BookObservation, BookView};
 
@@ -26,23 +28,31 @@ impl ShardState {
     /// `CRYPTO_PAIR_NOT_FOUND` for an unknown instrument.
     pub fn open_book(&mut self, id: InstrumentId) -> Result<(), CryptoError> {
         let state = self.state(id)?;
-        if state.book.is_none() {
+        let is_new = state.book.is_none();
+        if is_new {
             let spec = &state.instrument.spec;
             let rule = spec.provider.exchange().continuity(spec.market);
             state.book = Some(BookFeed {
                 synced: SyncedBook::new(rule),
                 changed: Rc::new(Notify::new()),
                 is_stream_live: false,
+                awaits_image: false,
                 is_bad_told: false,
                 behind_since: None,
                 ts_recv: TsNanos::default(),
             });
+        }
+        if let Some(state) = self.known(id).filter(|_| is_new) {
+            health::book_lost(state, Cause::Starting, &self.out, &*self.clock);
         }
         Ok(())
     }
 
     /// Forgets a book that nobody wants any more.
     pub fn close_book(&mut self, id: InstrumentId) {
+        if let Some(incidents) = self.incidents_of(id) {
+            incidents.forget(&Subject::Book(id));
+        }
         if let Some(state) = self.known_mut(id) {
             state.book = None;
             for topic in &mut state.book_topics.0 {
@@ -89,6 +99,20 @@ impl ShardState {
             _ if feed.synced.buffered() == 0 => BookNeed::Deltas,
             _ => BookNeed::Snapshot,
         }
+    }
+
+    /// True when the stream of a book that is not trusted has been joined and may still send the
+    /// image that it begins with.
+    #[must_use]
+    pub fn awaits_image(&self, id: InstrumentId) -> bool {
+        let book = self.known(id).and_then(|state| state.book.as_ref());
+        book.is_some_and(|book| book.awaits_image)
+    }
+
+    /// One book.
+    #[must_use]
+    pub fn book(&self, id: InstrumentId) -> Option<BookObservation> {
+        observe(self.known(id)?)
     }
 
     /// Takes a snapshot that was fetched. `None` when no book is kept.
@@ -156,17 +180,18 @@ impl ShardState {
     #[must_use]
     pub fn books(&self) -> Vec<BookObservation> {
         let all = self.instruments.iter().flatten();
-        all.filter_map(|state| {
-            let feed = state.book.as_ref()?;
-            Some(BookObservation {
-                instrument: state.instrument.id,
-                state: feed.synced.state(),
-                epoch: feed.synced.epoch(),
-                seq: feed.synced.seq(),
-            })
-        })
-        .collect()
+        all.filter_map(|state| observe(state)).collect()
     }
+}
+
+fn observe(state: &InstrumentState) -> Option<BookObservation> {
+    let feed = state.book.as_ref()?;
+    Some(BookObservation {
+        instrument: state.instrument.id,
+        state: feed.synced.state(),
+        epoch: feed.synced.epoch(),
+        seq: feed.synced.seq(),
+    })
 }
 
 /// What a book is waiting for.
@@ -196,7 +221,9 @@ pub(super) fn mark(feed: &BookFeed) -> Option<Mark> {
 /// The book has just become trusted: everybody gets its image and the good news.
 pub(super) fn gain_book(state: &mut InstrumentState, out: &mut Outlet, clock: &dyn Clock) {
     out.counters.book_snapshots.add(1);
+    let was = health::book_gained(state, out, clock);
     let Some(feed) = &mut state.book else { return };
+    feed.awaits_image = false;
     if feed.ts_recv.0 == 0 {
         feed.ts_recv = clock.now();
     }
@@ -207,8 +234,10 @@ pub(super) fn gain_book(state: &mut InstrumentState, out: &mut Outlet, clock: &d
     out.status(&Arc::new(StatusEvent {
         provider: spec.provider,
         instrument: Some(state.instrument.id),
+        feed: Some(Feed::Book),
         state: StatusState::Connected,
-        reason: "synced".to_owned(),
+        reason: health::after("synced", was.as_ref()),
+        was,
         ts: clock.now(),
     }));
     if let (Some(book), Some(mark)) = (feed.synced.book(), mark(feed)) {
@@ -239,6 +268,7 @@ pub(super) fn tell_loss(
     out: &mut Outlet,
     clock: &dyn Clock,
 ) {
+    health::book_lost(state, Cause::Known(reason.as_str()), out, clock);
     let Some(feed) = &mut state.book else { return };
     if was_synced {
         out.counters.book_desyncs.add(1);
@@ -253,11 +283,13 @@ pub(super) fn tell_loss(
         out.status(&Arc::new(StatusEvent {
             provider: state.instrument.spec.provider,
             instrument: Some(state.instrument.id),
+            feed: Some(Feed::Book),
             state: match reason {
                 DesyncReason::Stale => StatusState::Stale,
                 _ => StatusState::Resyncing,
             },
             reason: reason.as_str().to_owned(),
+            was: None,
             ts: clock.now(),
         }));
     }

@@ -40,6 +40,8 @@ pub(crate) struct BookFeed {
     pub(crate) changed: Rc<Notify>,
     /// The stream is acknowledged and its connection up.
     pub(crate) is_stream_live: bool,
+    /// The stream has been joined and its image, where it begins with one, has not come yet.
+    pub(crate) awaits_image: bool,
     /// Workers have been told that it is not to be trusted.
     pub(crate) is_bad_told: bool,
     /// Best prices have been ahead of the book since then (monotonic).

@@ -8,6 +8,7 @@ mod books;
 mod built;
 pub mod effect;
 mod feeds;
+mod health;
 mod market;
 mod outlet;
 mod sweep;
@@ -26,10 +27,11 @@ use bookwire_engine::wire;
 use hdrhistogram::Histogram;
 
 use crate::clock::Clock;
+use crate::incidents::Subject;
 use crate::recorder::RecorderPort;
 use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
 use crate::shard::messages::StageLatency;
-use crate::status::ShardCounters;
+use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
 use effect::{Effect, Effects};
 use feeds::{InstrumentState, RecentTrades, feed_index};
@@ -38,6 +40,7 @@ use outlet::{Item, Outlet};
 use books::{lose_book, mark};
 
 pub use books::BookNeed;
+pub(crate) use health::after;
 pub use market::{FrameSink, ReadAt};
 
 /// A histogram of nanoseconds up to a minute, three digits.
@@ -85,6 +88,13 @@ impl ShardState {
             exchange_lag: histogram(),
             publish: histogram(),
         }
+    }
+
+    /// Tells what is not well to these meters too.
+    #[must_use]
+    pub fn with_meters(mut self, meters: Vec<Arc<ProviderMeter>>) -> Self {
+        self.out.meters = meters;
+        self
     }
 
     /// What the data path wants done.
@@ -298,6 +308,7 @@ impl ShardState {
     /// A stream is acknowledged: its data will come.
     pub fn on_stream_up(&mut self, id: InstrumentId, feed: Feed, now: Duration) {
         let effects = self.effects.clone();
+        self.end_silence(id, feed);
         let Some(state) = self.known_mut(id) else {
             return;
         };
@@ -305,6 +316,7 @@ impl ShardState {
         *heard = now.max(*heard);
         if let (Feed::Book, Some(book)) = (feed, &mut state.book) {
             book.is_stream_live = true;
+            book.awaits_image = true;
             if book.synced.state() != BookState::Synced {
                 effects.push(Effect::Snapshot(id));
             }
@@ -337,11 +349,18 @@ impl ShardState {
             }
             Feed::Klines(_) | Feed::Ticker | Feed::Funding => {}
         }
+        let provider = state.instrument.spec.provider;
+        if let Some(incidents) = out.incidents(provider) {
+            incidents.orphan(&Subject::Stream(id, feed));
+        }
     }
 
     /// A stream has been ended because nobody wanted it any more: when it comes back, what was missed
     /// meanwhile was not asked for.
     pub fn forget(&mut self, id: InstrumentId, feed: Feed) {
+        if let Some(incidents) = self.incidents_of(id) {
+            incidents.forget(&Subject::Stream(id, feed));
+        }
         let Some(state) = self.known_mut(id) else {
             return;
         };
@@ -379,8 +398,10 @@ impl ShardState {
         let event = StatusEvent {
             provider,
             instrument,
+            feed: None,
             state,
             reason: reason.into(),
+            was: None,
             ts: self.clock.now(),
         };
         self.out.status(&Arc::new(event));

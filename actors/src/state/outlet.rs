@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 
+use crate::incidents::Incidents;
 use crate::ring::{LaneMsg, LaneTx, PubKind, Publication, StatusEvent};
-use crate::status::ShardCounters;
+use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, WorkerId};
 
 /// Status events that wait for room on a lane; older ones give way.
@@ -85,6 +87,8 @@ pub(crate) struct Outlet {
     lanes: Vec<Option<Lane>>,
     scratch: Vec<u8>,
     pub(crate) counters: Arc<ShardCounters>,
+    /// Of the enabled providers: what is not well is told there too.
+    pub(crate) meters: Vec<Arc<ProviderMeter>>,
     /// A subscription has lost something that its worker has not been told yet.
     pub(crate) has_losses: bool,
 }
@@ -95,8 +99,16 @@ impl Outlet {
             lanes: Vec::new(),
             scratch: Vec::with_capacity(16 * 1024),
             counters,
+            meters: Vec::new(),
             has_losses: false,
         }
+    }
+
+    /// What is not well of a provider.
+    pub(crate) fn incidents(&self, provider: ProviderId) -> Option<&Incidents> {
+        let mut meters = self.meters.iter();
+        let meter = meters.find(|meter| meter.provider == provider)?;
+        Some(&meter.incidents)
     }
 
     pub(crate) fn attach(&mut self, worker: WorkerId, tx: LaneTx) {

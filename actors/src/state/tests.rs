@@ -1,5 +1,6 @@
 use super::*;
 use crate::clock::ManualClock;
+use crate::incidents::{Moment, Subject};
 use crate::options::RecorderOptions;
 use crate::recorder::Recorder;
 use crate::ring::{LaneMsg, LaneRx, Publication, WorkerWake, lane};
@@ -236,6 +237,143 @@ fn a_gap_resyncs_one_book_and_starts_a_new_epoch() {
     assert_eq!(data.len(), 1);
     assert_eq!((data[0].kind, data[0].epoch), (PubKind::BookSnapshot, 2));
     assert_eq!(bench.state.counters().book_desyncs.get(), 1);
+}
+
+/// A bench whose state tells what is not well to a meter.
+fn metered() -> (Bench, Arc<ProviderMeter>) {
+    let mut bench = Bench::new(64, None);
+    let meter = Arc::new(ProviderMeter::new(ProviderId::BINANCE));
+    let state = ShardState::new(Arc::new(bench.clock.clone()), Arc::default(), None);
+    bench.state = state.with_meters(vec![meter.clone()]);
+    bench.state.set_table(table(Market::Spot));
+    let (tx, rx) = lane(64, &WorkerWake::new(false));
+    bench.state.attach(WORKER, tx);
+    (bench.rx, bench.effects) = (rx, bench.state.effects());
+    (bench, meter)
+}
+
+fn statuses(messages: &[LaneMsg]) -> Vec<&StatusEvent> {
+    let events = messages.iter().filter_map(|message| match message {
+        LaneMsg::Status(event) => Some(&**event),
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_book_that_is_back_tells_for_how_long_it_was_away_and_why() {
+    let (mut bench, meter) = metered();
+    let view = |bench: &Bench| meter.incidents.view(Moment::of(&bench.clock));
+    bench.subscribe(1, BTC, delta(5));
+    assert_eq!(view(&bench).open[0].reason, "starting");
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    let messages = bench.messages();
+    let told = statuses(&messages);
+    assert_eq!((told[0].reason.as_str(), &told[0].was), ("synced", &None));
+    assert!(view(&bench).open.is_empty());
+
+    let lost_at = bench.clock.now();
+    bench.frame(&depth("BTCUSDT", 9, 9, "[]", "[]"));
+    bench.clock.advance(Duration::from_millis(1_000));
+    bench.state.on_hindrance(BTC, "snapshot: 503", None);
+    let open = view(&bench).open;
+    assert_eq!(open[0].subject, Subject::Book(BTC));
+    assert_eq!((open[0].reason.as_str(), open[0].since), ("gap", lost_at));
+    assert_eq!(open[0].last_error.as_deref(), Some("snapshot: 503"));
+    // It is lost again before it is found.
+    bench.state.on_stream_down(BTC, Feed::Book);
+    bench.state.on_stream_up(BTC, Feed::Book, Duration::ZERO);
+    bench.clock.advance(Duration::from_millis(1_500));
+    bench.frame(&depth("BTCUSDT", 10, 10, "[]", "[]"));
+    bench.snapshot(BTC, 10);
+    let messages = bench.messages();
+    let back = *statuses(&messages).last().unwrap();
+    assert_eq!(back.state, StatusState::Connected);
+    assert_eq!(back.feed, Some(Feed::Book));
+    assert_eq!(back.reason, "synced after 2.500 s: gap");
+    let was = back.was.as_ref().unwrap();
+    assert_eq!(
+        (was.after, was.reason.as_str()),
+        (Duration::from_millis(2_500), "gap")
+    );
+    let view = view(&bench);
+    assert!(view.open.is_empty());
+    assert_eq!(view.resyncs_24h["gap"].count, 1);
+    assert_eq!(view.resyncs().total, Duration::from_millis(2_500));
+    bench.frame(&depth("BTCUSDT", 20, 20, "[]", "[]"));
+    bench.state.forget(BTC, Feed::Book);
+    let after = meter.incidents.view(Moment::of(&bench.clock));
+    assert!(after.open.is_empty(), "nobody wants it any more");
+    assert_eq!(after.resyncs().count, 1, "it has not been repaired");
+}
+
+#[test]
+fn a_silent_stream_is_told_until_it_is_heard_or_carried_by_another_connection() {
+    let (mut bench, meter) = metered();
+    let open = |bench: &Bench| meter.incidents.view(Moment::of(&bench.clock)).open;
+    bench.subscribe(1, BTC, StreamKind::Ticker);
+    bench.state.on_silence(BTC, Feed::Ticker, true);
+    bench.state.on_silence(BTC, Feed::Ticker, false);
+    bench.clock.advance(Duration::from_secs(3));
+    assert_eq!(open(&bench)[0].subject, Subject::Stream(BTC, Feed::Ticker));
+    assert_eq!(open(&bench)[0].lasted, Duration::from_secs(3));
+    bench.state.on_recovery(BTC, Feed::Ticker);
+    assert!(open(&bench).is_empty());
+    let reasons: Vec<String> = {
+        let messages = bench.messages();
+        statuses(&messages)
+            .iter()
+            .map(|event| event.reason.clone())
+            .collect()
+    };
+    assert_eq!(
+        reasons,
+        [
+            "crypto.ticker silent",
+            "crypto.ticker flows after 3.000 s: silent"
+        ]
+    );
+    // Its connection is lost: nobody waits for it to be heard any more.
+    bench.state.on_silence(BTC, Feed::Ticker, true);
+    bench.state.on_stream_up(BTC, Feed::Ticker, Duration::ZERO);
+    assert_eq!(
+        open(&bench).len(),
+        1,
+        "asked for again, which proves nothing"
+    );
+    bench.state.on_stream_down(BTC, Feed::Ticker);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.state.on_stream_up(BTC, Feed::Ticker, Duration::ZERO);
+    assert!(open(&bench).is_empty());
+    let messages = bench.messages();
+    let last = *statuses(&messages).last().unwrap();
+    assert_eq!(
+        last.reason,
+        "crypto.ticker subscribed again after 1.000 s: silent"
+    );
+    assert_eq!(last.state, StatusState::Connected);
+    bench.state.on_silence(BTC, Feed::Ticker, true);
+    bench.state.forget(BTC, Feed::Ticker);
+    assert!(open(&bench).is_empty(), "nobody wants it any more");
+}
+
+#[test]
+fn an_image_is_due_only_after_a_stream_was_joined() {
+    let mut bench = Bench::new(64, None);
+    bench.subscribe(1, BTC, delta(5));
+    assert!(bench.state.awaits_image(BTC));
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    assert!(!bench.state.awaits_image(BTC));
+    // Whoever loses it now has to ask for another at once.
+    assert!(bench.state.desync(BTC, DesyncReason::Requested));
+    assert!(!bench.state.awaits_image(BTC));
+    bench.state.on_stream_up(BTC, Feed::Book, Duration::ZERO);
+    assert!(bench.state.awaits_image(BTC));
+    let book = bench.state.book(BTC).unwrap();
+    assert_eq!((book.epoch, book.state), (1, BookState::Unsynced));
+    assert_eq!(bench.state.book(ETH), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bookwire_engine::exchange::ProviderId;
 use clap::Subcommand;
 
 use super::{Failure, GlobalArgs, log};
+use crate::operator::{self, OperatorKey};
 
 /// Looks at configuration files.
 #[derive(Debug, Subcommand)]
@@ -25,7 +26,8 @@ pub enum ConfigCommand {
 pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check { file } => {
-            load(global, file.as_deref())?;
+            let config = load(global, file.as_deref())?;
+            operator_key(&config)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
                 None => super::say("no problem found"),
@@ -80,6 +82,15 @@ fn overrides(global: &GlobalArgs) -> Vec<Override> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The operator's key; `None` when there is none.
+pub fn operator_key(config: &Config) -> Result<Option<OperatorKey>, Failure> {
+    let variable = std::env::var_os(operator::VARIABLE);
+    // What is not text is no key, and is refused as such.
+    let variable = variable.map(|text| text.to_string_lossy().into_owned());
+    OperatorKey::configured(variable.as_deref(), &config.server.admin_key_file)
+        .map_err(Failure::Usage)
 }
 
 /// Starts logging as configured.

@@ -15,6 +15,7 @@ use clap::Args;
 
 use super::screen::Screen;
 use super::{Failure, GlobalArgs, config, serve, signal};
+use crate::operator::OperatorKey;
 use crate::{engine, server};
 
 /// What is always on, so that the first subscriber finds data flowing.
@@ -130,9 +131,18 @@ async fn demo(
     }
     let gateway = engine::start(config).map_err(anyhow::Error::from)?;
     instruments_loaded(&gateway).await;
-    let mut server = server::start_on(listener, config, gateway.clone())?;
+    let (key, shown) = match config::operator_key(config)? {
+        // The user's own is not printed.
+        Some(key) => (key, None),
+        None => {
+            let (key, text) = OperatorKey::random("demo");
+            (key, Some(text))
+        }
+    };
+    let mut server = server::start_with(listener, config, gateway.clone(), Some(key))?;
     if !global.quiet {
-        super::say(&greeting(server.address(), &config.server.data_dir));
+        let (address, data_dir) = (server.address(), &config.server.data_dir);
+        super::say(&greeting(address, data_dir, shown.as_deref()));
     }
     let mut screen = Screen::new(gateway.clone(), &config.providers, is_screen);
     let mut tick = tokio::time::interval(REFRESH);
@@ -191,7 +201,7 @@ async fn instruments_loaded(gateway: &Gateway) {
 }
 
 /// Where everything is, and lines that work as they stand.
-fn greeting(address: SocketAddr, data_dir: &Path) -> String {
+fn greeting(address: SocketAddr, data_dir: &Path, key: Option<&str>) -> String {
     let program = program();
     let watch = format!("{program} watch trades btcusdt btcusdt-perp");
     let watch = if address == Config::default().server.listen {
@@ -199,6 +209,8 @@ fn greeting(address: SocketAddr, data_dir: &Path) -> String {
     } else {
         format!("{watch} --url ws://{address}/ws")
     };
+    // Made for this run and gone with it.
+    let key = key.unwrap_or("$BOOKWIRE_ADMIN_KEY");
     format!(
         "\
 bookwire demo: a simulated market on loopback, no network, no keys
@@ -210,6 +222,7 @@ Try:
   curl 'http://{address}/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=5'
   curl 'http://{address}/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&limit=5&format=csv'
   {watch}
+  curl -X POST -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/providers/binance/resync?symbol=btcusdt'
 Ctrl-C stops it.
 ",
         data_dir.display()
@@ -239,10 +252,12 @@ mod tests {
 
     #[test]
     fn the_greeting_has_lines_that_can_be_copied() {
-        let text = greeting("127.0.0.1:4567".parse().unwrap(), Path::new("/tmp/x"));
+        let path = Path::new("/tmp/x");
+        let text = greeting("127.0.0.1:4567".parse().unwrap(), path, Some("demo.abc"));
+        assert!(text.contains("-H \"Authorization: Bearer demo.abc\""));
         assert!(text.contains("--url ws://127.0.0.1:4567/ws"));
         assert!(text.contains("curl 'http://127.0.0.1:4567/api/data/CryptoOrderbook?"));
-        let text = greeting("127.0.0.1:8080".parse().unwrap(), Path::new("/tmp/x"));
+        let text = greeting("127.0.0.1:8080".parse().unwrap(), path, None);
         assert!(!text.contains("--url"), "the default needs no address");
     }
 

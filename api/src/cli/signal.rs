@@ -8,13 +8,20 @@ pub type StopSignal = watch::Receiver<bool>;
 /// Listens for signals from now on. Needs a running runtime.
 pub fn listen() -> std::io::Result<StopSignal> {
     let (tx, rx) = watch::channel(false);
+    // Both here and not in the task: a signal that comes before its first turn must not kill.
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let (mut interrupt, mut terminate) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
     tokio::spawn(async move {
         loop {
             #[cfg(unix)]
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             #[cfg(not(unix))]

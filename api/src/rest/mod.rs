@@ -5,5 +5,6 @@ pub mod data;
 pub mod entities;
 pub mod ops;
 pub mod params;
+pub mod providers;
 pub mod schema;
 pub mod series;

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::status::{ProviderState, ProviderStatus};
 use bookwire_engine::error::CryptoError;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::params::Params;
 use crate::error::{ApiError, wall_clock};
@@ -63,49 +63,6 @@ async fn ping(gateway: &Gateway) -> Result<(), String> {
         Ok(Err(error)) => Err(error.message),
         Err(_) => Err(format!("no answer within {} s", PING.as_secs())),
     }
-}
-
-/// `GET /api/crypto/providers/status`.
-///
-/// # Errors
-/// A parameter that is wrong.
-pub async fn providers_status(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    no_parameters(&request)?;
-    let providers: Vec<Value> = gateway.status().iter().map(provider_json).collect();
-    Ok(HttpResponse::Ok().json(json!({ "providers": providers })))
-}
-
-fn provider_json(status: &ProviderStatus) -> Value {
-    let weight: Vec<Value> = status
-        .weight
-        .iter()
-        .map(|weight| {
-            json!({
-                "market": weight.market.as_str(),
-                "budget": weight.budget,
-                "used": weight.used,
-                "limit": weight.limit,
-            })
-        })
-        .collect();
-    json!({
-        "name": status.provider.name(),
-        "status": status.state.as_str(),
-        "reason": status.reason,
-        "api_latency_ms": status.api_latency_ms,
-        "websocket_connected": status.websocket_connected,
-        "websocket_connections": status.connections_up,
-        "websocket_connections_wanted": status.connections_wanted,
-        "last_data_timestamp": status.last_data.map(|ts| ts.to_rfc3339()),
-        "error_rate_1h": status.error_rate_1h,
-        "uptime_24h": status.uptime_24h,
-        "reconnects": status.reconnects,
-        "reconnects_24h": status.reconnects_24h,
-        "weight_used": weight,
-        "clock_offset_ms": status.clock_offset_ms,
-        "instruments": status.instruments,
-        "venues": status.venues,
-    })
 }
 
 /// A check's result: `pass`, `warn`, `fail`, and why it is not `pass`.

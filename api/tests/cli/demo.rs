@@ -68,12 +68,41 @@ impl Drop for Running {
 }
 
 fn get(url: &str) -> Value {
+    answer(url, None)
+}
+
+fn post(url: &str, key: &str) -> Value {
+    answer(url, Some(key))
+}
+
+/// To a GET, or to a POST with a key.
+fn answer(url: &str, key: Option<&str>) -> Value {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async { reqwest::get(url).await.unwrap().json().await.unwrap() })
+    let client = reqwest::Client::new();
+    let request = match key {
+        None => client.get(url),
+        Some(key) => client
+            .post(url)
+            .header("authorization", format!("Bearer {key}")),
+    };
+    runtime.block_on(async { request.send().await.unwrap().json().await.unwrap() })
+}
+
+#[test]
+fn the_demos_command_to_try_works() {
+    let mut demo = Running::start(&["demo", "--listen", "127.0.0.1:0"]);
+    let line = demo.line_with("Authorization: Bearer demo.");
+    let (_, rest) = line.split_once("Bearer ").unwrap();
+    let (key, rest) = rest.split_once('"').unwrap();
+    let url = rest.trim().trim_matches('\'').to_owned();
+    let answer = post(&url, key);
+    assert_eq!(answer["outcome"], "resynced", "{answer}");
+    assert_eq!(answer["symbol"], "btcusdt", "{answer}");
+    assert_eq!(demo.stop(), Some(0));
 }
 
 #[test]

@@ -164,6 +164,26 @@ fn config_check_names_every_problem_and_its_place() {
     check(&["config", "check", "/no/such.toml"], 2, "/no/such.toml");
 }
 
+#[test]
+fn an_operator_key_is_checked_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none").display().to_string();
+    let config = format!("[server]\nadmin_key_file = {missing:?}\n");
+    let config = write(dir.path(), "keyed.toml", &config);
+    check(&["config", "check", &config], 2, "server.admin_key_file");
+    for (key, code) in [("ops.0123456789abcdef", 0), ("ops.0123456789", 2)] {
+        let output = bookwire()
+            .args(["config", "check", &config])
+            .env("BOOKWIRE_ADMIN_KEY", key)
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(said.contains("BOOKWIRE_ADMIN_KEY"), code == 2, "{said}");
+        assert!(!said.contains("0123456789"), "{said}");
+    }
+}
+
 /// A book of two changes after its snapshot, one trade, and a line that is not JSON.
 const RECORDING: &str = r#"{"e":"depthUpdate","E":1723161254000,"s":"BTCUSDT","U":101,"u":102,"b":[["100.00","2.5"]],"a":[]}
 {"lastUpdateId":102,"bids":[["100.00","2.5"],["99.50","1"]],"asks":[["101.00","3"]]}

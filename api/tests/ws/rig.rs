@@ -15,7 +15,7 @@ use bookwire_actors::ring::{
 use bookwire_actors::topic::{Slot, StreamKind, Topic, WorkerId};
 use bookwire_api::ws::{WsOptions, WsState};
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{InstrumentId, InstrumentSpec, InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
@@ -183,8 +183,14 @@ impl FakeShard {
         let event = Arc::new(StatusEvent {
             provider: ProviderId::BINANCE,
             instrument,
+            // Trades fall silent, books are repaired.
+            feed: instrument.map(|_| match state {
+                StatusState::Stale => Feed::Trades,
+                _ => Feed::Book,
+            }),
             state,
             reason: reason.to_owned(),
+            was: None,
             ts: TsNanos(0),
         });
         self.board(|board| {

@@ -25,6 +25,10 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             "the path of a folder",
             path,
         );
+        let file = "the path of a file, or \"\" for none";
+        r.text("admin_key_file", &mut server.admin_key_file, file, |text| {
+            (!text.contains('\0')).then(|| PathBuf::from(text))
+        });
     });
     reader.section("engine", |r| {
         r.int("shards", &mut config.engine.shards, 0..=256);

@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// Where the store and other state live; relative to the working directory.
     pub data_dir: PathBuf,
+    /// File with the operator's key; empty: none. The key itself is never part of a configuration.
+    pub admin_key_file: PathBuf,
 }
 
 /// `[engine]`
@@ -152,7 +154,7 @@ pub struct LimitsConfig {
 pub struct DataCollectionConfig {
     /// Days of history to fetch when nothing else is said.
     pub default_backfill_days: u32,
-    /// Live streams at the same time, all providers together.
+    /// Streams of exchanges at the same time, all providers together.
     pub max_concurrent_streams: usize,
     /// Check prices and series while they are collected.
     pub data_quality_checks_enabled: bool,
@@ -248,6 +250,7 @@ impl Default for Config {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
                 workers: 0,
                 data_dir: PathBuf::from("data"),
+                admin_key_file: PathBuf::new(),
             },
             engine: EngineConfig {
                 shards: 0,
@@ -278,7 +281,7 @@ impl Default for Config {
             },
             data_collection: DataCollectionConfig {
                 default_backfill_days: 7,
-                max_concurrent_streams: 1000,
+                max_concurrent_streams: 10_000,
                 data_quality_checks_enabled: true,
             },
             log: LogConfig {

@@ -9,6 +9,7 @@ pub mod bybit;
 pub mod ccxt;
 pub mod coinbase;
 pub mod levels;
+pub mod offer;
 pub mod okx;
 
 use std::sync::Arc;
@@ -171,6 +172,26 @@ pub struct Bridge {
     pub package: &'static str,
     /// The version that it has been tested with: `4.5.90`.
     pub version: &'static str,
+}
+
+/// How the windows of REST budgets run at an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetWindows {
+    /// They begin at whole multiples of their length on the wall clock (Binance: the full minute).
+    Aligned,
+    /// Not told, or from any moment on: no span of a window's length may hold more than is allowed.
+    Sliding,
+}
+
+/// Maintenance that an exchange lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceWindow {
+    /// From when, where told.
+    pub begin: Option<TsNanos>,
+    /// Until when, where told.
+    pub end: Option<TsNanos>,
+    /// Its title.
+    pub text: String,
 }
 
 /// A GET request, host and signature aside.
@@ -359,10 +380,33 @@ pub trait Exchange: Sync {
     fn rest_host(&self, market: Market) -> (&'static str, &'static str);
     /// REST budgets of the market; never empty.
     fn rest_budgets(&self, market: Market) -> &'static [RestBudget];
+    /// How the windows of those budgets run.
+    fn budget_windows(&self, market: Market) -> BudgetWindows {
+        let _ = market;
+        BudgetWindows::Sliding
+    }
+    /// Response header (lower case) that tells, with an answer that refuses because a limit is used
+    /// up, when it is renewed: milliseconds since the epoch.
+    fn reset_header(&self, market: Market) -> Option<&'static str> {
+        let _ = market;
+        None
+    }
     /// Kinds of WebSocket connections of the market.
     fn routes(&self, market: Market) -> &'static [Route];
     /// Connection limits of the market.
     fn limits(&self, market: Market) -> ConnectionLimits;
+    /// Subscribe and unsubscribe requests that one connection may send in an hour; `None`: as many
+    /// as [`ConnectionLimits::messages_per_second`] allows.
+    fn requests_per_hour(&self, market: Market) -> Option<u32> {
+        let _ = market;
+        None
+    }
+    /// Messages a second that all connections of an address may send to a host together; `None`:
+    /// each counts for itself.
+    fn messages_per_address(&self, market: Market) -> Option<u32> {
+        let _ = market;
+        None
+    }
     /// Continuity rule of the market's book.
     fn continuity(&self, market: Market) -> Continuity;
     /// Where the market's books begin.
@@ -437,6 +481,12 @@ pub trait Exchange: Sync {
         market: Market,
         bodies: &[Vec<u8>],
     ) -> Result<ParsedInstruments, DecodeError>;
+    /// What those answers say of the budgets in force: index into [`Exchange::rest_budgets`] and the
+    /// weight of a window. Budgets that are not told of keep what they have.
+    fn told_budgets(&self, market: Market, bodies: &[Vec<u8>]) -> Vec<(usize, u32)> {
+        let _ = (market, bodies);
+        Vec::new()
+    }
     /// Request for a book snapshot of at least `depth` levels a side where the exchange has them.
     fn snapshot_request(&self, instrument: &Instrument, depth: usize) -> RestRequest;
     /// The snapshot out of the answer.
@@ -512,6 +562,24 @@ pub trait Exchange: Sync {
     /// Longest time for a whole answer, seconds.
     fn answer_timeout_secs(&self) -> u64 {
         15
+    }
+    /// Request for the exchange's list of maintenance; `None`: it has none that tells more than its
+    /// errors.
+    fn maintenance_request(&self, market: Market) -> Option<RestRequest> {
+        let _ = market;
+        None
+    }
+    /// Maintenance of the market out of the answer that is going on or to come.
+    ///
+    /// # Errors
+    /// [`DecodeError`] as above.
+    fn parse_maintenance(
+        &self,
+        market: Market,
+        body: &[u8],
+    ) -> Result<Vec<MaintenanceWindow>, DecodeError> {
+        let _ = (market, body);
+        Ok(Vec::new())
     }
     /// What an answer with an error status means.
     fn rest_failure(

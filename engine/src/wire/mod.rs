@@ -27,8 +27,8 @@ pub use rows::{
     AssetRow, FundingView, KlineView, OrderbookView, PairRow, PerpRow, TradeView, kline_id_time,
 };
 pub use stream::{
-    FlowNotice, book_snapshot_data, book_update_data, envelope_prefix, flow_message, funding_data,
-    kline_data, message, status_message, ticker_data, trade_data,
+    FlowNotice, StatusExtra, book_snapshot_data, book_update_data, envelope_prefix, flow_message,
+    funding_data, kline_data, message, status_message, ticker_data, trade_data,
 };
 pub use table::{Cell, Columns, TableRow, write_csv, write_json_rows};
 pub use text::{

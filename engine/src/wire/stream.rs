@@ -294,6 +294,17 @@ pub fn message(
     }
 }
 
+/// What a `system.status` message may tell besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusExtra<'a> {
+    /// Of which stream of the symbol: `crypto.orderbook`.
+    pub stream: Option<&'a str>,
+    /// With `connected`: for how long it was not, milliseconds.
+    pub after_ms: Option<u64>,
+    /// With `connected`: why it was not.
+    pub cause: Option<&'a str>,
+}
+
 /// Appends a `system.status` message. `symbol` is absent when the whole provider is meant.
 pub fn status_message(
     out: &mut Vec<u8>,
@@ -301,6 +312,7 @@ pub fn status_message(
     symbol: Option<&str>,
     state: &str,
     reason: &str,
+    extra: StatusExtra<'_>,
     ts: TsNanos,
 ) {
     out.extend_from_slice(b"{\"stream\":\"system.status\",\"data\":{\"provider\":");
@@ -313,6 +325,18 @@ pub fn status_message(
     write_json_string(out, state);
     out.extend_from_slice(b",\"reason\":");
     write_json_string(out, reason);
+    if let Some(stream) = extra.stream {
+        out.extend_from_slice(b",\"stream\":");
+        write_json_string(out, stream);
+    }
+    if let Some(after_ms) = extra.after_ms {
+        out.extend_from_slice(b",\"after_ms\":");
+        write_int(out, after_ms);
+    }
+    if let Some(cause) = extra.cause {
+        out.extend_from_slice(b",\"cause\":");
+        write_json_string(out, cause);
+    }
     out.extend_from_slice(b",\"timestamp\":");
     quoted_timestamp(out, ts);
     out.extend_from_slice(b"}}");

@@ -169,6 +169,17 @@ impl Rig {
         }
     }
 
+    /// Sends a command, with the operator's key or without.
+    pub async fn command(&self, path: &str, key: Option<&str>) -> (u16, Value) {
+        let mut request = self.http.post(format!("http://{}{path}", self.api));
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let answer = request.send().await.expect("an answer to a command");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("JSON"))
+    }
+
     async fn try_get(&self, path: &str) -> Option<(u16, Value)> {
         let answer = self
             .http

@@ -265,3 +265,27 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
     let start = std::iter::once(0).chain(starts).nth(line.saturating_sub(1));
     (start.unwrap_or(0) + column.saturating_sub(1)).min(body.len())
 }
+
+/// The weight of a minute that `exchangeInfo` says is in force; it has been changed before.
+pub(super) fn weight_limit(body: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Info<'a> {
+        #[serde(borrow)]
+        rate_limits: Vec<Limit<'a>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Limit<'a> {
+        rate_limit_type: &'a str,
+        interval: &'a str,
+        interval_num: u32,
+        limit: u32,
+    }
+    let info: Info<'_> = serde_json::from_slice(body).ok()?;
+    let mut limits = info.rate_limits.iter();
+    let own = limits.find(|row| {
+        (row.rate_limit_type, row.interval, row.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1)
+    })?;
+    Some(own.limit).filter(|limit| *limit > 0)
+}

@@ -26,9 +26,9 @@ use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 
 use super::{
-    ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow, NativeStream,
-    PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route,
-    StreamRequest,
+    BudgetWindows, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
+    NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest,
+    Route, StreamRequest,
 };
 
 pub use history::is_depth_snapshot;
@@ -96,6 +96,11 @@ impl Exchange for Binance {
             Market::Spot => &SPOT_BUDGETS,
             Market::Perp => &PERP_BUDGETS,
         }
+    }
+
+    fn budget_windows(&self, _market: Market) -> BudgetWindows {
+        // At the full minute, by the exchange's clock.
+        BudgetWindows::Aligned
     }
 
     fn has_consecutive_trades(&self, _market: Market) -> bool {
@@ -193,6 +198,13 @@ impl Exchange for Binance {
         bodies: &[Vec<u8>],
     ) -> Result<ParsedInstruments, DecodeError> {
         instruments::parse(market, bodies)
+    }
+
+    fn told_budgets(&self, _market: Market, bodies: &[Vec<u8>]) -> Vec<(usize, u32)> {
+        let told = bodies
+            .first()
+            .and_then(|body| instruments::weight_limit(body));
+        told.map(|weight| (0, weight)).into_iter().collect()
     }
 
     fn snapshot_request(&self, instrument: &Instrument, depth: usize) -> RestRequest {

@@ -13,6 +13,7 @@ mod number;
 mod payload;
 mod recorded;
 mod rest;
+mod status;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,8 @@ use crate::time::{Level, TsNanos};
 
 use super::{
     BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
-    RestFailure, RestRequest, Route, StreamRequest,
+    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
+    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 const HOST: &str = "stream.bybit.com";
@@ -80,6 +81,11 @@ impl Exchange for Bybit {
 
     fn rest_budgets(&self, _market: Market) -> &'static [RestBudget] {
         BUDGETS
+    }
+
+    fn reset_header(&self, _market: Market) -> Option<&'static str> {
+        // The limits by key and endpoint; the one by address is a ban of ten minutes.
+        Some("x-bapi-limit-reset-timestamp")
     }
 
     fn routes(&self, market: Market) -> &'static [Route] {
@@ -254,6 +260,18 @@ impl Exchange for Bybit {
 
     fn parse_time(&self, body: &[u8]) -> Result<TsNanos, DecodeError> {
         history::time(body)
+    }
+
+    fn maintenance_request(&self, _market: Market) -> Option<RestRequest> {
+        Some(rest::system_status())
+    }
+
+    fn parse_maintenance(
+        &self,
+        market: Market,
+        body: &[u8],
+    ) -> Result<Vec<MaintenanceWindow>, DecodeError> {
+        status::parse(market, body)
     }
 
     fn rest_failure(

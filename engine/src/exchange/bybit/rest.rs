@@ -172,3 +172,7 @@ pub(super) fn funding(instrument: &Instrument, page: PageRequest) -> RestRequest
 pub(super) fn time() -> RestRequest {
     Query::new("time").build()
 }
+
+pub(super) fn system_status() -> RestRequest {
+    Query("/v5/system/status".to_owned()).build()
+}

@@ -87,6 +87,11 @@ impl Exchange for Coinbase {
         }
     }
 
+    fn messages_per_address(&self, _market: Market) -> Option<u32> {
+        // Unauthenticated ones.
+        Some(8)
+    }
+
     fn continuity(&self, _market: Market) -> Continuity {
         Continuity::Connection
     }

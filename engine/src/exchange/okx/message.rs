@@ -20,6 +20,7 @@ use super::frame::{
     Arg, BookHead, BookRows, Frame, IndexRow, MarkRow, RateRow, StatusRow, TradeRow,
 };
 use super::json::{Levels, Text, fault, millis, read, signed_or_none, unsigned};
+use super::status::concerns;
 use super::stream::level_of;
 use super::symbols::{Symbol, Symbols};
 
@@ -512,14 +513,8 @@ pub(super) fn kline(symbol: Symbol, level: Level, row: &[Text<'_>]) -> Result<Kl
 }
 
 fn status(market: Market, data: &RawValue, sink: &mut dyn EventSink) -> Result<(), DecodeError> {
-    // Services: 0 WebSocket, 1 spot and margin, 3 perpetuals, 5 trading as a whole.
-    let own = match market {
-        Market::Spot => "1",
-        Market::Perp => "3",
-    };
     for row in rows::<StatusRow<'_>>(data)? {
-        let service = row.service_type.0.as_ref();
-        let is_ours = service == own || matches!(service, "" | "0" | "5");
+        let is_ours = concerns(market, &row.service_type.0);
         match is_ours && row.state.0 == "ongoing" {
             true => sink.control(Control::Maintenance {
                 message: row.title.0.clone().into_owned(),

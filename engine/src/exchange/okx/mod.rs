@@ -13,6 +13,7 @@ mod json;
 mod message;
 mod recorded;
 mod rest;
+mod status;
 pub mod stream;
 mod symbols;
 #[cfg(test)]
@@ -26,8 +27,8 @@ use crate::time::{Level, TsNanos};
 
 use super::{
     BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
-    RestFailure, RestRequest, Route, StreamRequest,
+    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
+    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 /// Both markets share the connections; bars live on a path of their own.
@@ -76,7 +77,7 @@ impl Exchange for Okx {
         ConnectionLimits {
             // Not limited; keeps what one lost connection takes along small.
             streams_per_connection: 240,
-            // 480 requests an hour are allowed on a connection; requests are long instead of many.
+            // The limit is by the hour; requests are long instead of many.
             messages_per_second: 3,
             streams_per_request: 60,
             connects_per_window: 3,
@@ -86,6 +87,11 @@ impl Exchange for Okx {
             // A pong answers every ping.
             silence_secs: 35,
         }
+    }
+
+    fn requests_per_hour(&self, _market: Market) -> Option<u32> {
+        // Subscribe, unsubscribe and login together.
+        Some(480)
     }
 
     fn continuity(&self, _market: Market) -> Continuity {
@@ -235,6 +241,18 @@ impl Exchange for Okx {
 
     fn parse_time(&self, body: &[u8]) -> Result<TsNanos, DecodeError> {
         history::time(body)
+    }
+
+    fn maintenance_request(&self, _market: Market) -> Option<RestRequest> {
+        Some(rest::system_status())
+    }
+
+    fn parse_maintenance(
+        &self,
+        market: Market,
+        body: &[u8],
+    ) -> Result<Vec<MaintenanceWindow>, DecodeError> {
+        status::parse(market, body)
     }
 
     fn rest_failure(

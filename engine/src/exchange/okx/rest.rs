@@ -33,6 +33,10 @@ pub(super) const BUDGETS: &[RestBudget] = &[
     endpoint("history-trades", 20),
     endpoint("funding-rate-history", 10),
     endpoint("time", 10),
+    RestBudget {
+        window_secs: 5,
+        ..endpoint("system-status", 1)
+    },
 ];
 const INSTRUMENTS: usize = 0;
 const FUNDING_RATE: usize = 1;
@@ -43,6 +47,7 @@ const TRADES: usize = 5;
 const HISTORY_TRADES: usize = 6;
 const FUNDING_HISTORY: usize = 7;
 const TIME: usize = 8;
+const SYSTEM_STATUS: usize = 9;
 
 /// Levels of the live book: a deeper image would keep levels that nothing ever deletes.
 const DEPTH: usize = 400;
@@ -204,4 +209,8 @@ pub(super) const fn page_span(series: HistoryOf) -> i64 {
 
 pub(super) fn time() -> RestRequest {
     Query::new("/api/v5/public/time").costing(TIME)
+}
+
+pub(super) fn system_status() -> RestRequest {
+    Query::new("/api/v5/system/status").costing(SYSTEM_STATUS)
 }

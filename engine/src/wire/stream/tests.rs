@@ -154,6 +154,7 @@ fn status_and_flow_are_json() {
             None,
             "disconnected",
             "reset \"by peer\"\n",
+            StatusExtra::default(),
             TS,
         );
     });
@@ -161,6 +162,27 @@ fn status_and_flow_are_json() {
     assert_eq!(value["stream"], "system.status");
     assert_eq!(value["data"]["reason"], "reset \"by peer\"\n");
     assert_eq!(value["data"].get("symbol"), None);
+    assert_eq!(value["data"].get("after_ms"), None);
+    let extra = StatusExtra {
+        stream: Some("crypto.orderbook"),
+        after_ms: Some(1250),
+        cause: Some("gap"),
+    };
+    let status = text(|out| {
+        status_message(
+            out,
+            "okx",
+            Some("btcusdt"),
+            "connected",
+            "synced",
+            extra,
+            TS,
+        );
+    });
+    let value: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(value["data"]["stream"], "crypto.orderbook");
+    assert_eq!(value["data"]["after_ms"], 1250);
+    assert_eq!(value["data"]["cause"], "gap");
     let notice = FlowNotice {
         channel: None,
         stream: "crypto.trades",

@@ -62,3 +62,26 @@ fn documented_instruments() {
     let answer = Binance.parse_instruments(Market::Spot, &[b"{\n\"symbols\":[nonsense".to_vec()]);
     assert_eq!(answer, Err(DecodeError::Json { at: 14 }));
 }
+
+#[test]
+fn the_weight_in_force_is_told() {
+    let told = |body: &str| Binance.told_budgets(Market::Spot, &[body.as_bytes().to_vec()]);
+    let body = r#"{"timezone":"UTC","rateLimits":[
+        {"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":300000},
+        {"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":1200}],
+        "symbols":[]}"#;
+    assert_eq!(told(body), [(0, 1200)]);
+    for body in [
+        "{}",
+        "[]",
+        "",
+        r#"{"rateLimits":[]}"#,
+        r#"{"rateLimits":7}"#,
+    ] {
+        assert_eq!(told(body), [], "{body}");
+    }
+    let none = r#"{"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE",
+        "intervalNum":1,"limit":0}]}"#;
+    assert_eq!(told(none), [], "it would stop everything");
+    assert_eq!(Binance.told_budgets(Market::Spot, &[]), []);
+}
