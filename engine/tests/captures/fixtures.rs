@@ -62,6 +62,7 @@ impl EventSink for Told {
             Control::Error { .. } => "error answer",
             Control::Subscriptions { .. } => "subscriptions",
             Control::Lost { .. } => "lost frames",
+            Control::StreamLost { .. } => "stream lost",
             Control::BadBook { .. } => "checksum differs",
             Control::Maintenance { .. } => "maintenance",
             Control::Heartbeat => "heartbeat",
