@@ -40,14 +40,15 @@ async fn status(rig: &Rig) -> Value {
 
 /// The gateway's child process that serves ccxt; not the one that only looks for the package.
 fn child(rig: &Rig) -> Option<u32> {
-    let pid = rig.pid().to_string();
-    let found = Command::new("ps")
-        .args(["-o", "pid=,args=", "--ppid", &pid])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(found.stdout).unwrap();
-    let line = text.lines().find(|line| line.contains("exec(compile"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let parent = format!("PPid:\t{}", rig.pid());
+    let is_ours = |pid: &u32| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let is_child = read("status").is_ok_and(|text| text.lines().any(|line| line == parent));
+        is_child && read("cmdline").is_ok_and(|text| text.contains("exec(compile"))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(is_ours)
 }
 
 /// Waits until the client's book equals the simulator's as often as it takes to be no accident.

@@ -84,6 +84,7 @@ fn unstarted(bridge: &Bridge, error: &std::io::Error) -> BridgeError {
 pub(super) async fn look(bridge: &Bridge) -> Result<String, BridgeError> {
     let asked = Command::new(&bridge.0.python)
         .args(["-c", LOOK, bridge.0.terms.package])
+        .env_remove("BOOKWIRE_ADMIN_KEY")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -104,6 +105,8 @@ pub(super) async fn start(bridge: &Bridge) -> Result<Arc<Running>, BridgeError> 
     let program = bridge.0.terms.program;
     let mut child = Command::new(&bridge.0.python)
         .args(["-u", "-c", LAUNCHER, &program.len().to_string()])
+        // Keys of ours are no business of the child's.
+        .env_remove("BOOKWIRE_ADMIN_KEY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

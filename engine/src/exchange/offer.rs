@@ -49,8 +49,7 @@ fn offer(provider: ProviderId, market: Market) -> Option<Offer> {
         limit: 1,
         ..PageRequest::default()
     };
-    let history_levels =
-        levels(&|level| history_level(exchange, &instrument, level).is_some());
+    let history_levels = levels(&|level| history_level(exchange, &instrument, level).is_some());
     let plain = [Feed::Trades, Feed::Book, Feed::Ticker, Feed::Funding];
     let bars = live_levels.first().map(|level| Feed::Klines(*level));
     Some(Offer {

@@ -114,6 +114,14 @@ mod tests {
         assert!(quotient(tiny, Decimal::from(32_060_689_264_286_i64)).is_some());
     }
 
+    #[test]
+    fn whole_numbers_beyond_sixteen_digits_end_with_zeros() {
+        let large = quotient(Decimal::new(507_989_594_942_447, 0), Decimal::new(1, 3));
+        assert_eq!(large, Some(Decimal::new(507_989_594_942_447_000, 0)));
+        let third = quotient(Decimal::new(100_000_000_000_000_000, 0), Decimal::new(3, 1));
+        assert_eq!(third, Some(Decimal::new(333_333_333_333_333_300, 0)));
+    }
+
     proptest! {
         /// No decimal of 16 digits is nearer to the true quotient: checked with integers alone.
         #[test]
@@ -132,12 +140,14 @@ mod tests {
             if raised >= 0 { right *= power } else { left *= power }
             // With fewer than 16 digits the result is exact.
             let digits = found.mantissa().ilog10() + 1;
-            prop_assert!(digits <= DIGITS + 1);
+            // Whole numbers beyond 16 digits end with zeros.
+            let unit = 10i128.pow(digits.saturating_sub(DIGITS));
+            prop_assert_eq!(found.mantissa() % unit, 0);
             if digits < DIGITS {
                 prop_assert_eq!(left, right);
             } else {
-                let half_unit = i128::from(bottom) * if raised < 0 { power } else { 1 };
-                prop_assert!((left - right).abs() * 2 <= half_unit, "{} {}", left, right);
+                let last = i128::from(bottom) * if raised < 0 { power } else { 1 };
+                prop_assert!((left - right).abs() * 2 <= last * unit, "{} {}", left, right);
             }
         }
 
