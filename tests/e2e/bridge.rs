@@ -254,13 +254,7 @@ async fn ccxt_serves_what_the_exchange_shows() {
 
     // The child dies: everything comes back by itself, with another one.
     let old = child(&rig).unwrap();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &old.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(old, "-9");
     let end = Instant::now() + Duration::from_secs(60);
     while child(&rig).is_none_or(|pid| pid == old) {
         assert!(Instant::now() < end, "not started again:\n{}", rig.log());
@@ -362,4 +356,48 @@ async fn without_python_the_status_says_what_to_install() {
     );
     feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20))
         .await;
+}
+
+fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// With ccxt's defaults a burst loses trades: it keeps a thousand, and hands over what came between
+/// two turns. A child that is stopped for a while finds a burst when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_trades_loses_none() {
+    const BURST: usize = 4000;
+    let Some(python) = python::find() else { return };
+    let rig = rig(&python).await;
+    let mut feed = rig.feed().await;
+    let flow = json!({"method": "configure_flow", "params": {"buffer_size": 16384}});
+    assert_eq!(feed.request(flow).await["status"], "configured");
+    let own = json!({"stream": "crypto.trades", "provider": "okx", "symbols": ["btcusdt"]});
+    let mut theirs = own.clone();
+    (theirs["provider"], theirs["exchange"]) = (json!("ccxt"), json!("okx"));
+    feed.subscribe(theirs).await;
+    feed.subscribe(own).await;
+    // Both ways work.
+    let mut messages = feed.collect(Duration::from_secs(5)).await;
+    let child = child(&rig).unwrap();
+    signal(child, "-STOP");
+    rig.sim.control().set_intensity(200.0);
+    let end = Instant::now() + Duration::from_secs(25);
+    let mut burst = 0;
+    while burst < BURST {
+        assert!(Instant::now() < end, "only {burst} trades");
+        let more = feed.collect(Duration::from_millis(250)).await;
+        burst += more.iter().filter(|m| m["provider"] == "okx").count();
+        messages.extend(more);
+    }
+    rig.sim.control().set_intensity(1.0);
+    signal(child, "-CONT");
+    messages.extend(feed.collect(Duration::from_secs(10)).await);
+    assert_eq!(feed.dropped, 0, "the comparison needs all of them");
+    let seen = messages.iter().filter(|m| m["provider"] == "ccxt");
+    assert!(seen.count() >= BURST, "the burst came through");
+    assert_same_trades(&messages, "okx", "btcusdt", &rig);
 }
