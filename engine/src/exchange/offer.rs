@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use super::levels::{history_level, live_bars};
 use super::{Feed, PageRequest, ProviderId};
 use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::Level;
@@ -17,9 +16,9 @@ pub struct Offer {
     pub market: Market,
     /// Live data there is; bars as one.
     pub feeds: Vec<Feed>,
-    /// Levels of live bars: the exchange's own, or made of what it sends.
+    /// Levels of bars that the exchange sends live.
     pub live_levels: Vec<Level>,
-    /// Levels of past bars: the exchange's own, or added up from them.
+    /// Levels of bars that the exchange has a history of.
     pub history_levels: Vec<Level>,
     /// Past trades can be asked for.
     pub has_trade_history: bool,
@@ -44,12 +43,13 @@ fn offer(provider: ProviderId, market: Market) -> Option<Offer> {
         let all = Level::ALL.iter().copied();
         all.filter(|level| is_there(*level)).collect::<Vec<Level>>()
     };
-    let live_levels = levels(&|level| live_bars(exchange, &instrument, level).is_some());
+    let live_levels = levels(&|level| has(Feed::Klines(level)));
     let page = PageRequest {
         limit: 1,
         ..PageRequest::default()
     };
-    let history_levels = levels(&|level| history_level(exchange, &instrument, level).is_some());
+    let history_levels =
+        levels(&|level| exchange.kline_request(&instrument, level, page).is_some());
     let plain = [Feed::Trades, Feed::Book, Feed::Ticker, Feed::Funding];
     let bars = live_levels.first().map(|level| Feed::Klines(*level));
     Some(Offer {
@@ -142,10 +142,9 @@ mod tests {
         let perp = of(ProviderId::BINANCE, Market::Perp);
         assert!(perp.feeds.contains(&Feed::Funding) && perp.has_funding_history);
         let coinbase = of(ProviderId::COINBASE, Market::Spot);
-        assert!(!coinbase.feeds.contains(&Feed::Funding));
-        // What it lacks is added up from what it has.
-        assert_eq!(coinbase.live_levels, Level::ALL);
-        assert_eq!(coinbase.history_levels, Level::ALL);
+        assert_eq!(coinbase.live_levels, [Level::M5]);
+        assert!(!coinbase.history_levels.contains(&Level::H4));
+        assert!(coinbase.history_levels.contains(&Level::D1));
     }
 
     #[test]

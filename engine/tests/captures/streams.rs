@@ -244,7 +244,8 @@ fn every_recorded_stream_is_in_the_table() {
     let mut known: Vec<&str> = STREAMS.iter().map(|row| row.file).collect();
     known.sort_unstable();
     assert_eq!(found, known);
-    for exchange in EXCHANGES {
+    // What is behind a bridge speaks a protocol of ours.
+    for exchange in EXCHANGES.iter().filter(|one| one.bridge().is_none()) {
         let has_stream = STREAMS.iter().any(|row| row.provider == exchange.name());
         assert!(has_stream, "{} has no recording", exchange.name());
     }
