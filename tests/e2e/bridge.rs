@@ -347,15 +347,15 @@ async fn without_python_the_status_says_what_to_install() {
     );
     let error = &answer["rejected"][0]["error"];
     assert_eq!(error["code"], "CRYPTO_PROVIDER_UNAVAILABLE", "{answer}");
-    // Nothing else is affected.
+    // Nothing else is affected; until its connection is up health would say so.
+    feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20))
+        .await;
     let (code, health) = rig.get("/api/crypto/health").await;
     assert_eq!(code, 200, "{health}");
     assert_eq!(
         health["checks"]["exchange_connectivity"], "pass",
         "{health}"
     );
-    feed.next_of("crypto.trades", "btcusdt", Duration::from_secs(20))
-        .await;
 }
 
 fn signal(pid: u32, signal: &str) {
