@@ -47,8 +47,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const QUEUE_MAX: Duration = Duration::from_secs(5);
 /// Pauses before dialling again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// Longest pause after a frame was lost: the exchange serves, and its books are withheld until then.
-const LOST_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest pause after a link that had carried data: the exchange serves, and nobody is told its
+/// market until then.
+const SERVED_RETRY_MAX: Duration = Duration::from_secs(5);
 /// A link that carried data for this long was good: the next failure starts with a short pause.
 const GOOD_AFTER: Duration = Duration::from_secs(60);
 /// A successor without any data takes over after this long all the same: its streams are quiet.
@@ -369,17 +370,12 @@ impl ExchangeConnection {
 
     /// A link has ended or is given up.
     fn lose(&mut self, id: u32, reason: &str, ctx: &mut Context<Self>) {
-        self.lose_within(id, reason, RETRY.1, ctx);
-    }
-
-    /// As [`Self::lose`], with a longest pause before the next attempt.
-    fn lose_within(&mut self, id: u32, reason: &str, pause_max: Duration, ctx: &mut Context<Self>) {
         let now = self.setup.clock.monotonic();
         if self.successor.as_ref().is_some_and(|link| link.id == id) {
             if let Some(link) = self.successor.take() {
                 ctx.cancel_future(link.reader);
+                self.dial_at = now + self.pause_after(&link);
             }
-            self.dial_at = now + self.backoff.fail_within(pause_max);
             tracing::warn!(connection = %self.name, link = id, reason, "successor lost");
             return;
         }
@@ -408,8 +404,16 @@ impl ExchangeConnection {
         if link.data_at.is_some() && now.saturating_sub(link.opened_at) >= GOOD_AFTER {
             self.backoff.reset();
         }
-        self.dial_at = now + self.backoff.fail_within(pause_max);
+        self.dial_at = now + self.pause_after(&link);
         self.tell_down(reason);
+    }
+
+    /// Time to leave the exchange alone after this link.
+    fn pause_after(&mut self, link: &Link) -> Duration {
+        match link.data_at {
+            Some(_) => self.backoff.fail_within(SERVED_RETRY_MAX),
+            None => self.backoff.fail(),
+        }
     }
 
     fn streams_down(&self, keys: impl Iterator<Item = StreamKey>) {
@@ -580,7 +584,7 @@ impl ExchangeConnection {
             }
             Control::Lost { expected, got } => {
                 let reason = format!("frames lost: {expected} expected, {got} came");
-                self.lose_within(id, &reason, LOST_RETRY_MAX, ctx);
+                self.lose(id, &reason, ctx);
             }
             Control::BadBook { instrument } => {
                 let mut state = self.setup.state.borrow_mut();

@@ -270,6 +270,35 @@ async fn comes_back_after_a_loss_and_tells_it() {
     assert_eq!(bench.meter.status(Duration::ZERO).reconnects, 1);
 }
 
+/// A link that carried data shows that the exchange serves: however often such links are lost, it is
+/// not left alone for the half minute that one gets which can't be reached.
+#[actix::test]
+async fn comes_back_soon_to_an_exchange_that_serves() {
+    let mut bench = Bench::start(None).await;
+    let mut peer = bench.accept_subscribed().await;
+    for round in 1..=9 {
+        send(&mut peer, &trade("BTCUSDT", round)).await;
+        while Bench::trades(&bench.messages(1).await) == 0 {}
+        let lost = bench.clock.monotonic();
+        drop(peer);
+        let socket = {
+            let mut accepting = std::pin::pin!(bench.exchange.accept());
+            loop {
+                let turn = tokio::time::timeout(Duration::from_millis(1), &mut accepting);
+                match turn.await {
+                    Ok(accepted) => break accepted.unwrap().0,
+                    Err(_) => bench.clock.advance(TICK),
+                }
+            }
+        };
+        let pause = bench.clock.monotonic() - lost;
+        assert!(pause < Duration::from_secs(10), "loss {round}: {pause:?}");
+        peer = tokio_tungstenite::accept_async(socket).await.unwrap();
+        let request = bench.while_time_passes(request(&mut peer)).await;
+        assert_eq!(request["method"], "SUBSCRIBE");
+    }
+}
+
 #[actix::test]
 async fn asks_again_when_nobody_answers() {
     let bench = Bench::start(None).await;
