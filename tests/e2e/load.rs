@@ -44,9 +44,9 @@ async fn nothing_is_lost_under_load() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_trade_is_noticed_under_load() {
     let load = Load {
-        symbols: 8,
-        rate: 200,
-        seconds: 3,
+        symbols: 16,
+        rate: 400,
+        seconds: 4,
         seed: 7,
         faults: vec![
             "drop:exchange=binance,stream=trade,count=1"

@@ -18,6 +18,7 @@ mod client;
 mod gateway;
 mod truth;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -167,6 +168,8 @@ const DEPTH: usize = 20;
 const START: Duration = Duration::from_secs(120);
 /// Time that the simulators' pace may need to reach the rate.
 const WARM_UP: Duration = Duration::from_secs(60);
+/// What the pace aims at, in parts of the rate: a little more, so that the mean is not below it.
+const EXCESS: f64 = 1.05;
 /// Time that the last messages may need.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -227,6 +230,11 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
     let measured = measure(load, &gateway, &clients, &mut pace)?;
     // From here on nothing new happens, and what is under way arrives.
     sims.pause();
+    for control in &sims.0 {
+        for fault in control.faults() {
+            ensure!(fault.strikes > 0, "{:?} did not strike", fault.spec);
+        }
+    }
     let frames = drain(&sims, &gateway, &clients, Some(start))?.frames - start.frames;
     for client in &clients {
         client.nothing_lost()?;
@@ -315,26 +323,39 @@ struct Pace<'a> {
     sims: &'a Sims,
     rate: u64,
     intensity: f64,
+    /// Messages a second at intensity 1, over the last seconds: one alone tells little of a few
+    /// markets, whose orders come in bursts.
+    gain: Option<f64>,
 }
 
 impl<'a> Pace<'a> {
+    /// Weight of the last second.
+    const WEIGHT: f64 = 0.3;
+
     const fn new(sims: &'a Sims, rate: u64) -> Self {
         Self {
             sims,
             rate,
             intensity: 1.0,
+            gain: None,
         }
     }
 
-    /// Messages a second during about one, after which the pace is corrected by at most `step`.
-    fn second(&mut self, step: f64) -> u64 {
+    /// Messages a second during about one, after which the pace is corrected by at most `step`,
+    /// towards the rate and an `excess` of it.
+    fn second(&mut self, step: f64, excess: f64) -> u64 {
         let (before, start) = (self.sims.sent(), Instant::now());
         thread::sleep(Duration::from_secs(1));
         let sent = self.sims.sent() - before;
         let rate = sent as f64 / start.elapsed().as_secs_f64();
-        // A little more than is wanted, so that the mean is not below it.
-        let ratio = self.rate as f64 * 1.03 / rate.max(1.0);
-        self.intensity *= ratio.clamp(1.0 / step, step);
+        let last = rate.max(1.0) / self.intensity;
+        let gain = match self.gain {
+            Some(gain) => gain + (last - gain) * Self::WEIGHT,
+            None => last,
+        };
+        self.gain = Some(gain);
+        let wanted = self.rate as f64 * excess / gain;
+        self.intensity = wanted.clamp(self.intensity / step, self.intensity * step);
         self.intensity = self.intensity.clamp(0.01, 1_000.0);
         for control in &self.sims.0 {
             control.set_intensity(self.intensity);
@@ -342,22 +363,24 @@ impl<'a> Pace<'a> {
         rate as u64
     }
 
-    /// Comes to the rate and stays there for three seconds.
+    /// Comes to the rate and stays there, in the mean of three seconds.
     fn warm_up(&mut self) -> Result<()> {
         let end = Instant::now() + WARM_UP;
-        let mut good = 0;
-        while good < 3 {
-            let sent = self.second(1.6);
-            let is_near = sent * 100 > self.rate * 95 && sent * 100 < self.rate * 130;
-            good = if is_near { good + 1 } else { 0 };
+        let mut last = VecDeque::new();
+        loop {
+            last.push_front(self.second(1.6, EXCESS));
+            last.truncate(3);
+            let mean = last.iter().sum::<u64>() / 3;
+            if mean * 100 > self.rate * 95 && mean * 100 < self.rate * 140 {
+                return Ok(());
+            }
             ensure!(
                 Instant::now() < end,
-                "the simulators did not come to {} messages a second within {WARM_UP:?}: {sent} in \
-                 the last one",
+                "the simulators did not come to {} messages a second within {WARM_UP:?}: {last:?} \
+                 in the last seconds",
                 self.rate
             );
         }
-        Ok(())
     }
 }
 
@@ -384,7 +407,7 @@ fn measure(
     let served = || clients.iter().map(Client::messages).sum::<u64>();
     let (served_before, cpu_before) = (served(), gateway.processor_time()?);
     let (sent_before, start) = (pace.sims.sent(), Instant::now());
-    let mut per_second: Vec<u64> = (0..load.seconds).map(|_| pace.second(1.05)).collect();
+    let mut per_second: Vec<u64> = (0..load.seconds).map(|_| pace.second(1.05, EXCESS)).collect();
     let passed = || {
         let sent = pace.sims.sent() - sent_before;
         (sent, start.elapsed().as_secs_f64())
@@ -393,14 +416,15 @@ fn measure(
     // what was asked for.
     let (mut sent, mut seconds) = passed();
     while (sent as f64) < load.rate as f64 * seconds && start.elapsed() < time_max(load) {
-        per_second.push(pace.second(1.2));
+        per_second.push(pace.second(1.5, 1.5));
         (sent, seconds) = passed();
     }
     let cores = (gateway.processor_time()? - cpu_before).as_secs_f64() / seconds;
     ensure!(
         sent as f64 >= load.rate as f64 * seconds,
-        "the simulators sent {sent} messages in {seconds:.1} s, {} a second were wanted",
-        load.rate
+        "the simulators sent {sent} messages in {seconds:.1} s, {} a second were wanted: \
+         {per_second:?}, at last at {} times the usual pace",
+        load.rate, pace.intensity
     );
     let after = gateway.metrics()?;
     Ok(Measured {
