@@ -16,7 +16,8 @@ pub struct Capture {
     pub market: Market,
     /// The exchange's symbol.
     pub symbol: &'static str,
-    /// Digits after the point of the finest price and quantity in the recording.
+    /// Digits after the point that the adapter takes for the instrument: what the exchange's largest
+    /// price and quantity leave room for, eight at most.
     pub scales: (u8, u8),
     /// Depth updates, in order, as received.
     pub depth: Vec<Vec<u8>>,
@@ -33,19 +34,19 @@ const FILES: [(&str, Market, &str, (u8, u8)); 3] = [
         "binance_spot_mixed_btcusdt_20240808",
         Market::Spot,
         "BTCUSDT",
-        (2, 6),
+        (8, 8),
     ),
     (
         "binance_usdm_mixed_btcusdt_20240808",
         Market::Perp,
         "BTCUSDT",
-        (1, 3),
+        (8, 8),
     ),
     (
         "binance_usdm_mixed_ethusdt_20240718",
         Market::Perp,
         "ETHUSDT",
-        (2, 3),
+        (8, 8),
     ),
 ];
 

@@ -8,7 +8,7 @@
 use crate::num::{NumError, POW10, SCALE_MAX, parse_fixed};
 
 /// `0x30` (`'0'`) in every byte.
-const ZEROS: u64 = 0x3030_3030_3030_3030;
+pub(super) const ZEROS: u64 = 0x3030_3030_3030_3030;
 /// The high bit of every byte.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 /// One in every byte.
@@ -43,7 +43,7 @@ fn digit_count(digits: u64) -> usize {
 
 /// The value of eight digits, the most significant in the lowest byte.
 #[inline(always)]
-fn eight_digits(digits: u64) -> u64 {
+pub(super) fn eight_digits(digits: u64) -> u64 {
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let low = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
     let high = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
@@ -73,6 +73,48 @@ pub(super) struct Scale {
     fraction_unit: i64,
     /// What 1 is worth at this scale.
     unit: i64,
+    /// How to read a number of eight digits in all, by how many of them are before the point.
+    pub(super) joined: [Joined; 8],
+}
+
+/// How the digits before and behind a point become one word of eight and a mantissa: as many of the
+/// fraction as there is room for and the scale has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joined {
+    /// Bytes of the fraction's word that must be zero.
+    pub(super) beyond: u64,
+    /// Makes room for the fraction behind the whole digits.
+    pub(super) room: u32,
+    /// Moves the fraction there.
+    pub(super) shift: u32,
+    /// What the last of the eight digits is worth at the scale.
+    pub(super) unit: i64,
+}
+
+impl Joined {
+    const fn new(scale: u8, whole_len: usize) -> Self {
+        let room = 8 - whole_len;
+        let digits = if (scale as usize) < room {
+            scale as usize
+        } else {
+            room
+        };
+        Self {
+            beyond: if digits == 8 {
+                0
+            } else {
+                u64::MAX << (8 * digits)
+            },
+            // Without digits on one of the sides any shift will do.
+            room: if digits == 8 { 0 } else { 8 * digits as u32 },
+            shift: if digits == 0 {
+                0
+            } else {
+                64 - 8 * digits as u32
+            },
+            unit: POW10[scale as usize - digits],
+        }
+    }
 }
 
 impl Scale {
@@ -93,6 +135,16 @@ impl Scale {
                 1
             },
             unit: POW10[digits as usize],
+            joined: [
+                Joined::new(digits, 0),
+                Joined::new(digits, 1),
+                Joined::new(digits, 2),
+                Joined::new(digits, 3),
+                Joined::new(digits, 4),
+                Joined::new(digits, 5),
+                Joined::new(digits, 6),
+                Joined::new(digits, 7),
+            ],
         }
     }
 

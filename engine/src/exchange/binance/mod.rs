@@ -9,6 +9,7 @@ mod errors;
 mod fields;
 mod history;
 mod instruments;
+mod level;
 mod message;
 mod recorded;
 mod rest;

@@ -10,6 +10,7 @@ use crate::num::{Price, Qty};
 
 use super::digits::{Scale, fixed_prefix, integer_prefix, string_stop, word};
 use super::fields::{FieldStore, Fields, Key, Slot, Value};
+use super::level::{LAST_LEN, NEXT_LEN, WINDOW, is_last, is_next, short_level};
 use super::symbols::{Symbol, Symbols};
 
 /// Levels of a book message, in buffers that are used again.
@@ -233,6 +234,17 @@ pub(super) fn book_side<'a>(
     let qty_scale = Scale::of(symbol.qty_scale);
     let mut rest = rest.strip_prefix(b"[\"")?;
     loop {
+        if let Some((level, end, behind)) = level(rest, price_scale, qty_scale) {
+            if is_next(behind) {
+                out.push(level);
+                rest = rest.get(end + NEXT_LEN..)?;
+                continue;
+            }
+            if is_last(behind) {
+                out.push(level);
+                return rest.get(end + LAST_LEN..);
+            }
+        }
         let (price, len) = fixed_prefix(rest, price_scale)?;
         rest = rest.get(len..)?.strip_prefix(b"\",\"")?;
         let (qty, len) = fixed_prefix(rest, qty_scale)?;
@@ -244,6 +256,19 @@ pub(super) fn book_side<'a>(
         match rest.strip_prefix(b"\"],[\"") {
             Some(after) => rest = after,
             None => return rest.strip_prefix(b"\"]]"),
+        }
+    }
+}
+
+/// [`short_level`] at the start of `rest`.
+#[inline(always)]
+fn level(rest: &[u8], price: &Scale, qty: &Scale) -> Option<(BookLevel, usize, u64)> {
+    match rest.first_chunk::<WINDOW>() {
+        Some(window) => short_level(window, price, qty),
+        None => {
+            let mut padded = [0; WINDOW];
+            padded.get_mut(..rest.len())?.copy_from_slice(rest);
+            short_level(&padded, price, qty)
         }
     }
 }
