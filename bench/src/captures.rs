@@ -8,6 +8,10 @@ use anyhow::{Context, Result};
 use bookwire_engine::instrument::Market;
 use flate2::read::MultiGzDecoder;
 
+/// Digits after the point of the adapter's prices and quantities of these instruments: what the
+/// exchange's largest ones leave room for, eight at most.
+pub const DIGITS: u8 = 8;
+
 /// A recorded stream of one symbol.
 pub struct Capture {
     /// File name without its endings.
@@ -16,8 +20,7 @@ pub struct Capture {
     pub market: Market,
     /// The exchange's symbol.
     pub symbol: &'static str,
-    /// Digits after the point that the adapter takes for the instrument: what the exchange's largest
-    /// price and quantity leave room for, eight at most.
+    /// Digits after the point of the finest price and quantity in the recording.
     pub scales: (u8, u8),
     /// Depth updates, in order, as received.
     pub depth: Vec<Vec<u8>>,
@@ -34,19 +37,19 @@ const FILES: [(&str, Market, &str, (u8, u8)); 3] = [
         "binance_spot_mixed_btcusdt_20240808",
         Market::Spot,
         "BTCUSDT",
-        (8, 8),
+        (2, 6),
     ),
     (
         "binance_usdm_mixed_btcusdt_20240808",
         Market::Perp,
         "BTCUSDT",
-        (8, 8),
+        (1, 3),
     ),
     (
         "binance_usdm_mixed_ethusdt_20240718",
         Market::Perp,
         "ETHUSDT",
-        (8, 8),
+        (2, 3),
     ),
 ];
 

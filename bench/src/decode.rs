@@ -10,7 +10,7 @@ use bookwire_engine::instrument::{InstrumentId, InstrumentSpec, InstrumentTable}
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use crate::captures::Capture;
+use crate::captures::{Capture, DIGITS};
 use crate::report::{Contender, Report, duel};
 
 /// Adds up what it sees, so that decoding can't be optimised away.
@@ -42,7 +42,7 @@ impl EventSink for Sum {
     fn skipped(&mut self, _: Skipped) {}
 }
 
-/// A table with the recording's one instrument, at the scales the exchange listed.
+/// A table with the recording's one instrument, as the adapter makes it.
 pub fn table(capture: &Capture) -> InstrumentTable {
     let (base, quote) = capture.symbol.split_at(3);
     let spec = InstrumentSpec {
@@ -56,8 +56,8 @@ pub fn table(capture: &Capture) -> InstrumentTable {
         price_step: Decimal::new(1, u32::from(capture.scales.0)),
         qty_step: Decimal::new(1, u32::from(capture.scales.1)),
         bar_levels: None,
-        price_digits: capture.scales.0,
-        qty_digits: capture.scales.1,
+        price_digits: DIGITS,
+        qty_digits: DIGITS,
         min_qty: None,
         max_qty: None,
         min_notional: None,

@@ -24,7 +24,7 @@ use nautilus_model::instruments::{Instrument, InstrumentAny};
 use nautilus_model::types::{Price, Quantity};
 
 use crate::book::{Decoded, Delta};
-use crate::captures::Capture;
+use crate::captures::{Capture, DIGITS};
 use crate::report::Contender;
 
 const BARTER: &str = "barter-data 0.13.0";
@@ -133,11 +133,11 @@ pub fn trade_decoders(capture: &Capture) -> Vec<Contender<'_>> {
 }
 
 /// Levels in floats, as hftbacktest takes them.
-fn floats(levels: &[BookLevel], scales: (u8, u8)) -> Vec<(f64, f64)> {
+fn floats(levels: &[BookLevel]) -> Vec<(f64, f64)> {
     let float = |mantissa: i64, scale: u8| mantissa as f64 / 10f64.powi(i32::from(scale));
     levels
         .iter()
-        .map(|l| (float(l.price.0, scales.0), float(l.qty.0, scales.1)))
+        .map(|l| (float(l.price.0, DIGITS), float(l.qty.0, DIGITS)))
         .collect()
 }
 
@@ -184,7 +184,7 @@ pub fn books(data: &Decoded) -> Vec<Contender<'_>> {
     );
     let deltas: Vec<FloatDelta> = std::iter::once(&data.snapshot)
         .chain(&data.deltas)
-        .map(|d: &Delta| (floats(&d.bids, data.scales), floats(&d.asks, data.scales)))
+        .map(|d: &Delta| (floats(&d.bids), floats(&d.asks)))
         .collect();
     let deltas = std::rc::Rc::new(deltas);
     let touch = data.snapshot.bids.first().map_or(0, |level| level.price.0);
@@ -241,12 +241,8 @@ pub fn books(data: &Decoded) -> Vec<Contender<'_>> {
 
 fn barter_book(data: &Decoded) -> Contender<'_> {
     let levels = |levels: &[BookLevel]| -> Vec<Level> {
-        let level = |l: &BookLevel| {
-            Level::new(
-                to_decimal(l.price.0, data.scales.0),
-                to_decimal(l.qty.0, data.scales.1),
-            )
-        };
+        let level =
+            |l: &BookLevel| Level::new(to_decimal(l.price.0, DIGITS), to_decimal(l.qty.0, DIGITS));
         levels.iter().map(level).collect()
     };
     let start = OrderBook::new(
@@ -291,8 +287,8 @@ fn nautilus_book(data: &Decoded) -> Contender<'_> {
                 _ => BookAction::Update,
             };
             let float = |mantissa: i64, scale: u8| mantissa as f64 / 10f64.powi(i32::from(scale));
-            let price = Price::new(float(level.price.0, data.scales.0), data.scales.0);
-            let qty = Quantity::new(float(level.qty.0, data.scales.1), data.scales.1);
+            let price = Price::new(float(level.price.0, DIGITS), data.scales.0);
+            let qty = Quantity::new(float(level.qty.0, DIGITS), data.scales.1);
             let order = BookOrder::new(side, price, qty, 0);
             let now = UnixNanos::default();
             OrderBookDelta::new(id, action, order, 0, 0, now, now)

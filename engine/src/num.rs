@@ -3,6 +3,9 @@
 //! This is the only place that converts between text, mantissas and [`Decimal`]. A value that does
 //! not fit is an error, never a wrap or a rounding.
 
+mod format;
+
+pub use format::write_fixed;
 use rust_decimal::Decimal;
 
 /// Largest scale (digits after the point) a mantissa can have: 10^18 still fits an `i64`.
@@ -138,39 +141,6 @@ pub fn parse_fixed_wide(text: &[u8], scale: u8) -> Result<i128, NumError> {
             value.checked_mul(10)?.checked_add(digit)
         })
         .ok_or(NumError::Overflow)
-}
-
-/// Appends `mantissa × 10^-scale` in plain form: no exponent, no trailing zeros, no `-0`.
-pub fn write_fixed(out: &mut Vec<u8>, mantissa: i64, scale: u8) {
-    debug_assert!(scale <= SCALE_MAX);
-    let mut magnitude = mantissa.unsigned_abs();
-    if mantissa < 0 {
-        out.push(b'-');
-    }
-    let mut scale = usize::from(scale);
-    // Scales are wider than most numbers: take zeros off in fours first.
-    while scale >= 4 && magnitude.is_multiple_of(10_000) {
-        magnitude /= 10_000;
-        scale -= 4;
-    }
-    while scale > 0 && magnitude.is_multiple_of(10) {
-        magnitude /= 10;
-        scale -= 1;
-    }
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(magnitude).as_bytes();
-    if scale == 0 {
-        out.extend_from_slice(digits);
-    } else if digits.len() > scale {
-        let (whole, fraction) = digits.split_at(digits.len() - scale);
-        out.extend_from_slice(whole);
-        out.push(b'.');
-        out.extend_from_slice(fraction);
-    } else {
-        out.extend_from_slice(b"0.");
-        out.resize(out.len() + scale - digits.len(), b'0');
-        out.extend_from_slice(digits);
-    }
 }
 
 /// [`write_fixed`] into a new string: for reports and errors, not for the hot path.

@@ -407,7 +407,9 @@ fn measure(
     let served = || clients.iter().map(Client::messages).sum::<u64>();
     let (served_before, cpu_before) = (served(), gateway.processor_time()?);
     let (sent_before, start) = (pace.sims.sent(), Instant::now());
-    let mut per_second: Vec<u64> = (0..load.seconds).map(|_| pace.second(1.05, EXCESS)).collect();
+    let mut per_second: Vec<u64> = (0..load.seconds)
+        .map(|_| pace.second(1.05, EXCESS))
+        .collect();
     let passed = || {
         let sent = pace.sims.sent() - sent_before;
         (sent, start.elapsed().as_secs_f64())
@@ -424,7 +426,8 @@ fn measure(
         sent as f64 >= load.rate as f64 * seconds,
         "the simulators sent {sent} messages in {seconds:.1} s, {} a second were wanted: \
          {per_second:?}, at last at {} times the usual pace",
-        load.rate, pace.intensity
+        load.rate,
+        pace.intensity
     );
     let after = gateway.metrics()?;
     Ok(Measured {

@@ -1,5 +1,7 @@
 //! Text building blocks: escaped strings, exact numbers, timestamps. All append, none allocates.
 
+use std::cell::Cell;
+
 use rust_decimal::Decimal;
 
 use super::Numbers;
@@ -150,8 +152,23 @@ fn put_date(target: &mut [u8], day: i64) {
 
 const SECOND: i64 = 1_000_000_000;
 
+thread_local! {
+    /// The last second that was written and its text: what a thread writes is mostly of now.
+    static LAST: Cell<(i64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
+}
+
 /// `YYYY-MM-DDTHH:MM:SS` of whole seconds.
+#[inline]
 fn put_seconds(target: &mut [u8], secs: i64) {
+    let (last, mut text) = LAST.get();
+    if last != secs {
+        compute_seconds(&mut text, secs);
+        LAST.set((secs, text));
+    }
+    target[..19].copy_from_slice(&text);
+}
+
+fn compute_seconds(target: &mut [u8], secs: i64) {
     put_date(&mut target[..10], secs.div_euclid(86_400));
     let of_day = secs.rem_euclid(86_400) as u32;
     target[10] = b'T';
