@@ -14,6 +14,7 @@ mod message;
 mod recorded;
 mod rest;
 mod scan;
+mod shapes;
 pub mod stream;
 mod symbols;
 mod tape;

@@ -208,7 +208,7 @@ fn scalar<'a>(frame: &[u8], first: u8, rest: &'a [u8]) -> Option<(Slot, &'a [u8]
 
 /// Length of a string of plain ASCII up to its closing quote.
 #[inline(always)]
-fn string_len(text: &[u8]) -> Option<usize> {
+pub(super) fn string_len(text: &[u8]) -> Option<usize> {
     let mut len = 0;
     loop {
         let stop = string_stop(word(text.get(len..)?));

@@ -12,6 +12,7 @@ use crate::instrument::{Instrument, InstrumentTable, Market};
 use super::fields::Fields;
 use super::message::{self, Kind, Verdict};
 use super::scan::{Levels, Scanned};
+use super::shapes;
 use super::symbols::Symbols;
 use super::tape::{self, TapeBuffers};
 
@@ -99,6 +100,9 @@ impl StreamDecoder {
         let Self {
             symbols, scanned, ..
         } = self;
+        if shapes::read(frame, symbols, sink).is_some() {
+            return Some(());
+        }
         let stream = scanned.scan(frame, symbols)?;
         let fields = Fields {
             store: &scanned.fields,
