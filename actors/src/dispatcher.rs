@@ -20,11 +20,13 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
+use crate::latency::Stamp;
 use crate::ring::{LaneMsg, LaneRx, Publication, StatusEvent, StatusState, WorkerWake};
 use crate::session::cell::{OutboxCell, RefreshQueue};
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId, stream_name};
+use crate::worker::{WorkerMeter, WorkerPort, Written};
 
 /// Messages taken from one lane before the sockets get their turn.
 const BATCH: usize = 128;
@@ -68,6 +70,8 @@ pub trait MarketSource {
     ) -> LocalBoxFuture<'static, Result<(), CryptoError>>;
     /// The wall clock.
     fn now(&self) -> TsNanos;
+    /// The clock of publications' stamps.
+    fn monotonic(&self) -> Duration;
 }
 
 #[derive(Debug)]
@@ -131,6 +135,7 @@ pub struct WorkerHub {
     source: Rc<dyn MarketSource>,
     wake: WorkerWake,
     refresh: Rc<RefreshQueue>,
+    written: Rc<Written>,
     routes: RefCell<Routes>,
     dirty: RefCell<Vec<Rc<OutboxCell>>>,
     sessions: RefCell<Vec<Weak<OutboxCell>>>,
@@ -139,19 +144,21 @@ pub struct WorkerHub {
 }
 
 impl WorkerHub {
-    /// A hub on this thread that drains `lanes` until it is dropped or they are all closed.
+    /// A hub on this thread that drains the port's lanes until it is dropped.
     #[must_use]
-    pub fn start(
-        id: WorkerId,
-        lanes: Vec<LaneRx>,
-        wake: WorkerWake,
-        source: Rc<dyn MarketSource>,
-    ) -> Rc<Self> {
+    pub fn start(port: WorkerPort, source: Rc<dyn MarketSource>) -> Rc<Self> {
+        let WorkerPort {
+            id,
+            lanes,
+            wake,
+            meter,
+        } = port;
         let hub = Rc::new(Self {
             id,
             source,
             wake: wake.clone(),
             refresh: Rc::new(RefreshQueue::new(wake.clone())),
+            written: Rc::new(Written::new(meter, wake.clone())),
             routes: RefCell::default(),
             dirty: RefCell::default(),
             sessions: RefCell::default(),
@@ -181,7 +188,8 @@ impl WorkerHub {
     /// An outbox for a new session.
     #[must_use]
     pub fn open(&self, limits: OutboxLimits, tokens: u32) -> Rc<OutboxCell> {
-        let cell = Rc::new(OutboxCell::new(limits, self.refresh.clone(), tokens));
+        let (refresh, written) = (self.refresh.clone(), self.written.clone());
+        let cell = Rc::new(OutboxCell::new(limits, refresh, written, tokens));
         if let Some(close) = &*self.stopping.borrow() {
             cell.close(close.clone());
         }
@@ -235,6 +243,7 @@ impl WorkerHub {
     ) -> (Claim, Option<oneshot::Receiver<Result<(), CryptoError>>>) {
         let mut routes = self.routes.borrow_mut();
         let (slot, is_new) = routes.slot_of(topic);
+        self.meter().topics.set(routes.entries.len() as u64);
         let mut answer = None;
         if let Some(entry) = routes.entries.get_mut(&slot) {
             entry.users += 1;
@@ -273,6 +282,7 @@ impl WorkerHub {
             };
             if answer.is_err() {
                 routes.remove(slot);
+                self.meter().topics.set(routes.entries.len() as u64);
             }
             waiting
         };
@@ -294,6 +304,7 @@ impl WorkerHub {
         let Some(topic) = is_unused.then(|| routes.remove(slot)).flatten() else {
             return;
         };
+        self.meter().topics.set(routes.entries.len() as u64);
         drop(routes);
         let (source, worker) = (self.source.clone(), self.id);
         actix_rt::spawn(async move {
@@ -342,11 +353,20 @@ impl WorkerHub {
         });
     }
 
-    fn route(&self, message: LaneMsg) {
+    /// Where this worker counts and measures.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<WorkerMeter> {
+        self.written.meter()
+    }
+
+    fn route(&self, message: LaneMsg, now: Stamp) {
         let mut stats = self.stats.get();
         stats.received += 1;
         match message {
-            LaneMsg::Data(publication) => {
+            LaneMsg::Data(mut publication) => {
+                let ring = &self.meter().latency.ring;
+                ring.record_between(publication.stage_at, now);
+                publication.stage_at = now;
                 let routed = self.route_data(&publication);
                 stats.routed += routed;
                 stats.orphans += u64::from(routed == 0);
@@ -465,8 +485,13 @@ async fn drain(hub: Weak<WorkerHub>, mut lanes: Vec<LaneRx>, wake: WorkerWake) {
     loop {
         let Some(hub) = hub.upgrade() else { return };
         let mut taken = 0;
-        for lane in &mut lanes {
-            taken += lane.drain(BATCH, |message| hub.route(message));
+        if hub.written.is_pending() || lanes.iter().any(|lane| !lane.is_empty()) {
+            // One look at the clock for all that is there.
+            let now = Stamp::of(hub.source.monotonic());
+            hub.written.settle(now);
+            for lane in &mut lanes {
+                taken += lane.drain(BATCH, |message| hub.route(message, now));
+            }
         }
         hub.flush();
         if taken > 0 {

@@ -505,6 +505,34 @@ impl Counter {
     }
 }
 
+/// A level with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it; only the owning thread calls this and the next two.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// One more.
+    pub fn up(&self) {
+        self.set(self.get() + 1);
+    }
+
+    /// One less; never below none.
+    pub fn down(&self) {
+        self.set(self.get().saturating_sub(1));
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

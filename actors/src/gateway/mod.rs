@@ -26,11 +26,12 @@ use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
 use crate::history::History;
 use crate::incidents::Moment;
+use crate::latency::{self, StageLatency};
 use crate::loader;
 use crate::options::GatewayOptions;
 use crate::recorder::{Recorder, RecorderStats};
 use crate::rest_client::RestClient;
-use crate::ring::{LaneRx, WorkerWake, lane};
+use crate::ring::{WorkerWake, lane};
 use crate::shard::messages::{
     AttachWorker, BookView, DetachWorker, GetBook, Observe, Refresh, SetTable, ShardObservation,
     Subscribe, Unsubscribe,
@@ -38,6 +39,7 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
+use crate::worker::{WorkerMeter, WorkerPort};
 use read::{READERS, ReaderPool};
 use venues::Venues;
 
@@ -61,17 +63,6 @@ pub enum GatewayError {
     Store(#[from] StoreError),
 }
 
-/// What an API worker thread needs to take part: see [`crate::dispatcher::WorkerHub::start`].
-#[derive(Debug)]
-pub struct WorkerPort {
-    /// The worker's number.
-    pub id: WorkerId,
-    /// A lane from each shard.
-    pub lanes: Vec<LaneRx>,
-    /// Wakes the worker.
-    pub wake: WorkerWake,
-}
-
 /// Counters and latencies of the whole engine.
 #[derive(Clone, Debug)]
 pub struct EngineMetrics {
@@ -79,6 +70,8 @@ pub struct EngineMetrics {
     pub counters: CounterValues,
     /// Per shard what it is doing; a shard that does not answer in time is missing.
     pub shards: Vec<ShardObservation>,
+    /// How long the stages of messages take, all threads together.
+    pub latencies: Vec<StageLatency>,
     /// The recorder; `None` without a store.
     pub recorder: Option<RecorderStats>,
     /// Raw messages that did not fit into the tap.
@@ -111,6 +104,7 @@ pub(crate) struct Inner {
     history: History,
     pub(crate) venues: Venues,
     next_worker: AtomicU16,
+    workers: Mutex<Vec<Arc<WorkerMeter>>>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
     /// Last, so that it outlives what runs on it; `None` only while being dropped.
@@ -191,6 +185,7 @@ impl Gateway {
             venues: Venues::default(),
             rest,
             next_worker: AtomicU16::new(0),
+            workers: Mutex::default(),
             started: clock.monotonic(),
             stopping: AtomicBool::new(false),
             options,
@@ -325,7 +320,14 @@ impl Gateway {
             self.ask(shard, attach).await?;
             lanes.push(rx);
         }
-        Ok(WorkerPort { id, lanes, wake })
+        let meter: Arc<WorkerMeter> = Arc::default();
+        self.0.workers.lock().push(meter.clone());
+        Ok(WorkerPort {
+            id,
+            lanes,
+            wake,
+            meter,
+        })
     }
 
     /// Ends everything that is published to a worker.
@@ -387,10 +389,25 @@ impl Gateway {
         EngineMetrics {
             counters: self.counters(),
             shards,
+            latencies: self.latencies(),
             recorder: self.0.recorder.as_ref().map(Recorder::stats),
             tap_lost: self.0.options.tap.as_ref().map_or(0, crate::tap::Tap::lost),
             uptime: self.0.clock.monotonic().saturating_sub(self.0.started),
         }
+    }
+
+    /// How long the stages of messages take, all threads together, since the start.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<StageLatency> {
+        let shards = self.0.shards.iter().map(|shard| &*shard.latency);
+        let workers = self.workers();
+        latency::merge(shards, workers.iter().map(|meter| &meter.latency))
+    }
+
+    /// What each API worker counts and measures.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Arc<WorkerMeter>> {
+        self.0.workers.lock().clone()
     }
 
     /// The counters alone, without asking the shards.
@@ -569,5 +586,9 @@ impl MarketSource for Gateway {
 
     fn now(&self) -> TsNanos {
         self.0.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.clock.monotonic()
     }
 }

@@ -10,6 +10,7 @@
 //! asks for one once the client has caught up.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire;
@@ -20,6 +21,7 @@ use super::sub::{Admission, Entry, Gate, Queued, Sub};
 pub use super::sub::{Batch, OutboxStats, SubSpec};
 use crate::ring::{PubKind, Publication};
 use crate::topic::Slot;
+use crate::worker::Written;
 
 /// Requests' answers and notices that may wait; more means that a client sends without reading.
 const CONTROL_MAX: usize = 512;
@@ -56,12 +58,13 @@ pub struct Outbox {
     refresh: Vec<Slot>,
     wanting: usize,
     stats: OutboxStats,
+    written: Rc<Written>,
 }
 
 impl Outbox {
     /// An empty queue.
     #[must_use]
-    pub fn new(limits: OutboxLimits) -> Self {
+    pub fn new(limits: OutboxLimits, written: Rc<Written>) -> Self {
         Self {
             limits,
             subs: Vec::new(),
@@ -81,11 +84,13 @@ impl Outbox {
             refresh: Vec::new(),
             wanting: 0,
             stats: OutboxStats::default(),
+            written,
         }
     }
 
     /// Takes a subscription in. A delta book waits for its first snapshot.
     pub fn add(&mut self, spec: SubSpec) -> SubKey {
+        self.written.meter().subscriptions.up();
         let sub = Sub::new(spec);
         match self.free.pop() {
             Some(index) => {
@@ -104,6 +109,7 @@ impl Outbox {
         let Some(sub) = self.subs.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
+        self.written.meter().subscriptions.down();
         if sub.wants_snapshot {
             self.wanting -= 1;
         }
@@ -217,6 +223,8 @@ impl Outbox {
             kind: publication.kind,
             seq,
             ts_recv: publication.ts_recv,
+            read_at: publication.read_at,
+            taken_at: publication.stage_at,
             body: publication.body.clone(),
         });
     }
@@ -406,6 +414,8 @@ impl Outbox {
                 let cost = sub.prefix.len() + queued.body.len();
                 self.live -= 1;
                 self.bytes -= cost;
+                self.written.pulled(queued.read_at, queued.taken_at);
+                self.written.meter().sent.add(1);
                 self.stats.sent += 1;
                 self.allowance = self.allowance.saturating_sub(1);
             }
@@ -451,9 +461,11 @@ impl Outbox {
         waiting.kind = publication.kind;
         waiting.seq = seq;
         waiting.ts_recv = publication.ts_recv;
+        waiting.read_at = publication.read_at;
+        waiting.taken_at = publication.stage_at;
         waiting.body = publication.body.clone();
         // Told before the new state, which stands where the old one stood.
-        self.stats.dropped += 1;
+        self.count_dropped(1);
         if let Some(sub) = self.sub_mut(key) {
             let gap = Gap::of(replaced, 1);
             sub.gap = Some(sub.gap.map_or(gap, |old| old.join(gap)));
@@ -522,6 +534,7 @@ impl Outbox {
     /// would only be dropped again.
     fn want_snapshot(&mut self, key: SubKey) {
         self.stats.restarts += 1;
+        self.written.meter().restarts.add(1);
         let is_now = self.has_caught_up();
         let Some(sub) = self.sub_mut(key) else { return };
         sub.gate = Gate::Waiting;
@@ -534,12 +547,17 @@ impl Outbox {
     }
 
     fn note_gap(&mut self, key: SubKey, gap: Gap) {
-        self.stats.dropped += gap.dropped;
+        self.count_dropped(gap.dropped);
         let Some(sub) = self.sub_mut(key) else { return };
         sub.gap = Some(sub.gap.map_or(gap, |old| old.join(gap)));
         if !std::mem::replace(&mut sub.has_marker, true) {
             self.queue.push_back(Entry::Flow(key.0));
         }
+    }
+
+    fn count_dropped(&mut self, count: u64) {
+        self.stats.dropped += count;
+        self.written.meter().dropped.add(count);
     }
 
     fn take_back(&mut self, ticket: u64, overhead: usize) -> Option<u64> {
@@ -579,6 +597,14 @@ impl Outbox {
         self.close(Close::policy(format!(
             "slow: {waiting} messages waited to be read; read faster or subscribe to less"
         )));
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        for _ in self.subs.iter().flatten() {
+            self.written.meter().subscriptions.down();
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 use super::super::encode::Labels;
 use super::*;
+use crate::latency::Stamp;
+use crate::ring::WorkerWake;
 use crate::topic::{BookMode, StreamKind};
 use bookwire_engine::time::Level;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const NOW: TsNanos = TsNanos(2_000);
 
@@ -40,6 +43,8 @@ fn publication(kind: PubKind, body: &str) -> Publication {
         seq: 0,
         prev_seq: 0,
         ts_recv: TsNanos(1_000),
+        read_at: Stamp::NONE,
+        stage_at: Stamp::NONE,
         body: Bytes::copy_from_slice(body.as_bytes()),
     }
 }
@@ -49,10 +54,12 @@ fn event(n: u64) -> Publication {
 }
 
 fn small(messages: usize) -> Outbox {
-    Outbox::new(OutboxLimits {
-        messages,
-        bytes: 1 << 20,
-    })
+    limited(messages, 1 << 20)
+}
+
+fn limited(messages: usize, bytes: usize) -> Outbox {
+    let written = Written::new(Arc::default(), WorkerWake::new(false));
+    Outbox::new(OutboxLimits { messages, bytes }, Rc::new(written))
 }
 
 fn pull(outbox: &mut Outbox) -> Vec<Value> {
@@ -317,10 +324,7 @@ fn a_frozen_client_holds_a_bounded_queue() {
     }
     assert!(outbox.closing().is_none());
     // Bytes are a bound of their own.
-    let mut outbox = Outbox::new(OutboxLimits {
-        messages: 1000,
-        bytes: 10_000,
-    });
+    let mut outbox = limited(1000, 10_000);
     let key = outbox.add(spec(StreamKind::Trades));
     let large = publication(
         PubKind::Event,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::encode::{self, Labels};
 use super::flow::{Close, DropPolicy, Gap};
+use crate::latency::Stamp;
 use crate::ring::{PubKind, Publication};
 use crate::topic::{Slot, StreamKind};
 
@@ -57,6 +58,8 @@ pub(super) struct Queued {
     pub(super) kind: PubKind,
     pub(super) seq: u64,
     pub(super) ts_recv: TsNanos,
+    pub(super) read_at: Stamp,
+    pub(super) taken_at: Stamp,
     pub(super) body: Bytes,
 }
 

@@ -472,7 +472,6 @@ impl Handler<Observe> for Shard {
             connections: self.streams.borrow().plans().iter().map(view).collect(),
             books: state.books(),
             topics: state.topic_count(),
-            latencies: state.latencies(),
         })
     }
 }

@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, StreamHandler, dev::SendError};
 use actix_http::ws::Item;
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext};
 use bookwire_actors::dispatcher::WorkerHub;
+use bookwire_actors::latency::Stamp;
 use bookwire_actors::session::flow::Close;
 use bookwire_actors::session::outbox::Batch;
 use bookwire_actors::session::request::{BadRequest, Reply};
@@ -290,7 +291,8 @@ impl Stream for Outgoing {
             return Poll::Pending;
         }
         let mut batch = Batch::default();
-        let now = self.hub.source().now();
+        let source = self.hub.source();
+        let now = (source.now(), Stamp::of(source.monotonic()));
         match cell.poll_pull(cx.waker(), now, ROOM, &mut batch) {
             Poll::Ready(()) => {
                 self.has_yielded = true;

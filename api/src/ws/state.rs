@@ -115,7 +115,7 @@ impl WsState {
             Box::pin(async move {
                 let port = gateway.attach_worker().await?;
                 let source = Rc::new(gateway);
-                Ok(WorkerHub::start(port.id, port.lanes, port.wake, source))
+                Ok(WorkerHub::start(port, source))
             })
         };
         Self::new(options, Box::new(start_hub))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bookwire_actors::latency;
 use bookwire_actors::ring::PubKind;
 use bookwire_actors::session::SessionLimits;
 use bookwire_actors::session::flow::OutboxLimits;
@@ -295,4 +296,47 @@ async fn flow_control_is_configured_and_answered() {
         "{code} {reason}"
     );
     until("the topic's end", || rig.shard.counts().2 == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_the_socket_is_measured_for_each_message() {
+    let rig = Rig::start(1, outbox(1 << 12));
+    let mut clients = [rig.client().await, rig.client().await];
+    for client in &mut clients {
+        client.subscribe(r#""stream":"crypto.trades""#).await;
+    }
+    let topic = rig.shard.topic(StreamKind::Trades);
+    for n in 1..=500 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 20));
+        if n % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    for client in &mut clients {
+        assert_eq!(read_all(client, 500).await, (0, 0));
+    }
+    let measured = || {
+        let meters = rig.shard.meters();
+        let all = latency::merge(std::iter::empty(), meters.iter().map(|m| &m.latency));
+        let mut of = all.into_iter().skip(4).map(|stage| stage.histogram);
+        [(); 3].map(|()| of.next().unwrap())
+    };
+    // The last write is settled by the worker's next turn, which nothing else brings about.
+    until("all writes", || measured()[2].len() == 1000).await;
+    let [ring, write, total] = measured();
+    assert_eq!((ring.len(), write.len()), (500, 1000));
+    assert!(total.max() >= ring.max().max(write.max()));
+    assert!(ring.min() > 0 && write.min() > 0 && total.max() < 10_000_000_000);
+    let meter = &rig.shard.meters()[0];
+    assert_eq!((meter.sent.get(), meter.dropped.get()), (1000, 0));
+    let levels = || {
+        (
+            meter.sessions.get(),
+            meter.subscriptions.get(),
+            meter.topics.get(),
+        )
+    };
+    assert_eq!(levels(), (2, 2, 1));
+    drop(clients);
+    until("all gone", || levels() == (0, 0, 0)).await;
 }
