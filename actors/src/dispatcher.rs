@@ -26,7 +26,7 @@ use crate::session::cell::{OutboxCell, RefreshQueue};
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId, stream_name};
-use crate::worker::{WorkerMeter, WorkerPort, Written};
+use crate::worker::{MemoryShare, SessionMemory, WorkerMeter, WorkerPort, Written};
 
 /// Messages taken from one lane before the sockets get their turn.
 const BATCH: usize = 128;
@@ -136,6 +136,7 @@ pub struct WorkerHub {
     wake: WorkerWake,
     refresh: Rc<RefreshQueue>,
     written: Rc<Written>,
+    memory: MemoryShare,
     routes: RefCell<Routes>,
     dirty: RefCell<Vec<Rc<OutboxCell>>>,
     sessions: RefCell<Vec<Weak<OutboxCell>>>,
@@ -152,6 +153,7 @@ impl WorkerHub {
             lanes,
             wake,
             meter,
+            memory,
         } = port;
         let hub = Rc::new(Self {
             id,
@@ -159,6 +161,7 @@ impl WorkerHub {
             wake: wake.clone(),
             refresh: Rc::new(RefreshQueue::new(wake.clone())),
             written: Rc::new(Written::new(meter, wake.clone())),
+            memory: MemoryShare::new(memory, id),
             routes: RefCell::default(),
             dirty: RefCell::default(),
             sessions: RefCell::default(),
@@ -196,6 +199,7 @@ impl WorkerHub {
         let mut sessions = self.sessions.borrow_mut();
         sessions.retain(|session| session.strong_count() > 0);
         sessions.push(Rc::downgrade(&cell));
+        self.memory.tell(self.meter());
         cell
     }
 
@@ -440,6 +444,41 @@ impl WorkerHub {
         }
     }
 
+    /// The memory of all workers' sessions.
+    #[must_use]
+    pub fn memory(&self) -> &SessionMemory {
+        self.memory.memory()
+    }
+
+    /// Tells what this worker's sessions need and, while all together need too much, cuts off the
+    /// one that holds most.
+    pub fn keep_within_memory(&self) {
+        self.memory.tell(self.meter());
+        while self.memory().is_over() {
+            let heaviest = {
+                let sessions = self.sessions.borrow();
+                let cells = sessions.iter().filter_map(Weak::upgrade);
+                cells.max_by_key(|cell| cell.weight())
+            };
+            let Some(cell) = heaviest else { return };
+            let weight = cell.weight();
+            if !self.memory.must_cut(weight) {
+                return;
+            }
+            let (kib, limit) = (weight >> 10, self.memory().limit() >> 20);
+            tracing::warn!(
+                kib,
+                limit_mib = limit,
+                "memory of the sessions used up: one is cut off"
+            );
+            self.meter().closed_memory.add(1);
+            cell.close(Close::policy(format!(
+                "memory: {kib} KiB waited to be read, all sessions have {limit} MiB; read faster"
+            )));
+            self.memory.tell(self.meter());
+        }
+    }
+
     /// Wakes each pump that got something, once.
     fn flush(self: &Rc<Self>) {
         let mut dirty = self.dirty.take();
@@ -494,6 +533,7 @@ async fn drain(hub: Weak<WorkerHub>, mut lanes: Vec<LaneRx>, wake: WorkerWake) {
             }
         }
         hub.flush();
+        hub.keep_within_memory();
         if taken > 0 {
             drop(hub);
             // The sockets' turn: what was routed leaves now, in one write for each.

@@ -510,10 +510,22 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Sets it; only the owning thread calls this and the next two.
+    /// Sets it; only the owning thread calls this and those that follow.
     #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// More by `part`.
+    #[inline]
+    pub fn add(&self, part: u64) {
+        self.set(self.get() + part);
+    }
+
+    /// Less by `part`; never below none.
+    #[inline]
+    pub fn sub(&self, part: u64) {
+        self.set(self.get().saturating_sub(part));
     }
 
     /// One more.

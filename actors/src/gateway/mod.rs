@@ -39,7 +39,7 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
-use crate::worker::{WorkerMeter, WorkerPort};
+use crate::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use read::{READERS, ReaderPool};
 use venues::Venues;
 
@@ -105,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) venues: Venues,
     next_worker: AtomicU16,
     workers: Mutex<Vec<Arc<WorkerMeter>>>,
+    memory: Arc<SessionMemory>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
     /// Last, so that it outlives what runs on it; `None` only while being dropped.
@@ -186,6 +187,7 @@ impl Gateway {
             rest,
             next_worker: AtomicU16::new(0),
             workers: Mutex::default(),
+            memory: shared.memory,
             started: clock.monotonic(),
             stopping: AtomicBool::new(false),
             options,
@@ -327,6 +329,7 @@ impl Gateway {
             lanes,
             wake,
             meter,
+            memory: self.0.memory.clone(),
         })
     }
 
@@ -408,6 +411,12 @@ impl Gateway {
     #[must_use]
     pub fn workers(&self) -> Vec<Arc<WorkerMeter>> {
         self.0.workers.lock().clone()
+    }
+
+    /// The memory of all sessions.
+    #[must_use]
+    pub fn session_memory(&self) -> &SessionMemory {
+        &self.0.memory
     }
 
     /// The counters alone, without asking the shards.

@@ -43,6 +43,11 @@ impl RefreshQueue {
         }
     }
 
+    /// Has the worker take a turn.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
+
     /// What was asked for, each topic once.
     #[must_use]
     pub fn take(&self) -> Vec<Slot> {
@@ -138,6 +143,18 @@ impl OutboxCell {
         self.flush();
     }
 
+    /// Closes the connection of a client that broke a rule.
+    pub fn expel(&self, close: Close) {
+        self.written.meter().closed_abuse.add(1);
+        self.close(close);
+    }
+
+    /// Memory that would be free without this queue; see [`Outbox::weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.with(|outbox| outbox.weight())
+    }
+
     /// The pump's side: fills `batch` up to about `room` bytes, or leaves `waker` to be woken when
     /// there is something. `now` is the moment on both clocks.
     pub fn poll_pull(
@@ -217,5 +234,7 @@ impl OutboxCell {
 impl Drop for OutboxCell {
     fn drop(&mut self) {
         self.written.meter().sessions.down();
+        // What this queue held is told by the worker's next turn.
+        self.refresh.wake();
     }
 }

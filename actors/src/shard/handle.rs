@@ -126,7 +126,8 @@ fn run(
     let supervisor = Supervisor::start(clock.clone(), counters.clone());
     let state = ShardState::new(clock, counters, recorder)
         .with_meters(shared.meters.clone())
-        .with_latency(latency);
+        .with_latency(latency)
+        .with_memory(shared.memory.clone());
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {

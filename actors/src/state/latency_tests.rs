@@ -197,7 +197,7 @@ fn what_measuring_costs() {
         bench.frame(&frames[(n % 2) as usize]);
     });
     let mut bench = Bench::new(clock.clone(), &[]);
-    let mut seq = 8;
+    let mut seq = 6;
     let mut text = String::new();
     each("a book's frame of 1 level, nobody subscribed", &mut |n| {
         seq += 1;
@@ -206,7 +206,7 @@ fn what_measuring_costs() {
         bench.frame(&text);
     });
     let mut bench = Bench::new(clock, &[book(BookMode::Delta)]);
-    let mut seq = 8;
+    let mut seq = 6;
     each("the same with a delta subscriber", &mut |n| {
         seq += 1;
         text.clear();
@@ -214,6 +214,11 @@ fn what_measuring_costs() {
         bench.frame(&text);
         bench.rx.drain(usize::MAX, drop);
     });
+    assert_eq!(
+        bench.state.book(BTC).unwrap().seq,
+        seq,
+        "in step all the time"
+    );
 }
 
 fn levels(n: u32) -> &'static str {

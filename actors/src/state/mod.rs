@@ -32,6 +32,7 @@ use crate::recorder::RecorderPort;
 use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
 use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
+use crate::worker::SessionMemory;
 use effect::{Effect, Effects};
 use feeds::{InstrumentState, RecentTrades, feed_index};
 use outlet::{Item, Outlet};
@@ -88,6 +89,13 @@ impl ShardState {
     #[must_use]
     pub fn with_latency(mut self, latency: Arc<ShardLatency>) -> Self {
         self.out.measure(latency);
+        self
+    }
+
+    /// Counts what waits for clients as this memory.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<SessionMemory>) -> Self {
+        self.out.count_in(memory);
         self
     }
 

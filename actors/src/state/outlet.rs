@@ -15,6 +15,7 @@ use crate::latency::{ShardLatency, Stamp};
 use crate::ring::{LaneMsg, LaneTx, PubKind, Publication, StatusEvent};
 use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, WorkerId};
+use crate::worker::SessionMemory;
 
 /// Status events that wait for room on a lane; older ones give way.
 const NOTES_MAX: usize = 1024;
@@ -97,6 +98,7 @@ pub(crate) struct Outlet {
     pub(crate) has_losses: bool,
     clock: Arc<dyn Clock>,
     latency: Arc<ShardLatency>,
+    memory: Arc<SessionMemory>,
     /// When the frame that is being worked on was read, none between frames.
     read_at: Stamp,
     /// When the last stage of that frame's way ended.
@@ -114,6 +116,7 @@ impl Outlet {
             has_losses: false,
             clock,
             latency: Arc::default(),
+            memory: Arc::default(),
             read_at: Stamp::NONE,
             stage_at: Stamp::NONE,
             has_event: false,
@@ -123,6 +126,11 @@ impl Outlet {
     /// Measures into these histograms from now on.
     pub(crate) fn measure(&mut self, latency: Arc<ShardLatency>) {
         self.latency = latency;
+    }
+
+    /// Counts bodies as this memory from now on.
+    pub(crate) fn count_in(&mut self, memory: Arc<SessionMemory>) {
+        self.memory = memory;
     }
 
     pub(crate) fn latency(&self) -> &ShardLatency {
@@ -206,11 +214,11 @@ impl Outlet {
             .collect()
     }
 
-    /// Encodes a body: the one allocation of a publication.
+    /// Encodes a body, which counts as memory of the sessions from now on.
     pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         self.scratch.clear();
         write(&mut self.scratch);
-        Bytes::copy_from_slice(&self.scratch)
+        self.memory.body(&self.scratch)
     }
 
     /// Puts a publication on one subscription's lane. When it does not fit it is counted; the

@@ -331,6 +331,13 @@ fn worker_samples(out: &mut String, gateway: &Gateway) {
         let name = format!("bookwire_ws_{name}{suffix}");
         sample(out, &name, kind, &[("", value as f64)]);
     }
+    let memory = gateway.session_memory();
+    for (name, bytes) in [
+        ("bookwire_ws_memory_bytes", memory.used()),
+        ("bookwire_ws_memory_limit_bytes", memory.limit()),
+    ] {
+        sample(out, name, "gauge", &[("", bytes as f64)]);
+    }
 }
 
 /// The stages of a message's way as one histogram with a label. A count at a bound is exact to the

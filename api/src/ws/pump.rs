@@ -87,9 +87,10 @@ impl Pump {
         }
     }
 
+    /// The client broke a rule: nothing more is read of it.
     fn close(&self, close: Close) {
         self.is_draining.set(true);
-        self.session.cell.close(close);
+        self.session.cell.expel(close);
     }
 
     fn request(&mut self, frame: &[u8], ctx: &mut WebsocketContext<Self>) {

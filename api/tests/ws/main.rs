@@ -5,5 +5,6 @@
 
 mod flow;
 mod limits;
+mod memory;
 mod requests;
 mod rig;

@@ -14,7 +14,7 @@ use bookwire_actors::ring::{
     LaneMsg, LaneTx, PubKind, Publication, StatusEvent, StatusState, WorkerWake, lane,
 };
 use bookwire_actors::topic::{Slot, StreamKind, Topic, WorkerId};
-use bookwire_actors::worker::{WorkerMeter, WorkerPort};
+use bookwire_actors::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use bookwire_api::ws::{WsOptions, WsState};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
@@ -349,11 +349,17 @@ impl Drop for Rig {
 
 impl Rig {
     pub fn start(workers: usize, options: WsOptions) -> Self {
+        Self::start_within(workers, options, Arc::default())
+    }
+
+    /// A server whose sessions share this memory.
+    pub fn start_within(workers: usize, options: WsOptions, memory: Arc<SessionMemory>) -> Self {
         let shard = FakeShard::default();
         let instruments = Arc::new(table());
         let of_shard = shard.clone();
         let start_hub = move || -> LocalBoxFuture<'static, Result<Rc<WorkerHub>, CryptoError>> {
             let (shard, table) = (of_shard.clone(), instruments.clone());
+            let memory = memory.clone();
             Box::pin(async move {
                 let wake = WorkerWake::new(false);
                 let (tx, rx) = lane(LANE, &wake);
@@ -370,6 +376,7 @@ impl Rig {
                     lanes: vec![rx],
                     wake,
                     meter,
+                    memory: memory.clone(),
                 };
                 Ok(WorkerHub::start(port, source))
             })
