@@ -39,6 +39,7 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
+use crate::upstream::StreamRoom;
 use crate::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use read::{READERS, ReaderPool};
 use venues::Venues;
@@ -106,6 +107,7 @@ pub(crate) struct Inner {
     next_worker: AtomicU16,
     workers: Mutex<Vec<Arc<WorkerMeter>>>,
     memory: Arc<SessionMemory>,
+    room: Arc<StreamRoom>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
     /// Last, so that it outlives what runs on it; `None` only while being dropped.
@@ -188,6 +190,7 @@ impl Gateway {
             next_worker: AtomicU16::new(0),
             workers: Mutex::default(),
             memory: shared.memory,
+            room: shared.room,
             started: clock.monotonic(),
             stopping: AtomicBool::new(false),
             options,
@@ -413,6 +416,12 @@ impl Gateway {
         self.0.workers.lock().clone()
     }
 
+    /// Streams of exchanges that are in use, those included that linger on.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.0.room.used()
+    }
+
     /// The memory of all sessions.
     #[must_use]
     pub fn session_memory(&self) -> &SessionMemory {
@@ -458,10 +467,6 @@ impl Gateway {
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.0.stopping.store(true, Ordering::Relaxed);
         let half = limit / 2;
-        for bridge in self.0.rest.bridges() {
-            // Its connections are lost a moment before they are stopped, which nobody will see.
-            bridge.stop().await;
-        }
         let stopped = join_all(self.0.shards.iter().map(|shard| async {
             let stopped = pin!(shard.stop());
             matches!(
@@ -470,6 +475,10 @@ impl Gateway {
             )
         }))
         .await;
+        // After the shards: a bridge that goes first looks like an exchange that is lost.
+        for bridge in self.0.rest.bridges() {
+            bridge.stop().await;
+        }
         let shards_stopped = stopped.iter().filter(|stopped| **stopped).count();
         let is_store_flushed = match (self.0.recorder.clone(), &self.0.control) {
             (Some(recorder), Some(control)) => control

@@ -331,6 +331,8 @@ fn worker_samples(out: &mut String, gateway: &Gateway) {
         let name = format!("bookwire_ws_{name}{suffix}");
         sample(out, &name, kind, &[("", value as f64)]);
     }
+    let streams = gateway.streams() as f64;
+    sample(out, "bookwire_exchange_streams", "gauge", &[("", streams)]);
     let memory = gateway.session_memory();
     for (name, bytes) in [
         ("bookwire_ws_memory_bytes", memory.used()),

@@ -168,15 +168,26 @@ fn enabled(providers: &[ProviderStatus]) -> impl Iterator<Item = &ProviderStatus
         })
 }
 
+/// True while the first connection of a provider that answers is being opened: nothing has failed
+/// so far, and within seconds it is up or has.
+fn is_opening(status: &ProviderStatus) -> bool {
+    status.connections_up == 0
+        && status.connections_wanted > 0
+        && status.reason.is_none()
+        && status.api_latency_ms.is_some()
+        && status.error_rate_1h <= 0.0
+}
+
 fn connectivity(providers: &[ProviderStatus]) -> Check {
     let name = "exchange_connectivity";
-    let (mut down, mut all) = (Vec::new(), 0);
+    let (mut down, mut opening, mut all) = (Vec::new(), 0, 0);
     for status in enabled(providers) {
         all += 1;
         if matches!(
             status.state,
             ProviderState::Unavailable | ProviderState::Maintenance
         ) {
+            opening += usize::from(is_opening(status));
             let reason = status.reason.as_deref().unwrap_or("no answer yet");
             down.push(format!(
                 "{}: {}: {reason}",
@@ -187,21 +198,22 @@ fn connectivity(providers: &[ProviderStatus]) -> Check {
     }
     let grade = match down.len() {
         0 => Grade::Pass,
-        n if n == all => Grade::Fail,
+        n if n == all && opening == 0 => Grade::Fail,
         _ => Grade::Warn,
     };
     Check::new(name, grade, Some(down.join("; ")))
 }
 
 fn streams(providers: &[ProviderStatus]) -> Check {
-    let (mut wanted, mut up) = (0, 0);
+    let (mut wanted, mut up, mut opening) = (0, 0, 0);
     for status in enabled(providers) {
         wanted += status.connections_wanted;
         up += status.connections_up.min(status.connections_wanted);
+        opening += usize::from(is_opening(status));
     }
     let grade = match (up, wanted) {
         (up, wanted) if up == wanted => Grade::Pass,
-        (0, _) => Grade::Fail,
+        (0, _) if opening == 0 => Grade::Fail,
         _ => Grade::Warn,
     };
     Check::new(
@@ -253,4 +265,38 @@ pub fn resident_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bookwire_actors::incidents::Moment;
+    use bookwire_actors::status::ProviderMeter;
+    use bookwire_engine::exchange::ProviderId;
+    use bookwire_engine::time::TsNanos;
+
+    #[test]
+    fn a_first_connection_that_opens_is_no_failure() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        let now = Moment {
+            wall: TsNanos(1),
+            monotonic: Duration::ZERO,
+        };
+        let grades = || {
+            let status = [meter.status(Duration::ZERO)];
+            (connectivity(&status).grade, streams(&status).grade)
+        };
+        assert_eq!(grades(), (Grade::Fail, Grade::Pass), "no answer so far");
+        meter.request_ok(now, Duration::from_millis(3));
+        assert_eq!(grades(), (Grade::Pass, Grade::Pass));
+        meter.connection_wanted(true);
+        assert_eq!(grades(), (Grade::Warn, Grade::Warn), "it is being opened");
+        meter.attempt(Duration::ZERO, false);
+        assert_eq!(grades(), (Grade::Fail, Grade::Fail), "it could not be");
+        meter.connection_up(true);
+        assert_eq!(grades().1, Grade::Pass);
+        meter.connection_up(false);
+        meter.reconnect(Duration::ZERO, "connection reset");
+        assert_eq!(grades(), (Grade::Fail, Grade::Fail), "it was lost");
+    }
 }
