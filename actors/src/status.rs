@@ -462,6 +462,8 @@ counters! {
     trades_repeated,
     /// Trade ids that were skipped by the stream.
     trades_missed,
+    /// Trades that came after the bar built of them had been closed, which lacks them.
+    trades_late,
     /// Bars, forming and closed.
     klines,
     /// Bars that ended without their closing message.

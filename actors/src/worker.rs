@@ -36,15 +36,16 @@ pub const SESSION_BYTES: u64 = 112 << 10;
 /// What a body takes besides its bytes: its owner, its counts, what the allocator adds.
 const BODY_OVERHEAD: u64 = 112;
 
-/// A queue lighter than this is no reason to cut its client off.
-const WEIGHT_MIN: usize = 64 << 10;
+/// A queue lighter than this is no reason to cut its client off, however small its share is.
+const WEIGHT_MIN: u64 = 64 << 10;
 
 /// The memory of all sessions on all workers, and its limit.
 ///
 /// A body is counted once, from its encoding until the last queue has let go of it, however many
 /// clients share it; each queue counts its own places, notices and answers; each session counts
 /// [`SESSION_BYTES`]. Over the limit the session whose queue holds most is cut off, with close code
-/// 1008, until it is met again; new ones are refused.
+/// 1008, until it is met again; new ones are refused. A session that holds less than half of an equal
+/// share of the limit is never cut off: were all of them like this, the limit would be met.
 #[derive(Debug)]
 pub struct SessionMemory {
     limit: u64,
@@ -93,6 +94,12 @@ impl SessionMemory {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.used() > self.limit
+    }
+
+    /// Weight below which a queue is not the reason for what is over the limit.
+    fn weight_min(&self) -> u64 {
+        let sessions = self.sessions.load(Ordering::Relaxed).max(1);
+        (self.limit / (2 * sessions)).max(WEIGHT_MIN)
     }
 
     /// True when one more session fits.
@@ -188,7 +195,7 @@ impl MemoryShare {
     /// heaviest of all that are known, or the others do not act in time.
     #[must_use]
     pub fn must_cut(&self, weight: usize) -> bool {
-        if weight < WEIGHT_MIN || !self.memory.is_over() {
+        if (weight as u64) < self.memory.weight_min() || !self.memory.is_over() {
             return false;
         }
         let is_heaviest = self.tell_weight(weight);
@@ -332,39 +339,35 @@ mod tests {
 
     #[test]
     fn the_heaviest_of_all_workers_goes_first() {
-        let memory = Arc::new(SessionMemory::new(1_000_000));
+        let memory = Arc::new(SessionMemory::new(10_000_000));
         let shares = [0, 1].map(|id| MemoryShare::new(memory.clone(), WorkerId(id)));
         let meters: [WorkerMeter; 2] = Default::default();
-        let tell = || {
-            for (share, meter) in shares.iter().zip(&meters) {
+        let tell = |queues: [u64; 2]| {
+            for ((share, meter), bytes) in shares.iter().zip(&meters).zip(queues) {
+                meter.sessions.set(2);
+                meter.queue_bytes.set(bytes);
                 share.tell(meter);
             }
         };
-        meters[0].queue_bytes.set(900_000);
-        tell();
-        assert!(
-            !memory.is_over() && !shares[0].must_cut(900_000),
-            "within the limit"
-        );
-        meters[1].queue_bytes.set(150_000);
-        tell();
+        tell([9_000_000, 0]);
+        assert!(!memory.is_over() && !shares[0].must_cut(9_000_000));
+        tell([9_000_000, 1_500_000]);
         assert!(memory.is_over());
-        assert!(shares[0].must_cut(900_000));
-        assert!(!shares[1].must_cut(150_000), "the other one is heavier");
-        assert!(!shares[0].must_cut(WEIGHT_MIN - 1), "too light to matter");
+        assert!(shares[0].must_cut(9_000_000));
+        assert!(!shares[1].must_cut(1_500_000), "the other one is heavier");
+        assert!(!shares[0].must_cut(1_249_999), "half of a fourth part");
         // The other worker does not act: somebody has to.
-        meters[1].queue_bytes.set(300_000);
-        tell();
-        assert!(shares[1].must_cut(300_000));
-        // Nothing is left of what a worker told when it is over, or well again.
-        meters[0].queue_bytes.set(0);
-        tell();
-        meters[0].queue_bytes.set(800_000);
-        tell();
+        tell([9_000_000, 3_000_000]);
+        assert!(shares[1].must_cut(3_000_000));
         assert!(
-            shares[1].must_cut(300_000),
-            "the first one's weight is forgotten"
+            !shares[1].must_cut(1_249_999),
+            "not one that reads, even so"
         );
+        // What a worker told is forgotten when all is well, and when it is over.
+        tell([0, 3_000_000]);
+        assert!(!memory.is_over());
+        tell([7_500_000, 3_000_000]);
+        assert!(shares[1].must_cut(3_000_000));
         drop(shares);
         assert_eq!(memory.used(), 0);
     }

@@ -13,7 +13,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bookwire_engine::time::TsNanos;
-use bookwire_engine::wire;
 use bytes::Bytes;
 
 use super::flow::{Close, DropPolicy, Gap, OutboxLimits};
@@ -24,6 +23,9 @@ use crate::ring::{PubKind, Publication};
 use crate::topic::Slot;
 use crate::worker::Written;
 
+mod drain;
+mod limits;
+
 /// Requests' answers and notices that may wait; more means that a client sends without reading.
 const CONTROL_MAX: usize = 512;
 
@@ -32,9 +34,6 @@ const CONTROL_BYTES_MAX: usize = 8 << 20;
 
 /// Status notices that may wait in line with the data.
 const NOTES_MAX: usize = 4096;
-
-/// Channels with limits of their own.
-const LINES_MAX: usize = 32;
 
 /// A subscription inside its outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,111 +145,6 @@ impl Outbox {
         if let Some(sub) = self.sub_mut(key) {
             change(&mut sub.spec.policy, &mut sub.spec.timing);
         }
-    }
-
-    /// Sets the limits of the connection (`None`) or of a channel, which has a queue of its own from
-    /// then on; what is left out stays as it is. Messages of a channel with a rate count for the
-    /// connection's rate, too. The rates' allowances are renewed by [`Outbox::refill`].
-    ///
-    /// # Errors
-    /// When too many channels have limits already: how many may.
-    pub fn configure(
-        &mut self,
-        channel: Option<&str>,
-        per_second: Option<u32>,
-        messages: Option<usize>,
-    ) -> Result<(), usize> {
-        let Some(name) = channel else {
-            if let Some(rate) = per_second {
-                self.bucket = Bucket::new(rate);
-            }
-            if let Some(messages) = messages {
-                self.limits.messages = messages;
-                for line in &mut self.lines {
-                    line.messages = line.own_messages.unwrap_or(messages);
-                }
-            }
-            return Ok(());
-        };
-        if per_second.is_none() && messages.is_none() {
-            return Ok(());
-        }
-        let index = match self.line_of(channel) {
-            0 => self.split(name)?,
-            index => index,
-        };
-        let line = &mut self.lines[index];
-        if let Some(rate) = per_second {
-            line.bucket = Bucket::new(rate);
-        }
-        if let Some(messages) = messages {
-            line.own_messages = Some(messages);
-            line.messages = messages;
-        }
-        Ok(())
-    }
-
-    /// Gives a channel a line of its own and moves there what waits for its subscriptions.
-    fn split(&mut self, name: &str) -> Result<usize, usize> {
-        if self.lines.len() > LINES_MAX {
-            return Err(LINES_MAX);
-        }
-        let index = self.lines.len();
-        let mut line = Line::new(Some(name.into()), self.limits.messages);
-        let mut is_moved = vec![false; self.subs.len()];
-        for (sub, is_moved) in self.subs.iter_mut().zip(&mut is_moved) {
-            if let Some(sub) = sub
-                && sub.spec.labels.channel.as_deref() == Some(name)
-            {
-                sub.line = index;
-                *is_moved = true;
-            }
-        }
-        let wanted = |entry: &Entry| match entry {
-            Entry::Data(Queued { sub, .. }) | Entry::Flow(sub) => is_moved[*sub as usize],
-            Entry::Gone | Entry::Note(_) => false,
-        };
-        for (order, entry) in self.lines[0].extract(wanted) {
-            if matches!(entry, Entry::Data(_)) {
-                line.live += 1;
-                self.lines[0].live -= 1;
-            }
-            line.push(order, entry);
-        }
-        self.lines.push(line);
-        self.number_tickets();
-        Ok(index)
-    }
-
-    /// The line of a channel: its own, or the connection's.
-    fn line_of(&self, channel: Option<&str>) -> usize {
-        let own = |line: &Line| channel.is_some() && line.channel.as_deref() == channel;
-        self.lines.iter().position(own).unwrap_or(0)
-    }
-
-    /// Rate and queue in force for the connection or a channel.
-    #[must_use]
-    pub fn flow_of(&self, channel: Option<&str>) -> (u32, usize) {
-        let line = &self.lines[self.line_of(channel)];
-        let rate = match line.channel {
-            Some(_) if line.bucket.is_limited() => line.bucket.rate(),
-            _ => self.bucket.rate(),
-        };
-        (rate, line.messages)
-    }
-
-    /// Channels with limits of their own.
-    pub fn channels(&self) -> impl Iterator<Item = Rc<str>> {
-        self.lines.iter().filter_map(|line| line.channel.clone())
-    }
-
-    /// Renews the allowances of a tenth of a second; `tenth` counts them.
-    pub fn refill(&mut self, tenth: u64) {
-        self.bucket.refill(tenth);
-        for line in &mut self.lines {
-            line.bucket.refill(tenth);
-        }
-        self.ask_for_snapshots();
     }
 
     /// A message of the subscription's topic.
@@ -453,112 +347,6 @@ impl Outbox {
             .flatten()
             .filter(|sub| sub.gate == Gate::Waiting && !sub.wants_snapshot)
             .map(|sub| sub.spec.slot)
-    }
-
-    /// Moves what is ready into `batch` until it holds `room` bytes or more.
-    pub fn pull(&mut self, now: TsNanos, room: usize, batch: &mut Batch) {
-        if self.is_closed {
-            return;
-        }
-        batch.ping |= std::mem::take(&mut self.ping);
-        while batch.text.len() < room {
-            let Some(message) = self.control.pop_front() else {
-                break;
-            };
-            self.control_bytes -= message.len();
-            self.release(message.len());
-            batch.text.extend_from_slice(&message);
-            batch.ends.push(batch.text.len());
-        }
-        if !self.control.is_empty() {
-            return;
-        }
-        if let Some(close) = &self.closing {
-            batch.close = Some(close.clone());
-            self.is_closed = true;
-            return;
-        }
-        while batch.text.len() < room {
-            let Some(line) = self.next_line() else { break };
-            let Some(entry) = self.lines[line].pop() else {
-                break;
-            };
-            self.write(line, entry, now, batch);
-        }
-        self.ask_for_snapshots();
-    }
-
-    /// The line whose turn it is: of those that may send, the one whose front has waited longest.
-    fn next_line(&self) -> Option<usize> {
-        if !self.bucket.is_open() {
-            return None;
-        }
-        let fronts = self.lines.iter().enumerate();
-        fronts
-            .filter_map(|(index, line)| Some((line.front()?, index)))
-            .min()
-            .map(|(_, index)| index)
-    }
-
-    /// Has the snapshots fetched that books need whose line has caught up.
-    fn ask_for_snapshots(&mut self) {
-        if self.wanting == 0 {
-            return;
-        }
-        for index in 0..self.subs.len() {
-            let wants = self.subs[index]
-                .as_ref()
-                .is_some_and(|sub| sub.wants_snapshot && self.has_caught_up(sub.line));
-            if let Some(Some(sub)) = self.subs.get_mut(index)
-                && wants
-            {
-                sub.wants_snapshot = false;
-                self.wanting -= 1;
-                self.refresh.push(sub.spec.slot);
-            }
-        }
-    }
-
-    fn write(&mut self, line: usize, entry: Entry, now: TsNanos, batch: &mut Batch) {
-        match entry {
-            Entry::Gone => {}
-            Entry::Note(message) => {
-                self.notes -= 1;
-                self.release(ENTRY_BYTES + message.len());
-                batch.text.extend_from_slice(&message);
-                batch.ends.push(batch.text.len());
-            }
-            Entry::Flow(index) => {
-                self.release(ENTRY_BYTES);
-                if let Some(sub) = self.sub_mut(SubKey(index)) {
-                    sub.has_marker = false;
-                    sub.tell_gap(batch);
-                }
-            }
-            Entry::Data(queued) => {
-                let Some(sub) = self.sub_mut(SubKey(queued.sub)) else {
-                    return;
-                };
-                sub.tickets.pop_front();
-                if sub.gap.is_some_and(|gap| gap.from_seq < queued.seq) {
-                    sub.tell_gap(batch);
-                }
-                let timing = sub.spec.timing.then_some((queued.ts_recv, now));
-                let out = &mut batch.text;
-                wire::message(out, &sub.prefix, queued.seq, &queued.body, timing);
-                batch.ends.push(out.len());
-                let cost = sub.prefix.len() + queued.body.len();
-                self.live -= 1;
-                self.bytes -= cost;
-                self.release(ENTRY_BYTES);
-                self.bucket.take();
-                self.lines[line].live -= 1;
-                self.lines[line].bucket.take();
-                self.written.pulled(queued.read_at, queued.taken_at);
-                self.written.meter().sent.add(1);
-                self.stats.sent += 1;
-            }
-        }
     }
 
     fn sub_mut(&mut self, key: SubKey) -> Option<&mut Sub> {
@@ -788,6 +576,9 @@ impl Drop for Outbox {
         self.release(self.own_bytes);
     }
 }
+
+#[cfg(test)]
+use limits::LINES_MAX;
 
 #[cfg(test)]
 #[path = "outbox_tests.rs"]

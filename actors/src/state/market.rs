@@ -281,10 +281,11 @@ impl ShardState {
         }
         out.counters.trades.add(1);
         state.trades.last_ts = state.trades.last_ts.max(trade.ts_event);
-        if let Some(bars) = state.trade_bars()
-            && bars.on_trade(trade)
-        {
-            self.stirred.push(id);
+        if let Some(bars) = state.trade_bars() {
+            if bars.on_trade(trade) {
+                self.stirred.push(id);
+            }
+            out.counters.trades_late.add(bars.take_late());
         }
         let instrument = &state.instrument;
         state

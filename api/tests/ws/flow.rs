@@ -299,6 +299,7 @@ async fn flow_control_is_configured_and_answered() {
         code == 1008 && reason.starts_with("slow"),
         "{code} {reason}"
     );
+    assert_eq!(rig.shard.meters()[0].closed_slow.get(), 1);
     until("the topic's end", || rig.shard.counts().2 == 0).await;
 }
 
