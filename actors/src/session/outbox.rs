@@ -12,7 +12,6 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 
 use super::flow::{Close, DropPolicy, Gap, OutboxLimits};

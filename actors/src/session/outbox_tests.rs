@@ -3,7 +3,7 @@ use super::*;
 use crate::latency::Stamp;
 use crate::ring::WorkerWake;
 use crate::topic::{BookMode, StreamKind};
-use bookwire_engine::time::Level;
+use bookwire_engine::time::{Level, TsNanos};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;

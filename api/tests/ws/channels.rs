@@ -37,12 +37,21 @@ fn with(mut params: Value, more: Value) -> Value {
     params
 }
 
+/// Method, params, status, how many it names as done and as refused, what is subscribed then.
+type Step = (
+    &'static str,
+    Value,
+    &'static str,
+    usize,
+    usize,
+    &'static [&'static str],
+);
+
 #[tokio::test]
 async fn each_request_changes_what_it_names() {
     let rig = Rig::start(1, WsOptions::default());
     let mut client = rig.client().await;
-    // method, params, status, how many it names as done and as refused, what is subscribed then.
-    let steps: &[(&str, Value, &str, usize, usize, &[&str])] = &[
+    let steps: &[Step] = &[
         (
             "subscribe",
             one("trades", &["btcusdt"]),
