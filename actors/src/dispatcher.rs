@@ -20,11 +20,13 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
+use crate::latency::Stamp;
 use crate::ring::{LaneMsg, LaneRx, Publication, StatusEvent, StatusState, WorkerWake};
 use crate::session::cell::{OutboxCell, RefreshQueue};
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId, stream_name};
+use crate::worker::{MemoryShare, SessionMemory, WorkerMeter, WorkerPort, Written};
 
 /// Messages taken from one lane before the sockets get their turn.
 const BATCH: usize = 128;
@@ -68,6 +70,8 @@ pub trait MarketSource {
     ) -> LocalBoxFuture<'static, Result<(), CryptoError>>;
     /// The wall clock.
     fn now(&self) -> TsNanos;
+    /// The clock of publications' stamps.
+    fn monotonic(&self) -> Duration;
 }
 
 #[derive(Debug)]
@@ -131,6 +135,8 @@ pub struct WorkerHub {
     source: Rc<dyn MarketSource>,
     wake: WorkerWake,
     refresh: Rc<RefreshQueue>,
+    written: Rc<Written>,
+    memory: MemoryShare,
     routes: RefCell<Routes>,
     dirty: RefCell<Vec<Rc<OutboxCell>>>,
     sessions: RefCell<Vec<Weak<OutboxCell>>>,
@@ -139,19 +145,23 @@ pub struct WorkerHub {
 }
 
 impl WorkerHub {
-    /// A hub on this thread that drains `lanes` until it is dropped or they are all closed.
+    /// A hub on this thread that drains the port's lanes until it is dropped.
     #[must_use]
-    pub fn start(
-        id: WorkerId,
-        lanes: Vec<LaneRx>,
-        wake: WorkerWake,
-        source: Rc<dyn MarketSource>,
-    ) -> Rc<Self> {
+    pub fn start(port: WorkerPort, source: Rc<dyn MarketSource>) -> Rc<Self> {
+        let WorkerPort {
+            id,
+            lanes,
+            wake,
+            meter,
+            memory,
+        } = port;
         let hub = Rc::new(Self {
             id,
             source,
             wake: wake.clone(),
             refresh: Rc::new(RefreshQueue::new(wake.clone())),
+            written: Rc::new(Written::new(meter, wake.clone())),
+            memory: MemoryShare::new(memory, id),
             routes: RefCell::default(),
             dirty: RefCell::default(),
             sessions: RefCell::default(),
@@ -181,13 +191,15 @@ impl WorkerHub {
     /// An outbox for a new session.
     #[must_use]
     pub fn open(&self, limits: OutboxLimits, tokens: u32) -> Rc<OutboxCell> {
-        let cell = Rc::new(OutboxCell::new(limits, self.refresh.clone(), tokens));
+        let (refresh, written) = (self.refresh.clone(), self.written.clone());
+        let cell = Rc::new(OutboxCell::new(limits, refresh, written, tokens));
         if let Some(close) = &*self.stopping.borrow() {
             cell.close(close.clone());
         }
         let mut sessions = self.sessions.borrow_mut();
         sessions.retain(|session| session.strong_count() > 0);
         sessions.push(Rc::downgrade(&cell));
+        self.memory.tell(self.meter());
         cell
     }
 
@@ -235,6 +247,7 @@ impl WorkerHub {
     ) -> (Claim, Option<oneshot::Receiver<Result<(), CryptoError>>>) {
         let mut routes = self.routes.borrow_mut();
         let (slot, is_new) = routes.slot_of(topic);
+        self.meter().topics.set(routes.entries.len() as u64);
         let mut answer = None;
         if let Some(entry) = routes.entries.get_mut(&slot) {
             entry.users += 1;
@@ -273,6 +286,7 @@ impl WorkerHub {
             };
             if answer.is_err() {
                 routes.remove(slot);
+                self.meter().topics.set(routes.entries.len() as u64);
             }
             waiting
         };
@@ -294,6 +308,7 @@ impl WorkerHub {
         let Some(topic) = is_unused.then(|| routes.remove(slot)).flatten() else {
             return;
         };
+        self.meter().topics.set(routes.entries.len() as u64);
         drop(routes);
         let (source, worker) = (self.source.clone(), self.id);
         actix_rt::spawn(async move {
@@ -342,11 +357,20 @@ impl WorkerHub {
         });
     }
 
-    fn route(&self, message: LaneMsg) {
+    /// Where this worker counts and measures.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<WorkerMeter> {
+        self.written.meter()
+    }
+
+    fn route(&self, message: LaneMsg, now: Stamp) {
         let mut stats = self.stats.get();
         stats.received += 1;
         match message {
-            LaneMsg::Data(publication) => {
+            LaneMsg::Data(mut publication) => {
+                let ring = &self.meter().latency.ring;
+                ring.record_between(publication.stage_at, now);
+                publication.stage_at = now;
                 let routed = self.route_data(&publication);
                 stats.routed += routed;
                 stats.orphans += u64::from(routed == 0);
@@ -420,6 +444,41 @@ impl WorkerHub {
         }
     }
 
+    /// The memory of all workers' sessions.
+    #[must_use]
+    pub fn memory(&self) -> &SessionMemory {
+        self.memory.memory()
+    }
+
+    /// Tells what this worker's sessions need and, while all together need too much, cuts off the
+    /// one that holds most.
+    pub fn keep_within_memory(&self) {
+        self.memory.tell(self.meter());
+        while self.memory().is_over() {
+            let heaviest = {
+                let sessions = self.sessions.borrow();
+                let cells = sessions.iter().filter_map(Weak::upgrade);
+                cells.max_by_key(|cell| cell.weight())
+            };
+            let Some(cell) = heaviest else { return };
+            let weight = cell.weight();
+            if !self.memory.must_cut(weight) {
+                return;
+            }
+            let (kib, limit) = (weight >> 10, self.memory().limit() >> 20);
+            tracing::warn!(
+                kib,
+                limit_mib = limit,
+                "memory of the sessions used up: one is cut off"
+            );
+            self.meter().closed_memory.add(1);
+            cell.close(Close::policy(format!(
+                "memory: {kib} KiB waited to be read, all sessions have {limit} MiB; read faster"
+            )));
+            self.memory.tell(self.meter());
+        }
+    }
+
     /// Wakes each pump that got something, once.
     fn flush(self: &Rc<Self>) {
         let mut dirty = self.dirty.take();
@@ -465,10 +524,16 @@ async fn drain(hub: Weak<WorkerHub>, mut lanes: Vec<LaneRx>, wake: WorkerWake) {
     loop {
         let Some(hub) = hub.upgrade() else { return };
         let mut taken = 0;
-        for lane in &mut lanes {
-            taken += lane.drain(BATCH, |message| hub.route(message));
+        if hub.written.is_pending() || lanes.iter().any(|lane| !lane.is_empty()) {
+            // One look at the clock for all that is there.
+            let now = Stamp::of(hub.source.monotonic());
+            hub.written.settle(now);
+            for lane in &mut lanes {
+                taken += lane.drain(BATCH, |message| hub.route(message, now));
+            }
         }
         hub.flush();
+        hub.keep_within_memory();
         if taken > 0 {
             drop(hub);
             // The sockets' turn: what was routed leaves now, in one write for each.

@@ -101,6 +101,8 @@ pub struct GatewayOptions {
     pub core_pinning: bool,
     /// Messages on the lane between a shard and an API worker.
     pub lane_capacity: usize,
+    /// Bytes that all sessions together may need.
+    pub session_memory: u64,
     /// Streams of exchanges at the same time, all providers together.
     pub streams_max: usize,
     /// Enabled providers.
@@ -120,6 +122,7 @@ impl Default for GatewayOptions {
             busy_poll: false,
             core_pinning: false,
             lane_capacity: 1 << 14,
+            session_memory: 512 << 20,
             streams_max: usize::MAX,
             providers: Vec::new(),
             reload: Duration::from_secs(3600),

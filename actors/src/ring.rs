@@ -16,6 +16,7 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use tokio::sync::Notify;
 
 use crate::incidents::Ended;
+use crate::latency::Stamp;
 use crate::topic::Slot;
 
 /// What a publication means to somebody who may have missed those before it.
@@ -54,6 +55,10 @@ pub struct Publication {
     pub prev_seq: u64,
     /// When the exchange's frame was read from the socket, wall clock.
     pub ts_recv: TsNanos,
+    /// The same moment on the monotonic clock, where a frame caused the publication.
+    pub read_at: Stamp,
+    /// When the last stage of its way ended: put on the lane, taken off it.
+    pub stage_at: Stamp,
     /// The `data` object, braces included; shared, never changed.
     pub body: Bytes,
 }
@@ -367,6 +372,8 @@ mod tests {
             seq,
             prev_seq: 0,
             ts_recv: TsNanos(0),
+            read_at: Stamp::NONE,
+            stage_at: Stamp::NONE,
             body: Bytes::from_static(b"{}"),
         })
     }

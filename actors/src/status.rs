@@ -462,6 +462,8 @@ counters! {
     trades_repeated,
     /// Trade ids that were skipped by the stream.
     trades_missed,
+    /// Trades that came after the bar built of them had been closed, which lacks them.
+    trades_late,
     /// Bars, forming and closed.
     klines,
     /// Bars that ended without their closing message.
@@ -496,6 +498,46 @@ impl Counter {
     pub fn add(&self, count: u64) {
         self.0
             .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it; only the owning thread calls this and those that follow.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// More by `part`.
+    #[inline]
+    pub fn add(&self, part: u64) {
+        self.set(self.get() + part);
+    }
+
+    /// Less by `part`; never below none.
+    #[inline]
+    pub fn sub(&self, part: u64) {
+        self.set(self.get().saturating_sub(part));
+    }
+
+    /// One more.
+    pub fn up(&self) {
+        self.set(self.get() + 1);
+    }
+
+    /// One less; never below none.
+    pub fn down(&self) {
+        self.set(self.get().saturating_sub(1));
     }
 
     /// The value.

@@ -64,6 +64,7 @@ pub fn options(config: &Config) -> GatewayOptions {
         },
         busy_poll: config.engine.busy_poll,
         core_pinning: config.engine.core_pinning,
+        session_memory: config.websocket.memory_bytes_max,
         streams_max: config.data_collection.max_concurrent_streams,
         providers,
         recorder: RecorderOptions {

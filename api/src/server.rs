@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
 use crate::operator::{Door, OperatorKey};
-use crate::rest::{data, ops, providers};
+use crate::rest::{data, metrics, ops, providers};
 use crate::ws::{WsOptions, WsState};
 
 /// Largest request body; nothing that is served so far takes one.
@@ -42,6 +42,9 @@ pub struct ServerHandle {
     task: JoinHandle<io::Result<()>>,
     sessions: WsState,
     gateway: Gateway,
+    /// Ends with the server.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    sampler: TaskGuard,
 }
 
 /// Starts serving on `config.server.listen`; port 0 takes a free one.
@@ -85,6 +88,8 @@ pub fn start_with(
     let gate = web::Data::new(gate);
     let door = web::Data::new(Door(operator));
     let started = web::Data::new(ops::Started(Instant::now()));
+    let windows = web::Data::new(metrics::Windows::default());
+    let sampler = sample(&windows, &gateway, &gate);
     let sessions = WsState::for_gateway(WsOptions::from(&config.websocket), &gateway);
     let shared = web::Data::new(gateway.clone());
     let mounted = sessions.clone();
@@ -98,6 +103,7 @@ pub fn start_with(
             .app_data(shared.clone())
             .app_data(door.clone())
             .app_data(started.clone())
+            .app_data(windows.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .wrap(middleware::from_fn(gate::pass))
             .configure(routes)
@@ -120,7 +126,35 @@ pub fn start_with(
         task: tokio::spawn(server),
         sessions,
         gateway,
+        sampler,
     })
+}
+
+/// Ends a task with its owner.
+struct TaskGuard(JoinHandle<()>);
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Moves the windows of the metrics on.
+fn sample(
+    windows: &web::Data<metrics::Windows>,
+    gateway: &Gateway,
+    gate: &web::Data<Gate>,
+) -> TaskGuard {
+    let (windows, gateway, gate) = (windows.clone(), gateway.clone(), gate.clone());
+    TaskGuard(tokio::spawn(async move {
+        let mut pace = tokio::time::interval(metrics::SAMPLE);
+        // The first tick is at once.
+        pace.tick().await;
+        loop {
+            pace.tick().await;
+            windows.sample(&gateway, &gate);
+        }
+    }))
 }
 
 /// All REST routes.
@@ -128,7 +162,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(get("/livez", ops::livez))
         .service(get("/readyz", ops::readyz))
-        .service(get("/metrics", ops::metrics))
+        .service(get("/metrics", metrics::metrics))
+        .service(get("/api/crypto/metrics", metrics::summary))
         .service(get("/api/crypto/health", ops::health))
         .service(get("/api/crypto/providers/status", providers::status))
         .service(get(

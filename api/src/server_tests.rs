@@ -256,7 +256,38 @@ async fn fixed_lists_have_the_contract_shape() {
     let metrics = rig.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("# TYPE bookwire_frames_total counter\nbookwire_frames_total 0\n"));
     assert!(metrics.contains("bookwire_http_requests_total{class=\"ok\"}"));
+    crate::rest::metrics::tests::check_exposition(&metrics);
+    summary_has_the_contract_fields(&rig).await;
     rig.server.stop().await;
+}
+
+/// Every field of the contract is there, with what is known when nothing has happened.
+async fn summary_has_the_contract_fields(rig: &Rig) {
+    let body: Value = rig.get("/api/crypto/metrics").await.json().await.unwrap();
+    for (group, field, is_known) in [
+        ("websocket_metrics", "total_reconnects_24h", true),
+        ("websocket_metrics", "average_message_lag_ms", false),
+        ("websocket_metrics", "messages_dropped_24h", true),
+        ("data_quality_metrics", "validation_failures_24h", true),
+        ("data_quality_metrics", "cross_exchange_deviations", true),
+        ("data_quality_metrics", "data_gaps_detected_24h", true),
+        ("performance_metrics", "average_query_response_ms", true),
+        ("performance_metrics", "current_memory_usage_gb", true),
+        ("performance_metrics", "active_websocket_connections", true),
+    ] {
+        let value = body[group].get(field);
+        let value = value.unwrap_or_else(|| panic!("no {group}.{field}: {body}"));
+        assert_eq!(value.is_number(), is_known, "{group}.{field}: {body}");
+    }
+    for (stage, _) in bookwire_actors::latency::STAGES {
+        let stage = &body["latency_metrics"]["stages"][stage];
+        assert_eq!(stage["count"], 0, "{body}");
+        for field in ["mean_us", "p50_us", "p99_us", "p99_9_us", "max_us"] {
+            assert!(stage[field].is_null(), "{field}: {body}");
+        }
+    }
+    let answer = rig.get("/api/crypto/metrics?window=1h").await;
+    error(answer, 400, "CRYPTO_INVALID_PARAMETER").await;
 }
 
 #[actix_web::test]

@@ -12,5 +12,6 @@ mod faults;
 mod klines;
 mod load;
 mod operations;
+mod overload;
 mod restart;
 mod rig;

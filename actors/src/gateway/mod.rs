@@ -26,11 +26,12 @@ use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
 use crate::history::History;
 use crate::incidents::Moment;
+use crate::latency::{self, StageLatency};
 use crate::loader;
 use crate::options::GatewayOptions;
 use crate::recorder::{Recorder, RecorderStats};
 use crate::rest_client::RestClient;
-use crate::ring::{LaneRx, WorkerWake, lane};
+use crate::ring::{WorkerWake, lane};
 use crate::shard::messages::{
     AttachWorker, BookView, DetachWorker, GetBook, Observe, Refresh, SetTable, ShardObservation,
     Subscribe, Unsubscribe,
@@ -38,6 +39,8 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
+use crate::upstream::StreamRoom;
+use crate::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use read::{READERS, ReaderPool};
 use venues::Venues;
 
@@ -61,17 +64,6 @@ pub enum GatewayError {
     Store(#[from] StoreError),
 }
 
-/// What an API worker thread needs to take part: see [`crate::dispatcher::WorkerHub::start`].
-#[derive(Debug)]
-pub struct WorkerPort {
-    /// The worker's number.
-    pub id: WorkerId,
-    /// A lane from each shard.
-    pub lanes: Vec<LaneRx>,
-    /// Wakes the worker.
-    pub wake: WorkerWake,
-}
-
 /// Counters and latencies of the whole engine.
 #[derive(Clone, Debug)]
 pub struct EngineMetrics {
@@ -79,6 +71,8 @@ pub struct EngineMetrics {
     pub counters: CounterValues,
     /// Per shard what it is doing; a shard that does not answer in time is missing.
     pub shards: Vec<ShardObservation>,
+    /// How long the stages of messages take, all threads together.
+    pub latencies: Vec<StageLatency>,
     /// The recorder; `None` without a store.
     pub recorder: Option<RecorderStats>,
     /// Raw messages that did not fit into the tap.
@@ -111,6 +105,9 @@ pub(crate) struct Inner {
     history: History,
     pub(crate) venues: Venues,
     next_worker: AtomicU16,
+    workers: Mutex<Vec<Arc<WorkerMeter>>>,
+    memory: Arc<SessionMemory>,
+    room: Arc<StreamRoom>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
     /// Last, so that it outlives what runs on it; `None` only while being dropped.
@@ -191,6 +188,9 @@ impl Gateway {
             venues: Venues::default(),
             rest,
             next_worker: AtomicU16::new(0),
+            workers: Mutex::default(),
+            memory: shared.memory,
+            room: shared.room,
             started: clock.monotonic(),
             stopping: AtomicBool::new(false),
             options,
@@ -325,7 +325,15 @@ impl Gateway {
             self.ask(shard, attach).await?;
             lanes.push(rx);
         }
-        Ok(WorkerPort { id, lanes, wake })
+        let meter: Arc<WorkerMeter> = Arc::default();
+        self.0.workers.lock().push(meter.clone());
+        Ok(WorkerPort {
+            id,
+            lanes,
+            wake,
+            meter,
+            memory: self.0.memory.clone(),
+        })
     }
 
     /// Ends everything that is published to a worker.
@@ -387,10 +395,37 @@ impl Gateway {
         EngineMetrics {
             counters: self.counters(),
             shards,
+            latencies: self.latencies(),
             recorder: self.0.recorder.as_ref().map(Recorder::stats),
             tap_lost: self.0.options.tap.as_ref().map_or(0, crate::tap::Tap::lost),
             uptime: self.0.clock.monotonic().saturating_sub(self.0.started),
         }
+    }
+
+    /// How long the stages of messages take, all threads together, since the start.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<StageLatency> {
+        let shards = self.0.shards.iter().map(|shard| &*shard.latency);
+        let workers = self.workers();
+        latency::merge(shards, workers.iter().map(|meter| &meter.latency))
+    }
+
+    /// What each API worker counts and measures.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Arc<WorkerMeter>> {
+        self.0.workers.lock().clone()
+    }
+
+    /// Streams of exchanges that are in use, those included that linger on.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.0.room.used()
+    }
+
+    /// The memory of all sessions.
+    #[must_use]
+    pub fn session_memory(&self) -> &SessionMemory {
+        &self.0.memory
     }
 
     /// The counters alone, without asking the shards.
@@ -432,10 +467,6 @@ impl Gateway {
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.0.stopping.store(true, Ordering::Relaxed);
         let half = limit / 2;
-        for bridge in self.0.rest.bridges() {
-            // Its connections are lost a moment before they are stopped, which nobody will see.
-            bridge.stop().await;
-        }
         let stopped = join_all(self.0.shards.iter().map(|shard| async {
             let stopped = pin!(shard.stop());
             matches!(
@@ -444,6 +475,10 @@ impl Gateway {
             )
         }))
         .await;
+        // After the shards: a bridge that goes first looks like an exchange that is lost.
+        for bridge in self.0.rest.bridges() {
+            bridge.stop().await;
+        }
         let shards_stopped = stopped.iter().filter(|stopped| **stopped).count();
         let is_store_flushed = match (self.0.recorder.clone(), &self.0.control) {
             (Some(recorder), Some(control)) => control
@@ -569,5 +604,9 @@ impl MarketSource for Gateway {
 
     fn now(&self) -> TsNanos {
         self.0.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.clock.monotonic()
     }
 }

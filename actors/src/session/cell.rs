@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 
 use super::flow::{Close, OutboxLimits};
 use super::outbox::{Batch, Outbox};
+use crate::latency::Stamp;
 use crate::ring::WorkerWake;
 use crate::topic::Slot;
+use crate::worker::Written;
 
 /// Topics whose last state the dispatcher shall ask for in its next round.
 #[derive(Debug)]
@@ -41,6 +43,11 @@ impl RefreshQueue {
         }
     }
 
+    /// Has the worker take a turn.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
+
     /// What was asked for, each topic once.
     #[must_use]
     pub fn take(&self) -> Vec<Slot> {
@@ -64,6 +71,7 @@ pub struct OutboxCell {
     waker: RefCell<Option<Waker>>,
     is_dirty: Cell<bool>,
     refresh: Rc<RefreshQueue>,
+    written: Rc<Written>,
     /// The client was heard since the session looked last.
     heard: Cell<bool>,
     /// Requests that the client may still send before the next refill.
@@ -76,12 +84,19 @@ pub struct OutboxCell {
 impl OutboxCell {
     /// A cell with an empty outbox and `tokens` requests to begin with.
     #[must_use]
-    pub fn new(limits: OutboxLimits, refresh: Rc<RefreshQueue>, tokens: u32) -> Self {
+    pub fn new(
+        limits: OutboxLimits,
+        refresh: Rc<RefreshQueue>,
+        written: Rc<Written>,
+        tokens: u32,
+    ) -> Self {
+        written.meter().sessions.up();
         Self {
-            outbox: RefCell::new(Outbox::new(limits)),
+            outbox: RefCell::new(Outbox::new(limits, written.clone())),
             waker: RefCell::new(None),
             is_dirty: Cell::new(false),
             refresh,
+            written,
             heard: Cell::new(true),
             tokens: Cell::new(tokens),
             refused: Cell::new(0),
@@ -128,16 +143,31 @@ impl OutboxCell {
         self.flush();
     }
 
+    /// Closes the connection of a client that broke a rule.
+    pub fn expel(&self, close: Close) {
+        self.written.meter().closed_abuse.add(1);
+        self.close(close);
+    }
+
+    /// Memory that would be free without this queue; see [`Outbox::weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.with(|outbox| outbox.weight())
+    }
+
     /// The pump's side: fills `batch` up to about `room` bytes, or leaves `waker` to be woken when
-    /// there is something.
+    /// there is something. `now` is the moment on both clocks.
     pub fn poll_pull(
         &self,
         waker: &Waker,
-        now: TsNanos,
+        now: (TsNanos, Stamp),
         room: usize,
         batch: &mut Batch,
     ) -> Poll<()> {
-        self.with(|outbox| outbox.pull(now, room, batch));
+        // Other pumps have had their turn meanwhile.
+        self.written.settle(now.1);
+        self.with(|outbox| outbox.pull(now.0, room, batch));
+        self.written.settle_later();
         let slots = self.with(Outbox::take_refresh);
         self.refresh.extend(slots);
         if batch.is_empty() {
@@ -198,5 +228,13 @@ impl OutboxCell {
         while !self.is_gone.get() {
             self.gone.notified().await;
         }
+    }
+}
+
+impl Drop for OutboxCell {
+    fn drop(&mut self) {
+        self.written.meter().sessions.down();
+        // What this queue held is told by the worker's next turn.
+        self.refresh.wake();
     }
 }

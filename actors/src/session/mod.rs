@@ -8,9 +8,11 @@
 pub mod cell;
 pub mod encode;
 pub mod flow;
+mod line;
 pub mod outbox;
 pub mod request;
 pub mod resolve;
+
 mod sub;
 mod subscriptions;
 
@@ -161,6 +163,7 @@ impl SubscriptionSession {
     /// Once a second: liveness, budgets, and the end of a connection that does not close.
     fn tick(&mut self) {
         self.ticks += 1;
+        self.options.hub.keep_within_memory();
         let limits = self.options.limits;
         if self.cell.with(|outbox| outbox.closing().is_some()) {
             self.closing_secs += 1;
@@ -178,6 +181,7 @@ impl SubscriptionSession {
         }
         if self.silent_secs >= limits.idle_secs {
             let silent = self.silent_secs;
+            self.options.hub.meter().closed_idle.add(1);
             self.cell.close(Close::policy(format!(
                 "idle: nothing received for {silent} s"
             )));
@@ -269,49 +273,56 @@ impl SubscriptionSession {
             let error = CryptoError::invalid_parameter("buffer_size", &size, accepted);
             return failed(error);
         }
-        if wanted.channel.is_some() {
-            let given = [
-                ("max_messages_per_second", wanted.max_messages_per_second),
-                ("buffer_size", wanted.buffer_size),
-            ];
-            if let Some((name, Some(value))) = given.iter().find(|(_, value)| value.is_some()) {
-                let accepted = "no value together with `channel`: it holds for the connection";
-                return failed(CryptoError::invalid_parameter(
-                    name,
-                    &value.to_string(),
-                    accepted,
-                ));
-            }
-        }
+        let channel = wanted.channel.as_deref();
+        let rate = wanted.max_messages_per_second;
+        let messages = wanted.buffer_size.map(|size| size as usize);
+        // What can fail comes first: a request that is refused changes nothing.
         let subscriptions = &mut self.subscriptions;
-        let policy = match subscriptions.set_policy(
-            wanted.channel.as_deref(),
-            wanted.drop_policy,
-            &self.cell,
-        ) {
-            Ok(policy) => policy,
-            Err(error) => return failed(error),
-        };
-        if let Some(rate) = wanted.max_messages_per_second {
-            self.cell.with(|outbox| outbox.set_rate(rate));
+        if let Err(error) = subscriptions.check_policy(channel, wanted.drop_policy) {
+            return failed(error);
+        }
+        let limited = self
+            .cell
+            .with(|outbox| outbox.configure(channel, rate, messages));
+        if let Err(most) = limited {
+            return failed(
+                CryptoError::new(
+                    CryptoCode::SubscriptionLimit,
+                    format!("at most {most} channels have limits of their own"),
+                )
+                .with("limit", most)
+                .suggest("set the limits of the connection, without `channel`"),
+            );
+        }
+        subscriptions.set_policy(channel, wanted.drop_policy, &self.cell);
+        if rate.is_some() {
             self.pace(ctx);
         }
-        if let Some(size) = wanted.buffer_size {
-            self.cell.with(|outbox| {
-                let bytes = outbox.limits().bytes;
-                outbox.set_limits(OutboxLimits {
-                    messages: size as usize,
-                    bytes,
-                });
-            });
-        }
-        let (rate, limits) = self.cell.with(|outbox| (outbox.rate(), outbox.limits()));
-        Outcome::Configured(FlowView {
-            channel: wanted.channel,
+        self.cell.flush();
+        let mut names: Vec<Rc<str>> = self.cell.with(|outbox| outbox.channels().collect());
+        names.extend(self.subscriptions.channels_with_policy());
+        names.sort_unstable();
+        names.dedup();
+        let view = self.flow_view(channel);
+        let channels = match channel {
+            Some(_) => Vec::new(),
+            None => names
+                .iter()
+                .map(|name| self.flow_view(Some(name)))
+                .collect(),
+        };
+        Outcome::Configured(view, channels)
+    }
+
+    /// What is in force for a channel, or for the connection.
+    fn flow_view(&self, channel: Option<&str>) -> FlowView {
+        let (rate, buffer_size) = self.cell.with(|outbox| outbox.flow_of(channel));
+        FlowView {
+            channel: channel.map(str::to_owned),
             max_messages_per_second: rate,
-            buffer_size: limits.messages,
-            drop_policy: policy,
-        })
+            buffer_size,
+            drop_policy: self.subscriptions.policy_in_force(channel),
+        }
     }
 
     /// Renews the allowance of a limited rate ten times a second.

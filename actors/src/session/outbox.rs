@@ -10,16 +10,20 @@
 //! asks for one once the client has caught up.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use bookwire_engine::time::TsNanos;
-use bookwire_engine::wire;
 use bytes::Bytes;
 
 use super::flow::{Close, DropPolicy, Gap, OutboxLimits};
+use super::line::{Bucket, Line};
 use super::sub::{Admission, Entry, Gate, Queued, Sub};
 pub use super::sub::{Batch, OutboxStats, SubSpec};
 use crate::ring::{PubKind, Publication};
 use crate::topic::Slot;
+use crate::worker::Written;
+
+mod drain;
+mod limits;
 
 /// Requests' answers and notices that may wait; more means that a client sends without reading.
 const CONTROL_MAX: usize = 512;
@@ -34,6 +38,9 @@ const NOTES_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubKey(u32);
 
+/// What a place in a queue takes besides what it refers to: the entry itself and its ticket, bytes.
+const ENTRY_BYTES: usize = size_of::<(u64, Entry)>() + size_of::<u64>();
+
 /// A client's queue. See the module's text.
 #[derive(Debug)]
 pub struct Outbox {
@@ -42,51 +49,59 @@ pub struct Outbox {
     free: Vec<u32>,
     control: VecDeque<Bytes>,
     control_bytes: usize,
-    queue: VecDeque<Entry>,
-    /// Ticket of the queue's front.
-    base: u64,
+    /// The connection's own line, then those of channels with limits of their own.
+    lines: Vec<Line>,
+    /// Place of the next entry among all lines.
+    order: u64,
+    /// Of the connection as a whole.
+    bucket: Bucket,
     live: usize,
     notes: usize,
+    /// Of the market messages that wait; shared bodies count in full.
     bytes: usize,
+    /// Memory that this queue alone needs: places, notices, answers.
+    own_bytes: usize,
     ping: bool,
     closing: Option<Close>,
     is_closed: bool,
-    per_second: u32,
-    allowance: u32,
     refresh: Vec<Slot>,
     wanting: usize,
     stats: OutboxStats,
+    written: Rc<Written>,
 }
 
 impl Outbox {
     /// An empty queue.
     #[must_use]
-    pub fn new(limits: OutboxLimits) -> Self {
+    pub fn new(limits: OutboxLimits, written: Rc<Written>) -> Self {
         Self {
             limits,
             subs: Vec::new(),
             free: Vec::new(),
             control: VecDeque::new(),
             control_bytes: 0,
-            queue: VecDeque::new(),
-            base: 0,
+            lines: vec![Line::new(None, limits.messages)],
+            order: 0,
+            bucket: Bucket::default(),
             live: 0,
             notes: 0,
             bytes: 0,
+            own_bytes: 0,
             ping: false,
             closing: None,
             is_closed: false,
-            per_second: 0,
-            allowance: 0,
             refresh: Vec::new(),
             wanting: 0,
             stats: OutboxStats::default(),
+            written,
         }
     }
 
     /// Takes a subscription in. A delta book waits for its first snapshot.
     pub fn add(&mut self, spec: SubSpec) -> SubKey {
-        let sub = Sub::new(spec);
+        self.written.meter().subscriptions.up();
+        let line = self.line_of(spec.labels.channel.as_deref());
+        let sub = Sub::new(spec, line);
         match self.free.pop() {
             Some(index) => {
                 self.subs[index as usize] = Some(sub);
@@ -104,22 +119,24 @@ impl Outbox {
         let Some(sub) = self.subs.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
+        self.written.meter().subscriptions.down();
         if sub.wants_snapshot {
             self.wanting -= 1;
         }
         for ticket in sub.tickets {
-            self.take_back(ticket, sub.prefix.len());
+            self.take_back(sub.line, ticket, sub.prefix.len());
         }
         // A marker of this subscription must not speak for the next one with the same key.
         if sub.has_marker {
-            for entry in &mut self.queue {
+            for entry in self.lines[sub.line].entries_mut() {
                 if matches!(entry, Entry::Flow(index) if *index == key.0) {
                     *entry = Entry::Gone;
                 }
             }
+            self.release(ENTRY_BYTES);
         }
         self.free.push(key.0);
-        self.trim();
+        self.lines[sub.line].trim();
     }
 
     /// Changes a subscription's policy and timing.
@@ -129,48 +146,21 @@ impl Outbox {
         }
     }
 
-    /// Uses other limits from now on.
-    pub fn set_limits(&mut self, limits: OutboxLimits) {
-        self.limits = limits;
-    }
-
-    /// The limits in force.
-    #[must_use]
-    pub fn limits(&self) -> OutboxLimits {
-        self.limits
-    }
-
-    /// At most so many market messages a second; 0: as many as the socket takes. The allowance is
-    /// renewed by [`Outbox::refill`].
-    pub fn set_rate(&mut self, per_second: u32) {
-        self.per_second = per_second;
-        self.allowance = per_second.div_ceil(10);
-    }
-
-    /// The rate in force, 0: unlimited.
-    #[must_use]
-    pub fn rate(&self) -> u32 {
-        self.per_second
-    }
-
-    /// Renews the allowance of a tenth of a second; `tenth` counts them, so that a rate that ten
-    /// does not divide is met within each second.
-    pub fn refill(&mut self, tenth: u64) {
-        let rate = u64::from(self.per_second);
-        let part = rate * (tenth % 10 + 1) / 10 - rate * (tenth % 10) / 10;
-        self.allowance = u32::try_from(part).unwrap_or(u32::MAX);
-    }
-
     /// A message of the subscription's topic.
     pub fn offer(&mut self, key: SubKey, publication: &Publication) {
         if self.closing.is_some() {
             return;
         }
-        let (live, limits) = (self.live, self.limits);
-        let is_pressed = live >= limits.messages / 2 || self.bytes >= limits.bytes / 2;
+        let limits = self.limits;
         let Some(sub) = self.subs.get_mut(key.0 as usize).and_then(Option::as_mut) else {
             return;
         };
+        let line_index = sub.line;
+        let line = &self.lines[line_index];
+        let is_behind = self.bucket.is_behind(self.live) || line.bucket.is_behind(line.live);
+        let is_pressed =
+            is_behind || line.live >= line.messages / 2 || self.bytes >= limits.bytes / 2;
+        let is_full = line.live >= line.messages;
         match sub.admit(publication) {
             Admission::Skip => return,
             Admission::OutOfStep => {
@@ -189,12 +179,19 @@ impl Outbox {
             && policy == DropPolicy::Conflate
             && !is_delta
             && let Some(ticket) = newest
-            && self.replace(ticket, seq, publication)
+            && self.replace((line_index, ticket), seq, publication)
         {
             return;
         }
-        if live >= limits.messages || self.bytes + cost > limits.bytes {
-            let is_update = publication.kind == PubKind::BookUpdate;
+        let is_update = publication.kind == PubKind::BookUpdate;
+        if is_behind && policy == DropPolicy::Conflate && is_delta && newest.is_some() {
+            // The rate lets one message go now and then: that shall be the book as it is then.
+            self.purge(key);
+            if is_update {
+                return self.refuse(key, seq);
+            }
+        }
+        if is_full || self.bytes + cost > limits.bytes {
             match policy {
                 DropPolicy::Disconnect => return self.too_slow(),
                 DropPolicy::Newest => return self.refuse(key, seq),
@@ -217,6 +214,8 @@ impl Outbox {
             kind: publication.kind,
             seq,
             ts_recv: publication.ts_recv,
+            read_at: publication.read_at,
+            taken_at: publication.stage_at,
             body: publication.body.clone(),
         });
     }
@@ -249,7 +248,8 @@ impl Outbox {
             return self.too_slow();
         }
         self.notes += 1;
-        self.queue.push_back(Entry::Note(message));
+        self.hold(ENTRY_BYTES + message.len());
+        self.append(0, Entry::Note(message));
     }
 
     /// An answer to a request: goes out before all data, never dropped.
@@ -263,6 +263,7 @@ impl Outbox {
             return self.too_slow();
         }
         self.control_bytes += message.len();
+        self.hold(message.len());
         self.control.push_back(message);
     }
 
@@ -278,12 +279,16 @@ impl Outbox {
             return;
         }
         self.closing = Some(close);
-        self.queue.clear();
+        for line in &mut self.lines {
+            line.clear();
+        }
         self.live = 0;
+        self.release(self.own_bytes - self.control_bytes);
         self.notes = 0;
         self.bytes = 0;
         for sub in self.subs.iter_mut().flatten() {
             sub.tickets.clear();
+            sub.has_marker = false;
         }
     }
 
@@ -299,11 +304,10 @@ impl Outbox {
         if self.is_closed {
             return false;
         }
-        let may_send = self.per_second == 0 || self.allowance > 0;
         self.ping
             || self.closing.is_some()
             || !self.control.is_empty()
-            || (may_send && !self.queue.is_empty())
+            || self.next_line().is_some()
     }
 
     /// Market messages that wait.
@@ -316,6 +320,12 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.live == 0
+    }
+
+    /// Memory that would be free without this queue, were nobody else to hold the same bodies.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.bytes + self.own_bytes
     }
 
     /// Counters.
@@ -338,108 +348,63 @@ impl Outbox {
             .map(|sub| sub.spec.slot)
     }
 
-    /// Moves what is ready into `batch` until it holds `room` bytes or more.
-    pub fn pull(&mut self, now: TsNanos, room: usize, batch: &mut Batch) {
-        if self.is_closed {
-            return;
-        }
-        batch.ping |= std::mem::take(&mut self.ping);
-        while batch.text.len() < room {
-            let Some(message) = self.control.pop_front() else {
-                break;
-            };
-            self.control_bytes -= message.len();
-            batch.text.extend_from_slice(&message);
-            batch.ends.push(batch.text.len());
-        }
-        if !self.control.is_empty() {
-            return;
-        }
-        if let Some(close) = &self.closing {
-            batch.close = Some(close.clone());
-            self.is_closed = true;
-            return;
-        }
-        while batch.text.len() < room && (self.per_second == 0 || self.allowance > 0) {
-            let Some(entry) = self.queue.pop_front() else {
-                break;
-            };
-            self.base += 1;
-            self.write(entry, now, batch);
-        }
-        if self.wanting > 0 && self.has_caught_up() {
-            self.wanting = 0;
-            for sub in self.subs.iter_mut().flatten() {
-                if std::mem::take(&mut sub.wants_snapshot) {
-                    self.refresh.push(sub.spec.slot);
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, entry: Entry, now: TsNanos, batch: &mut Batch) {
-        match entry {
-            Entry::Gone => {}
-            Entry::Note(message) => {
-                self.notes -= 1;
-                batch.text.extend_from_slice(&message);
-                batch.ends.push(batch.text.len());
-            }
-            Entry::Flow(index) => {
-                if let Some(sub) = self.sub_mut(SubKey(index)) {
-                    sub.has_marker = false;
-                    sub.tell_gap(batch);
-                }
-            }
-            Entry::Data(queued) => {
-                let Some(sub) = self.sub_mut(SubKey(queued.sub)) else {
-                    return;
-                };
-                sub.tickets.pop_front();
-                if sub.gap.is_some_and(|gap| gap.from_seq < queued.seq) {
-                    sub.tell_gap(batch);
-                }
-                let timing = sub.spec.timing.then_some((queued.ts_recv, now));
-                let out = &mut batch.text;
-                wire::message(out, &sub.prefix, queued.seq, &queued.body, timing);
-                batch.ends.push(out.len());
-                let cost = sub.prefix.len() + queued.body.len();
-                self.live -= 1;
-                self.bytes -= cost;
-                self.stats.sent += 1;
-                self.allowance = self.allowance.saturating_sub(1);
-            }
-        }
-    }
-
     fn sub_mut(&mut self, key: SubKey) -> Option<&mut Sub> {
         self.subs.get_mut(key.0 as usize).and_then(Option::as_mut)
     }
 
-    fn has_caught_up(&self) -> bool {
-        self.live <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
+    /// A snapshot that is asked for now will find room, and may leave soon.
+    fn has_caught_up(&self, line: usize) -> bool {
+        let line = &self.lines[line];
+        let is_open = self.bucket.is_open() && line.bucket.is_open();
+        is_open && line.live <= line.messages / 2 && self.bytes <= self.limits.bytes / 2
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.own_bytes += bytes;
+        self.written.meter().queue_bytes.add(bytes as u64);
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.own_bytes -= bytes;
+        self.written.meter().queue_bytes.sub(bytes as u64);
+    }
+
+    fn append(&mut self, line: usize, entry: Entry) -> u64 {
+        self.order += 1;
+        self.lines[line].push(self.order, entry)
     }
 
     fn push(&mut self, queued: Queued) {
-        // Messages that were taken back leave holes; a client that never reads must not make the
-        // queue grow with them.
-        if self.queue.len() > 2 * (self.live + self.notes) + 1024 {
-            self.compact();
-        }
-        let ticket = self.base + self.queue.len() as u64;
-        let Some(sub) = self.sub_mut(SubKey(queued.sub)) else {
+        let key = SubKey(queued.sub);
+        let Some(line) = self.sub_mut(key).map(|sub| sub.line) else {
             return;
         };
-        sub.tickets.push_back(ticket);
-        self.bytes += sub.prefix.len() + queued.body.len();
+        // Messages that were taken back leave holes; a client that never reads must not make the
+        // queue grow with them.
+        if self.lines[line].places() > 2 * (self.lines[line].live + self.notes) + 1024 {
+            self.lines[line].compact();
+            self.number_tickets();
+        }
+        let body = queued.body.len();
+        let ticket = self.append(line, Entry::Data(queued));
+        self.hold(ENTRY_BYTES);
         self.live += 1;
-        self.queue.push_back(Entry::Data(queued));
+        self.lines[line].live += 1;
+        if let Some(sub) = self.sub_mut(key) {
+            sub.tickets.push_back(ticket);
+            let cost = sub.prefix.len() + body;
+            self.bytes += cost;
+        }
     }
 
     /// Puts a later state in the place of one that waits, when that one may be replaced.
-    fn replace(&mut self, ticket: u64, seq: u64, publication: &Publication) -> bool {
-        let index = (ticket - self.base) as usize;
-        let Some(Entry::Data(waiting)) = self.queue.get_mut(index) else {
+    fn replace(
+        &mut self,
+        (line, ticket): (usize, u64),
+        seq: u64,
+        publication: &Publication,
+    ) -> bool {
+        let Some(Entry::Data(waiting)) = self.lines[line].get_mut(ticket) else {
             return false;
         };
         if !matches!(waiting.kind, PubKind::Event | PubKind::LastState) {
@@ -451,9 +416,11 @@ impl Outbox {
         waiting.kind = publication.kind;
         waiting.seq = seq;
         waiting.ts_recv = publication.ts_recv;
+        waiting.read_at = publication.read_at;
+        waiting.taken_at = publication.stage_at;
         waiting.body = publication.body.clone();
         // Told before the new state, which stands where the old one stood.
-        self.stats.dropped += 1;
+        self.count_dropped(1);
         if let Some(sub) = self.sub_mut(key) {
             let gap = Gap::of(replaced, 1);
             sub.gap = Some(sub.gap.map_or(gap, |old| old.join(gap)));
@@ -464,14 +431,24 @@ impl Outbox {
     /// Takes the oldest of the subscription's own messages, or of the one with the most, out until
     /// a message of `cost` bytes fits. The last message of a subscription stays.
     fn make_room(&mut self, key: SubKey, cost: usize) {
-        while self.live >= self.limits.messages || self.bytes + cost > self.limits.bytes {
+        let Some(line) = self.sub_mut(key).map(|sub| sub.line) else {
+            return;
+        };
+        loop {
+            let is_full = self.lines[line].live >= self.lines[line].messages;
+            if !is_full && self.bytes + cost <= self.limits.bytes {
+                break;
+            }
             let own = self.sub_mut(key).map_or(0, |sub| sub.tickets.len());
             let victim = if own > 0 {
                 Some(key)
             } else {
                 let longest = self.subs.iter().enumerate();
                 longest
-                    .filter_map(|(index, sub)| Some((sub.as_ref()?.tickets.len(), index)))
+                    .filter_map(|(index, sub)| Some((index, sub.as_ref()?)))
+                    // Another line's messages make room for bytes alone.
+                    .filter(|(_, sub)| !is_full || sub.line == line)
+                    .map(|(index, sub)| (sub.tickets.len(), index))
                     .max()
                     .filter(|(waiting, _)| *waiting > 1)
                     .map(|(_, index)| SubKey(index as u32))
@@ -485,27 +462,27 @@ impl Outbox {
                 self.want_snapshot(victim);
                 continue;
             }
-            let overhead = sub.prefix.len();
+            let (overhead, line) = (sub.prefix.len(), sub.line);
             let Some(ticket) = sub.tickets.pop_front() else {
                 break;
             };
-            if let Some(seq) = self.take_back(ticket, overhead) {
+            if let Some(seq) = self.take_back(line, ticket, overhead) {
                 self.note_gap(victim, Gap::of(seq, 1));
             }
+            self.lines[line].trim();
         }
-        self.trim();
     }
 
     /// Takes everything of a subscription back; a delta book starts over.
     fn purge(&mut self, key: SubKey) {
         let Some(sub) = self.sub_mut(key) else { return };
-        let overhead = sub.prefix.len();
+        let (overhead, line) = (sub.prefix.len(), sub.line);
         for ticket in std::mem::take(&mut sub.tickets) {
-            if let Some(seq) = self.take_back(ticket, overhead) {
+            if let Some(seq) = self.take_back(line, ticket, overhead) {
                 self.note_gap(key, Gap::of(seq, 1));
             }
         }
-        self.trim();
+        self.lines[line].trim();
     }
 
     fn refuse(&mut self, key: SubKey, seq: u64) {
@@ -522,7 +499,11 @@ impl Outbox {
     /// would only be dropped again.
     fn want_snapshot(&mut self, key: SubKey) {
         self.stats.restarts += 1;
-        let is_now = self.has_caught_up();
+        self.written.meter().restarts.add(1);
+        let Some(line) = self.sub_mut(key).map(|sub| sub.line) else {
+            return;
+        };
+        let is_now = self.has_caught_up(line);
         let Some(sub) = self.sub_mut(key) else { return };
         sub.gate = Gate::Waiting;
         let slot = sub.spec.slot;
@@ -534,53 +515,69 @@ impl Outbox {
     }
 
     fn note_gap(&mut self, key: SubKey, gap: Gap) {
-        self.stats.dropped += gap.dropped;
+        self.count_dropped(gap.dropped);
         let Some(sub) = self.sub_mut(key) else { return };
         sub.gap = Some(sub.gap.map_or(gap, |old| old.join(gap)));
         if !std::mem::replace(&mut sub.has_marker, true) {
-            self.queue.push_back(Entry::Flow(key.0));
+            let line = sub.line;
+            self.hold(ENTRY_BYTES);
+            self.append(line, Entry::Flow(key.0));
         }
     }
 
-    fn take_back(&mut self, ticket: u64, overhead: usize) -> Option<u64> {
-        let index = (ticket - self.base) as usize;
-        let entry = self.queue.get_mut(index)?;
+    fn count_dropped(&mut self, count: u64) {
+        self.stats.dropped += count;
+        self.written.meter().dropped.add(count);
+    }
+
+    fn take_back(&mut self, line: usize, ticket: u64, overhead: usize) -> Option<u64> {
+        let entry = self.lines[line].get_mut(ticket)?;
         let Entry::Data(queued) = std::mem::replace(entry, Entry::Gone) else {
             return None;
         };
+        self.lines[line].live -= 1;
         self.live -= 1;
         self.bytes -= overhead + queued.body.len();
+        self.release(ENTRY_BYTES);
         Some(queued.seq)
     }
 
-    fn trim(&mut self) {
-        while matches!(self.queue.front(), Some(Entry::Gone)) {
-            self.queue.pop_front();
-            self.base += 1;
-        }
-    }
-
-    fn compact(&mut self) {
+    /// Tells subscriptions their tickets anew.
+    fn number_tickets(&mut self) {
         for sub in self.subs.iter_mut().flatten() {
             sub.tickets.clear();
         }
-        self.queue.retain(|entry| !matches!(entry, Entry::Gone));
-        for (index, entry) in self.queue.iter().enumerate() {
-            if let Entry::Data(queued) = entry
-                && let Some(Some(sub)) = self.subs.get_mut(queued.sub as usize)
-            {
-                sub.tickets.push_back(self.base + index as u64);
+        for line in &self.lines {
+            for (ticket, entry) in line.tickets() {
+                if let Entry::Data(queued) = entry
+                    && let Some(Some(sub)) = self.subs.get_mut(queued.sub as usize)
+                {
+                    sub.tickets.push_back(ticket);
+                }
             }
         }
     }
 
     fn too_slow(&mut self) {
         let waiting = self.live + self.notes + self.control.len();
+        self.written.meter().closed_slow.add(1);
         self.close(Close::policy(format!(
             "slow: {waiting} messages waited to be read; read faster or subscribe to less"
         )));
     }
 }
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        for _ in self.subs.iter().flatten() {
+            self.written.meter().subscriptions.down();
+        }
+        self.release(self.own_bytes);
+    }
+}
+
+#[cfg(test)]
+use limits::LINES_MAX;
 
 #[cfg(test)]
 #[path = "outbox_tests.rs"]

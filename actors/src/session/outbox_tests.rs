@@ -1,10 +1,13 @@
 use super::super::encode::Labels;
 use super::*;
+use crate::latency::Stamp;
+use crate::ring::WorkerWake;
 use crate::topic::{BookMode, StreamKind};
-use bookwire_engine::time::Level;
+use bookwire_engine::time::{Level, TsNanos};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const NOW: TsNanos = TsNanos(2_000);
 
@@ -40,6 +43,8 @@ fn publication(kind: PubKind, body: &str) -> Publication {
         seq: 0,
         prev_seq: 0,
         ts_recv: TsNanos(1_000),
+        read_at: Stamp::NONE,
+        stage_at: Stamp::NONE,
         body: Bytes::copy_from_slice(body.as_bytes()),
     }
 }
@@ -49,10 +54,12 @@ fn event(n: u64) -> Publication {
 }
 
 fn small(messages: usize) -> Outbox {
-    Outbox::new(OutboxLimits {
-        messages,
-        bytes: 1 << 20,
-    })
+    limited(messages, 1 << 20)
+}
+
+fn limited(messages: usize, bytes: usize) -> Outbox {
+    let written = Written::new(Arc::default(), WorkerWake::new(false));
+    Outbox::new(OutboxLimits { messages, bytes }, Rc::new(written))
 }
 
 fn pull(outbox: &mut Outbox) -> Vec<Value> {
@@ -283,7 +290,7 @@ fn removing_takes_back_what_waits() {
 fn a_rate_is_kept_within_each_second() {
     let mut outbox = small(1000);
     let key = outbox.add(spec(StreamKind::Trades));
-    outbox.set_rate(25);
+    outbox.configure(None, Some(25), None).unwrap();
     for n in 1..=100 {
         outbox.offer(key, &event(n));
     }
@@ -313,14 +320,11 @@ fn a_frozen_client_holds_a_bounded_queue() {
     for n in 0..50_000u64 {
         outbox.offer(keys[(n * 7 % 20) as usize], &event(n));
         assert!(outbox.len() <= 64 + 20);
-        assert!(outbox.queue.len() <= 2 * (64 + 20) + 1024 + 20);
+        assert!(outbox.lines[0].places() <= 2 * (64 + 20) + 1024 + 20);
     }
     assert!(outbox.closing().is_none());
     // Bytes are a bound of their own.
-    let mut outbox = Outbox::new(OutboxLimits {
-        messages: 1000,
-        bytes: 10_000,
-    });
+    let mut outbox = limited(1000, 10_000);
     let key = outbox.add(spec(StreamKind::Trades));
     let large = publication(
         PubKind::Event,
@@ -414,6 +418,7 @@ enum Step {
     Lose { count: u64 },
     Trade,
     Read { room: usize },
+    Refill,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -424,6 +429,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1u64..20).prop_map(|count| Step::Lose { count }),
         4 => Just(Step::Trade),
         3 => (0usize..3000).prop_map(|room| Step::Read { room }),
+        2 => Just(Step::Refill),
     ];
     prop::collection::vec(step, 1..400)
 }
@@ -436,14 +442,21 @@ proptest! {
         script in steps(),
         capacity in 2usize..40,
         policy in 0usize..3,
+        rate in prop_oneof![Just(0u32), 1u32..60],
+        has_own_line: bool,
     ) {
         let policy = DropPolicy::ALL[policy];
         let mut outbox = small(capacity);
         let book = outbox.add(SubSpec { policy, ..spec(delta()) });
         let trades = outbox.add(spec(StreamKind::Trades));
+        outbox.configure(None, Some(rate), None).unwrap();
+        if has_own_line {
+            outbox.configure(Some("a \"b\""), Some(rate / 2), None).unwrap();
+        }
         let mut publisher = Publisher::default();
         let mut client = Client::default();
         let mut seen = Vec::new();
+        let mut tenth = 0;
         outbox.offer(book, &publisher.snapshot());
         for step in script {
             match step {
@@ -466,12 +479,20 @@ proptest! {
                 }
                 Step::Trade => outbox.offer(trades, &event(1)),
                 Step::Read { room } => seen.extend(pull_room(&mut outbox, room)),
+                Step::Refill => {
+                    tenth += 1;
+                    outbox.refill(tenth);
+                }
             }
             for _ in outbox.take_refresh() {
                 outbox.offer(book, &publisher.snapshot());
             }
         }
-        // A client that reads on catches up.
+        // A client that reads on catches up, without a rate at once.
+        outbox.configure(None, Some(0), None).unwrap();
+        if has_own_line {
+            outbox.configure(Some("a \"b\""), Some(0), None).unwrap();
+        }
         for _ in 0..3 {
             seen.extend(pull(&mut outbox));
             for _ in outbox.take_refresh() {
@@ -491,4 +512,207 @@ proptest! {
         prop_assert_eq!(client.seq, publisher.seq);
         prop_assert!(outbox.is_empty());
     }
+}
+
+fn in_channel(kind: StreamKind, channel: &str) -> SubSpec {
+    let mut spec = spec(kind);
+    spec.labels.channel = Some(channel.into());
+    spec
+}
+
+#[test]
+fn a_channels_rate_and_queue_hold_for_it_alone() {
+    let mut outbox = small(100);
+    let slow = outbox.add(in_channel(StreamKind::Trades, "slow"));
+    let free = outbox.add(in_channel(StreamKind::Trades, "free"));
+    // What waits already moves into the channel's own queue.
+    for n in 1..=4 {
+        outbox.offer(slow, &event(n));
+        outbox.offer(free, &event(n));
+    }
+    outbox.configure(Some("slow"), Some(20), Some(10)).unwrap();
+    assert_eq!(outbox.flow_of(Some("slow")), (20, 10));
+    assert_eq!(outbox.flow_of(Some("free")), (0, 100));
+    for n in 5..=50 {
+        outbox.offer(slow, &event(n));
+        outbox.offer(free, &event(n));
+    }
+    let of = |seen: &[Value], channel: &str| -> Vec<Value> {
+        let is_of = |m: &&Value| m["channel"] == channel || m["data"]["channel"] == channel;
+        seen.iter().filter(is_of).cloned().collect()
+    };
+    let mut seen = pull(&mut outbox);
+    assert_eq!(seqs(&of(&seen, "free")), (1..=50).collect::<Vec<_>>());
+    assert_eq!(
+        seqs(&of(&seen, "slow")).len(),
+        2,
+        "a tenth of a second's part"
+    );
+    for tenth in 0..10 {
+        outbox.refill(tenth);
+        seen.extend(pull(&mut outbox));
+    }
+    let slow_seen = of(&seen, "slow");
+    assert_eq!(
+        seqs(&slow_seen),
+        (41..=50).collect::<Vec<_>>(),
+        "ten waited, the oldest gave way"
+    );
+    holes_are_told(&slow_seen);
+    assert!(outbox.is_empty());
+    // A later subscription of the channel waits there, too; one that is taken away leaves nothing.
+    let more = outbox.add(in_channel(StreamKind::Trades, "slow"));
+    for n in 1..=30 {
+        outbox.offer(more, &event(n));
+    }
+    assert_eq!(outbox.len(), 10);
+    outbox.remove(more);
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn a_channels_messages_count_for_the_connection_too() {
+    let mut outbox = small(1000);
+    let one = outbox.add(in_channel(StreamKind::Trades, "one"));
+    let two = outbox.add(in_channel(StreamKind::Trades, "two"));
+    outbox.configure(None, Some(50), None).unwrap();
+    outbox.configure(Some("one"), Some(40), None).unwrap();
+    assert_eq!(outbox.flow_of(Some("two")), (50, 1000));
+    for n in 1..=100 {
+        outbox.offer(one, &event(n));
+        outbox.offer(two, &event(n));
+    }
+    let mut seen = Vec::new();
+    for tenth in 0..10 {
+        outbox.refill(tenth);
+        seen.extend(pull(&mut outbox));
+    }
+    let count = |channel: &str| seen.iter().filter(|m| m["channel"] == channel).count();
+    assert_eq!(count("one") + count("two"), 50);
+    assert!(count("one") <= 40 && count("two") >= 10, "{}", count("two"));
+}
+
+#[test]
+fn too_many_channels_with_limits_are_refused() {
+    let mut outbox = small(10);
+    for n in 0..LINES_MAX {
+        outbox
+            .configure(Some(&format!("c{n}")), Some(5), None)
+            .unwrap();
+    }
+    assert_eq!(
+        outbox.configure(Some("more"), Some(5), None),
+        Err(LINES_MAX)
+    );
+    outbox.configure(Some("c0"), Some(6), None).unwrap();
+    outbox.configure(Some("more"), None, None).unwrap();
+}
+
+/// Under a rate a state is worth sending when it is the latest: one waits, later ones replace it.
+#[test]
+fn over_its_rate_a_state_is_the_latest() {
+    let mut outbox = small(1000);
+    let key = outbox.add(spec(StreamKind::Ticker));
+    outbox.configure(None, Some(10), None).unwrap();
+    let mut seen = Vec::new();
+    for tenth in 0..10 {
+        for n in 1..=20 {
+            outbox.offer(key, &event(tenth * 20 + n));
+        }
+        outbox.refill(tenth);
+        seen.extend(pull(&mut outbox));
+    }
+    let numbers: Vec<_> = seen.iter().filter(|m| !is_flow(m)).collect();
+    let last = numbers.last().unwrap();
+    assert_eq!(last["data"]["n"], 200, "the state of now");
+    // One a tenth, and the one that the bucket held at the start.
+    assert!((10..=11).contains(&numbers.len()), "{}", numbers.len());
+    holes_are_told(&seen);
+}
+
+#[test]
+fn over_its_rate_a_delta_book_starts_over_from_snapshots() {
+    let mut outbox = small(1000);
+    let key = outbox.add(spec(delta()));
+    outbox.configure(None, Some(10), None).unwrap();
+    let mut publisher = Publisher::default();
+    let mut client = Client::default();
+    let mut seen = Vec::new();
+    outbox.offer(key, &publisher.snapshot());
+    for tenth in 0..20u64 {
+        for n in 0..30 {
+            let change = publisher.change(n, tenth + 1, 1);
+            outbox.offer(key, &change);
+        }
+        assert!(outbox.len() <= 2, "{} wait", outbox.len());
+        outbox.refill(tenth);
+        for _ in 0..2 {
+            for _ in outbox.take_refresh() {
+                outbox.offer(key, &publisher.snapshot());
+            }
+            seen.extend(pull(&mut outbox));
+        }
+    }
+    holes_are_told(&seen);
+    for message in seen.iter().filter(|m| !is_flow(m)) {
+        client.take(message);
+    }
+    assert!(
+        (15..=21).contains(&client.snapshots),
+        "{}",
+        client.snapshots
+    );
+    assert_eq!(
+        client.book.as_ref(),
+        Some(&publisher.book),
+        "the book of now"
+    );
+}
+
+/// What a queue says that it needs is what lies in it, whatever has been done to it.
+#[test]
+fn memory_is_counted_up_and_down() {
+    let written = Rc::new(Written::new(Arc::default(), WorkerWake::new(false)));
+    let meter = written.meter().clone();
+    let limits = OutboxLimits {
+        messages: 32,
+        bytes: 1 << 20,
+    };
+    let mut outbox = Outbox::new(limits, written);
+    let keys = [
+        outbox.add(spec(StreamKind::Trades)),
+        outbox.add(in_channel(StreamKind::Ticker, "c")),
+        outbox.add(spec(delta())),
+    ];
+    outbox.offer(keys[2], &Publisher::default().snapshot());
+    for n in 0..500 {
+        outbox.offer(keys[(n % 2) as usize], &event(n));
+        outbox.lost(keys[0], n % 3);
+        outbox.note(Bytes::from_static(b"{\"note\":1}"));
+        if n % 5 == 0 {
+            outbox.control(Bytes::from_static(b"{\"answer\":1}"));
+        }
+        if n == 250 {
+            outbox.configure(Some("c"), Some(3), Some(16)).unwrap();
+        }
+        assert_eq!(meter.queue_bytes.get(), outbox.own_bytes as u64);
+    }
+    assert!(
+        meter.queue_bytes.get() > 500 * ENTRY_BYTES as u64,
+        "the notices alone"
+    );
+    assert!(outbox.weight() > outbox.own_bytes);
+    outbox.remove(keys[0]);
+    outbox.configure(Some("c"), Some(0), None).unwrap();
+    pull(&mut outbox);
+    assert_eq!(
+        (outbox.own_bytes, outbox.bytes, meter.queue_bytes.get()),
+        (0, 0, 0)
+    );
+    outbox.offer(keys[1], &event(1));
+    outbox.control(Bytes::from_static(b"{}"));
+    outbox.close(Close::restart("over"));
+    assert_eq!(meter.queue_bytes.get(), 2, "the answer still leaves");
+    drop(outbox);
+    assert_eq!((meter.queue_bytes.get(), meter.subscriptions.get()), (0, 0));
 }

@@ -300,8 +300,9 @@ pub enum Outcome {
     Listed(Vec<SubscriptionView>),
     /// Still here.
     Pong,
-    /// The flow control in force.
-    Configured(FlowView),
+    /// The flow control in force: what was asked about, and where that is the connection all
+    /// channels that have something of their own.
+    Configured(FlowView, Vec<FlowView>),
     /// Nothing succeeded.
     Failed {
         /// Why; with several reasons the first.

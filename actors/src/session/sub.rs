@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::encode::{self, Labels};
 use super::flow::{Close, DropPolicy, Gap};
+use crate::latency::Stamp;
 use crate::ring::{PubKind, Publication};
 use crate::topic::{Slot, StreamKind};
 
@@ -41,6 +42,8 @@ pub(super) enum Gate {
 pub(super) struct Sub {
     pub(super) spec: SubSpec,
     pub(super) prefix: Vec<u8>,
+    /// Where its messages wait.
+    pub(super) line: usize,
     pub(super) next_seq: u64,
     pub(super) gate: Gate,
     /// Tickets of its waiting messages, oldest first.
@@ -57,6 +60,8 @@ pub(super) struct Queued {
     pub(super) kind: PubKind,
     pub(super) seq: u64,
     pub(super) ts_recv: TsNanos,
+    pub(super) read_at: Stamp,
+    pub(super) taken_at: Stamp,
     pub(super) body: Bytes,
 }
 
@@ -113,7 +118,7 @@ pub(super) enum Admission {
 
 impl Sub {
     /// A subscription without messages. A delta book waits for its first snapshot.
-    pub(super) fn new(spec: SubSpec) -> Self {
+    pub(super) fn new(spec: SubSpec, line: usize) -> Self {
         let gate = if spec.kind.is_delta() {
             Gate::Waiting
         } else {
@@ -124,6 +129,7 @@ impl Sub {
         Self {
             spec,
             prefix,
+            line,
             next_seq: 1,
             gate,
             tickets: VecDeque::new(),

@@ -334,37 +334,58 @@ impl Subscriptions {
             .collect()
     }
 
-    /// Sets the policy of a channel or of the connection, and tells what is in force there.
+    /// Whether the policy can be set.
     ///
     /// # Errors
     /// `CRYPTO_SUBSCRIPTION_LIMIT` when too many channels have one.
+    pub fn check_policy(
+        &self,
+        channel: Option<&str>,
+        policy: Option<DropPolicy>,
+    ) -> Result<(), CryptoError> {
+        let (Some(name), Some(_)) = (channel, policy) else {
+            return Ok(());
+        };
+        let known = self.channel_policies.contains_key(name);
+        if known || self.channel_policies.len() < self.most {
+            return Ok(());
+        }
+        Err(CryptoError::new(
+            CryptoCode::SubscriptionLimit,
+            format!("at most {} channels have a policy", self.most),
+        ))
+    }
+
+    /// Sets the policy of a channel or of the connection.
     pub fn set_policy(
         &mut self,
         channel: Option<&str>,
         policy: Option<DropPolicy>,
         cell: &OutboxCell,
-    ) -> Result<Option<DropPolicy>, CryptoError> {
-        if let Some(policy) = policy {
-            match channel {
-                None => self.policy = Some(policy),
-                Some(name) => {
-                    let known = self.channel_policies.contains_key(name);
-                    if !known && self.channel_policies.len() >= self.most {
-                        return Err(CryptoError::new(
-                            CryptoCode::SubscriptionLimit,
-                            format!("at most {} channels have a policy", self.most),
-                        ));
-                    }
-                    self.channel_policies.insert(name.to_owned(), policy);
-                }
-            }
-            for held in &self.held {
-                let policy = self.policy_of(held.topic.kind, &held.labels);
-                cell.with(|outbox| outbox.update(held.key, |p, _| *p = policy));
+    ) {
+        let Some(policy) = policy else { return };
+        match channel {
+            None => self.policy = Some(policy),
+            Some(name) => {
+                self.channel_policies.insert(name.to_owned(), policy);
             }
         }
+        for held in &self.held {
+            let policy = self.policy_of(held.topic.kind, &held.labels);
+            cell.with(|outbox| outbox.update(held.key, |p, _| *p = policy));
+        }
+    }
+
+    /// The policy that was chosen for a channel, or else for the connection; `None`: each stream's
+    /// own.
+    pub fn policy_in_force(&self, channel: Option<&str>) -> Option<DropPolicy> {
         let of_channel = channel.and_then(|name| self.channel_policies.get(name).copied());
-        Ok(of_channel.or(self.policy))
+        of_channel.or(self.policy)
+    }
+
+    /// Channels that have a policy of their own.
+    pub fn channels_with_policy(&self) -> impl Iterator<Item = Rc<str>> {
+        self.channel_policies.keys().map(|name| Rc::from(&**name))
     }
 
     fn policy_of(&self, kind: StreamKind, labels: &Labels) -> DropPolicy {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::messages::StopShard;
 use super::streams::Streams;
 use super::{Shard, ShardShared};
+use crate::latency::ShardLatency;
 use crate::recorder::RecorderPort;
 use crate::state::ShardState;
 use crate::status::ShardCounters;
@@ -24,6 +25,8 @@ type Address = Arc<ArcSwapOption<Addr<Shard>>>;
 pub struct ShardHandle {
     /// Its counters.
     pub counters: Arc<ShardCounters>,
+    /// How long the stages of its messages take.
+    pub latency: Arc<ShardLatency>,
     addr: Address,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
@@ -45,7 +48,8 @@ impl ShardHandle {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let addr: Address = Arc::default();
         let counters: Arc<ShardCounters> = Arc::default();
-        let (slot, counts) = (addr.clone(), counters.clone());
+        let latency: Arc<ShardLatency> = Arc::default();
+        let (slot, meters) = (addr.clone(), (counters.clone(), latency.clone()));
         std::thread::Builder::new()
             .name(format!("shard-{index}"))
             .spawn(move || {
@@ -56,7 +60,7 @@ impl ShardHandle {
                 system.block_on(async move {
                     let busy_poll = shared.options.busy_poll;
                     // The supervisor lives until the thread ends.
-                    let _supervisor = run(index, of, shared, counts, recorder, slot);
+                    let _supervisor = run(index, of, shared, meters, recorder, slot);
                     if busy_poll {
                         actix_rt::spawn(spin());
                     }
@@ -72,6 +76,7 @@ impl ShardHandle {
             .map_err(|_| std::io::Error::other("the shard's thread ended at once"))?;
         Ok(Self {
             counters,
+            latency,
             addr,
             stop: Mutex::new(Some(stop)),
             ended: Mutex::new(Some(ended)),
@@ -113,13 +118,16 @@ fn run(
     index: usize,
     of: usize,
     shared: ShardShared,
-    counters: Arc<ShardCounters>,
+    (counters, latency): (Arc<ShardCounters>, Arc<ShardLatency>),
     recorder: Option<RecorderPort>,
     slot: Address,
 ) -> Supervisor {
     let clock = shared.clock.clone();
     let supervisor = Supervisor::start(clock.clone(), counters.clone());
-    let state = ShardState::new(clock, counters, recorder).with_meters(shared.meters.clone());
+    let state = ShardState::new(clock, counters, recorder)
+        .with_meters(shared.meters.clone())
+        .with_latency(latency)
+        .with_memory(shared.memory.clone());
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {

@@ -9,6 +9,7 @@ use bookwire_engine::error::CryptoError;
 use bookwire_engine::event::BookLevel;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable};
+use bookwire_engine::num::Price;
 use bookwire_engine::time::TsNanos;
 
 use crate::ring::LaneTx;
@@ -167,16 +168,8 @@ pub struct BookObservation {
     pub epoch: u32,
     /// Sequence number reached.
     pub seq: u64,
-}
-
-/// One stage of the way through a shard, as a histogram of nanoseconds.
-#[derive(Clone, Debug)]
-pub struct StageLatency {
-    /// `exchange_lag`: exchange's event time to socket read, by both clocks as they are;
-    /// `publish`: socket read to the last publication of the frame on its lane.
-    pub stage: &'static str,
-    /// Durations, nanoseconds; three digits.
-    pub histogram: hdrhistogram::Histogram<u64>,
+    /// Best bid and ask of a trusted book that has both, at the instrument's scale.
+    pub best: Option<(Price, Price)>,
 }
 
 /// What a shard is doing.
@@ -190,6 +183,4 @@ pub struct ShardObservation {
     pub books: Vec<BookObservation>,
     /// Topics with a subscriber.
     pub topics: usize,
-    /// Latencies since the start.
-    pub latencies: Vec<StageLatency>,
 }

@@ -36,6 +36,7 @@ use crate::state::effect::Effect;
 use crate::status::ProviderMeter;
 use crate::supervisor::Life;
 use crate::upstream::{StreamKey, StreamRoom};
+use crate::worker::SessionMemory;
 use messages::{
     AttachWorker, BookView, ConnectionView, DetachWorker, GetBook, LookAtBook, Observe, Reconnect,
     Refresh, Resync, SetTable, ShardObservation, StopShard, Subscribe, Unsubscribe,
@@ -70,6 +71,8 @@ pub struct ShardShared {
     pub tls: Arc<rustls::ClientConfig>,
     /// Limit on streams of all shards.
     pub room: Arc<StreamRoom>,
+    /// The memory of all sessions.
+    pub memory: Arc<SessionMemory>,
     /// Limits on snapshots under way.
     pub snapshots: Arc<AHashMap<ProviderId, Arc<Semaphore>>>,
 }
@@ -90,6 +93,7 @@ impl ShardShared {
         };
         Self {
             room: Arc::new(StreamRoom::new(options.streams_max)),
+            memory: Arc::new(SessionMemory::new(options.session_memory)),
             snapshots: Arc::new(meters.iter().map(permits).collect()),
             options,
             clock,
@@ -472,7 +476,6 @@ impl Handler<Observe> for Shard {
             connections: self.streams.borrow().plans().iter().map(view).collect(),
             books: state.books(),
             topics: state.topic_count(),
-            latencies: state.latencies(),
         })
     }
 }

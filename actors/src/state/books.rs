@@ -186,7 +186,12 @@ impl ShardState {
 
 fn observe(state: &InstrumentState) -> Option<BookObservation> {
     let feed = state.book.as_ref()?;
+    let best = feed.synced.book().and_then(|book| {
+        let (bid, ask) = (book.best(BookSide::Bid)?, book.best(BookSide::Ask)?);
+        Some((bid.price, ask.price))
+    });
     Some(BookObservation {
+        best,
         instrument: state.instrument.id,
         state: feed.synced.state(),
         epoch: feed.synced.epoch(),

@@ -203,6 +203,23 @@ fn a_minute_is_shown_from_its_first_trade_on() {
 }
 
 #[test]
+fn a_trade_of_a_minute_that_was_closed_is_counted() {
+    let mut bench = bench_of_trades();
+    bench.trades(&[(1, 5, "10"), (2, 65, "11")]);
+    bench.trades(&[(3, 125, "12")]);
+    let late = |bench: &Bench| bench.state.counters().trades_late.get();
+    assert_eq!(late(&bench), 0);
+    // The second minute is over and told: it stays as it is.
+    bench.trades(&[(4, 119, "99"), (5, 126, "13")]);
+    assert_eq!(late(&bench), 1);
+    let closed: Vec<_> = bench.bars(0).into_iter().filter(|bar| bar.3).collect();
+    assert!(closed.iter().all(|bar| bar.1 < 99.0), "{closed:?}");
+    // Counted once, and not forgotten when bars begin anew.
+    bench.trades(&[(9, 130, "14")]);
+    assert_eq!(late(&bench), 1);
+}
+
+#[test]
 fn a_minute_that_was_never_whole_is_fetched_when_it_is_over() {
     let mut bench = bench_of_trades();
     bench.trades(&[(12, 20, "7")]);

@@ -51,6 +51,7 @@ pub struct FrameSink<'a> {
 impl EventSink for FrameSink<'_> {
     #[inline]
     fn event(&mut self, instrument: InstrumentId, event: Event<'_>) {
+        self.state.out.decoded();
         let ts_event = self.state.on_event(instrument, &event, self.at);
         self.ts_event = ts_event.or(self.ts_event);
     }
@@ -80,6 +81,7 @@ impl ShardState {
         let counters = &self.out.counters;
         counters.frames.add(1);
         counters.bytes.add(frame.len() as u64);
+        self.out.begin_frame(at.monotonic);
         let mut sink = FrameSink {
             state: self,
             at,
@@ -90,10 +92,7 @@ impl ShardState {
         let ts_event = sink.ts_event;
         if let Some(ts_event) = ts_event {
             let lag = u64::try_from(at.wall.0.saturating_sub(ts_event.0)).unwrap_or(0);
-            self.exchange_lag.saturating_record(lag.max(1));
-            let took = self.clock.monotonic().saturating_sub(at.monotonic);
-            let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-            self.publish.saturating_record(took.max(1));
+            self.out.latency().lag.record(lag);
         }
         // Frames that are found to be lost, or parts of this one, may have held trades of bars that
         // look as if they were over.
@@ -104,6 +103,7 @@ impl ShardState {
         if is_whole && !self.stirred.is_empty() {
             self.drain_trade_bars(at);
         }
+        self.out.end_frame();
         match result {
             Ok(()) => Ok(ts_event.is_some()),
             Err(error) => {
@@ -190,6 +190,7 @@ impl ShardState {
                 out.counters.book_deltas.add(1);
                 let levels = delta.bids.len() + delta.asks.len();
                 out.counters.book_levels.add(levels as u64);
+                out.book_changed();
                 if !was_synced {
                     return gain_book(state, out, &**clock);
                 }
@@ -229,7 +230,10 @@ impl ShardState {
         feed.ts_recv = at.wall;
         feed.behind_since = None;
         match feed.synced.on_image(image) {
-            Ok(()) => gain_book(state, out, &**clock),
+            Ok(()) => {
+                out.book_changed();
+                gain_book(state, out, &**clock);
+            }
             Err(reason) => {
                 tell_loss(state, reason, was_synced, out, &**clock);
                 effects.push(Effect::Snapshot(id));
@@ -277,10 +281,11 @@ impl ShardState {
         }
         out.counters.trades.add(1);
         state.trades.last_ts = state.trades.last_ts.max(trade.ts_event);
-        if let Some(bars) = state.trade_bars()
-            && bars.on_trade(trade)
-        {
-            self.stirred.push(id);
+        if let Some(bars) = state.trade_bars() {
+            if bars.on_trade(trade) {
+                self.stirred.push(id);
+            }
+            out.counters.trades_late.add(bars.take_late());
         }
         let instrument = &state.instrument;
         state

@@ -24,15 +24,15 @@ use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable};
 use bookwire_engine::kline::KlineGate;
 use bookwire_engine::wire;
-use hdrhistogram::Histogram;
 
 use crate::clock::Clock;
 use crate::incidents::Subject;
+use crate::latency::ShardLatency;
 use crate::recorder::RecorderPort;
 use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
-use crate::shard::messages::StageLatency;
 use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, StreamKind, Topic, WorkerId};
+use crate::worker::SessionMemory;
 use effect::{Effect, Effects};
 use feeds::{InstrumentState, RecentTrades, feed_index};
 use outlet::{Item, Outlet};
@@ -42,14 +42,6 @@ use books::{lose_book, mark};
 pub use books::BookNeed;
 pub(crate) use health::after;
 pub use market::{FrameSink, ReadAt};
-
-/// A histogram of nanoseconds up to a minute, three digits.
-fn histogram() -> Histogram<u64> {
-    // The bounds are constants that the library accepts; the fallback is its widest form.
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| {
-        Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed"))
-    })
-}
 
 /// All that a shard knows of its instruments.
 pub struct ShardState {
@@ -63,8 +55,6 @@ pub struct ShardState {
     effects: Effects,
     /// Instruments whose bars of trades have changed in this frame.
     stirred: Vec<InstrumentId>,
-    exchange_lag: Histogram<u64>,
-    publish: Histogram<u64>,
 }
 
 impl ShardState {
@@ -76,17 +66,15 @@ impl ShardState {
         recorder: Option<RecorderPort>,
     ) -> Self {
         Self {
+            out: Outlet::new(clock.clone(), counters),
             clock,
             table: Arc::default(),
             instruments: Vec::new(),
             slots: AHashMap::new(),
-            out: Outlet::new(counters),
             recorder,
             is_losing_rows: false,
             effects: Effects::default(),
             stirred: Vec::new(),
-            exchange_lag: histogram(),
-            publish: histogram(),
         }
     }
 
@@ -94,6 +82,20 @@ impl ShardState {
     #[must_use]
     pub fn with_meters(mut self, meters: Vec<Arc<ProviderMeter>>) -> Self {
         self.out.meters = meters;
+        self
+    }
+
+    /// Measures the way of messages into these histograms.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Arc<ShardLatency>) -> Self {
+        self.out.measure(latency);
+        self
+    }
+
+    /// Counts what waits for clients as this memory.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<SessionMemory>) -> Self {
+        self.out.count_in(memory);
         self
     }
 
@@ -412,24 +414,11 @@ impl ShardState {
     pub fn topic_count(&self) -> usize {
         self.slots.len()
     }
-
-    /// Latencies since the start.
-    #[must_use]
-    pub fn latencies(&self) -> Vec<StageLatency> {
-        vec![
-            StageLatency {
-                stage: "exchange_lag",
-                histogram: self.exchange_lag.clone(),
-            },
-            StageLatency {
-                stage: "publish",
-                histogram: self.publish.clone(),
-            },
-        ]
-    }
 }
 
 #[cfg(test)]
 mod built_tests;
+#[cfg(test)]
+mod latency_tests;
 #[cfg(test)]
 mod tests;

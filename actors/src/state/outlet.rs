@@ -3,15 +3,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 
+use crate::clock::Clock;
 use crate::incidents::Incidents;
+use crate::latency::{ShardLatency, Stamp};
 use crate::ring::{LaneMsg, LaneTx, PubKind, Publication, StatusEvent};
 use crate::status::{ProviderMeter, ShardCounters};
 use crate::topic::{Slot, WorkerId};
+use crate::worker::SessionMemory;
 
 /// Status events that wait for room on a lane; older ones give way.
 const NOTES_MAX: usize = 1024;
@@ -68,7 +72,7 @@ impl Item {
         }
     }
 
-    fn for_slot(&self, slot: Slot) -> LaneMsg {
+    fn for_slot(&self, slot: Slot, read_at: Stamp, stage_at: Stamp) -> LaneMsg {
         LaneMsg::Data(Publication {
             slot,
             kind: self.kind,
@@ -76,13 +80,14 @@ impl Item {
             seq: self.seq,
             prev_seq: self.prev_seq,
             ts_recv: self.ts_recv,
+            read_at,
+            stage_at,
             body: self.body.clone(),
         })
     }
 }
 
 /// Lanes of all workers, and the buffer in which bodies are encoded.
-#[derive(Debug)]
 pub(crate) struct Outlet {
     lanes: Vec<Option<Lane>>,
     scratch: Vec<u8>,
@@ -91,16 +96,87 @@ pub(crate) struct Outlet {
     pub(crate) meters: Vec<Arc<ProviderMeter>>,
     /// A subscription has lost something that its worker has not been told yet.
     pub(crate) has_losses: bool,
+    clock: Arc<dyn Clock>,
+    latency: Arc<ShardLatency>,
+    memory: Arc<SessionMemory>,
+    /// When the frame that is being worked on was read, none between frames.
+    read_at: Stamp,
+    /// When the last stage of that frame's way ended.
+    stage_at: Stamp,
+    has_event: bool,
 }
 
 impl Outlet {
-    pub(crate) fn new(counters: Arc<ShardCounters>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, counters: Arc<ShardCounters>) -> Self {
         Self {
             lanes: Vec::new(),
             scratch: Vec::with_capacity(16 * 1024),
             counters,
             meters: Vec::new(),
             has_losses: false,
+            clock,
+            latency: Arc::default(),
+            memory: Arc::default(),
+            read_at: Stamp::NONE,
+            stage_at: Stamp::NONE,
+            has_event: false,
+        }
+    }
+
+    /// Measures into these histograms from now on.
+    pub(crate) fn measure(&mut self, latency: Arc<ShardLatency>) {
+        self.latency = latency;
+    }
+
+    /// Counts bodies as this memory from now on.
+    pub(crate) fn count_in(&mut self, memory: Arc<SessionMemory>) {
+        self.memory = memory;
+    }
+
+    pub(crate) fn latency(&self) -> &ShardLatency {
+        &self.latency
+    }
+
+    /// A frame that was read at `read_at` is worked on from now on.
+    pub(crate) fn begin_frame(&mut self, read_at: Duration) {
+        self.read_at = Stamp::of(read_at);
+        self.stage_at = self.read_at;
+        self.has_event = false;
+    }
+
+    /// What is published from now on was caused by no frame.
+    pub(crate) fn end_frame(&mut self) {
+        (self.read_at, self.stage_at) = (Stamp::NONE, Stamp::NONE);
+    }
+
+    /// The decoder has found something: the first time ends the stage.
+    #[inline]
+    pub(crate) fn decoded(&mut self) {
+        if !self.has_event {
+            self.has_event = true;
+            let now = Stamp::of(self.clock.monotonic());
+            self.latency.decode.record_between(self.stage_at, now);
+            self.stage_at = now;
+        }
+    }
+
+    /// A book has been changed by the frame.
+    #[inline]
+    pub(crate) fn book_changed(&mut self) {
+        if self.read_at.is_some() {
+            let now = Stamp::of(self.clock.monotonic());
+            self.latency.book.record_between(self.stage_at, now);
+            self.stage_at = now;
+        }
+    }
+
+    /// A publication is encoded and goes on the lanes of its subscribers.
+    #[inline]
+    pub(crate) fn publishing(&mut self) {
+        if self.read_at.is_some() {
+            let now = Stamp::of(self.clock.monotonic());
+            self.latency.publish.record_between(self.stage_at, now);
+            self.stage_at = now;
         }
     }
 
@@ -138,11 +214,11 @@ impl Outlet {
             .collect()
     }
 
-    /// Encodes a body: the one allocation of a publication.
+    /// Encodes a body, which counts as memory of the sessions from now on.
     pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         self.scratch.clear();
         write(&mut self.scratch);
-        Bytes::copy_from_slice(&self.scratch)
+        self.memory.body(&self.scratch)
     }
 
     /// Puts a publication on one subscription's lane. When it does not fit it is counted; the
@@ -153,7 +229,10 @@ impl Outlet {
         };
         let fits = sub.lost == 0
             && (lane.notes.is_empty() || lane.drain_notes())
-            && lane.tx.push(item.for_slot(sub.slot)).is_ok();
+            && lane
+                .tx
+                .push(item.for_slot(sub.slot, self.read_at, self.stage_at))
+                .is_ok();
         if fits {
             self.counters.published.add(1);
         } else {

@@ -70,6 +70,7 @@ impl TopicState {
 
     /// Publishes to all subscribers.
     pub(crate) fn publish(&mut self, out: &mut Outlet, item: &Item) {
+        out.publishing();
         for sub in &mut self.subs {
             out.push(sub, item);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bookwire_actors::gateway::{EngineMetrics, Gateway};
+use bookwire_actors::latency::StageLatency;
 use bookwire_actors::status::CounterValues;
 use bookwire_engine::config::ProviderConfig;
 use bookwire_engine::event::BookLevel;
@@ -174,25 +175,16 @@ async fn row(gateway: &Gateway, instrument: Arc<Instrument>) -> Row {
 
 /// `lag p50 0.4 ms p99 1.2 ms` for each stage that was measured.
 fn latencies(metrics: &EngineMetrics) -> String {
-    let mut stages: BTreeMap<&str, _> = BTreeMap::new();
-    for latency in metrics.shards.iter().flat_map(|shard| &shard.latencies) {
-        match stages.entry(latency.stage) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(latency.histogram.clone());
-            }
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                // Histograms of one stage have the same range.
-                let _ = entry.get_mut().add(&latency.histogram);
-            }
-        }
-    }
-    let parts: Vec<String> = stages
-        .into_iter()
-        .filter(|(_, histogram)| !histogram.is_empty())
-        .map(|(stage, histogram)| {
-            let at = |quantile: f64| time(histogram.value_at_quantile(quantile));
-            let name = stage.replace('_', " ");
-            format!("{name} p50 {} p99 {}", at(0.5), at(0.99))
+    let shown = |stage: &&StageLatency| {
+        matches!(stage.stage, "lag" | "decode" | "total") && !stage.histogram.is_empty()
+    };
+    let parts: Vec<String> = metrics
+        .latencies
+        .iter()
+        .filter(shown)
+        .map(|stage| {
+            let at = |quantile: f64| time(stage.histogram.value_at_quantile(quantile));
+            format!("{} p50 {} p99 {}", stage.stage, at(0.5), at(0.99))
         })
         .collect();
     parts.join("  ")

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod data;
 pub mod entities;
+pub mod metrics;
 pub mod ops;
 pub mod params;
 pub mod providers;

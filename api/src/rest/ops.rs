@@ -1,7 +1,5 @@
-//! What operators and supervisors ask: status, health, liveness, readiness, counters.
+//! What operators and supervisors ask: health, liveness, readiness.
 
-use std::fmt::Write;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -13,7 +11,6 @@ use serde_json::{Map, json};
 
 use super::params::Params;
 use crate::error::{ApiError, wall_clock};
-use crate::gate::Gate;
 
 /// Data older than this are worth a warning in the health answer.
 const FRESH: Duration = Duration::from_secs(30);
@@ -30,7 +27,7 @@ pub struct Started(pub Instant);
 
 type Answer = Result<HttpResponse, ApiError>;
 
-fn no_parameters(request: &HttpRequest) -> Result<(), CryptoError> {
+pub(super) fn no_parameters(request: &HttpRequest) -> Result<(), CryptoError> {
     Params::parse(request.query_string(), &[]).map(drop)
 }
 
@@ -171,15 +168,26 @@ fn enabled(providers: &[ProviderStatus]) -> impl Iterator<Item = &ProviderStatus
         })
 }
 
+/// True while the first connection of a provider that answers is being opened: nothing has failed
+/// so far, and within seconds it is up or has.
+fn is_opening(status: &ProviderStatus) -> bool {
+    status.connections_up == 0
+        && status.connections_wanted > 0
+        && status.reason.is_none()
+        && status.api_latency_ms.is_some()
+        && status.error_rate_1h <= 0.0
+}
+
 fn connectivity(providers: &[ProviderStatus]) -> Check {
     let name = "exchange_connectivity";
-    let (mut down, mut all) = (Vec::new(), 0);
+    let (mut down, mut opening, mut all) = (Vec::new(), 0, 0);
     for status in enabled(providers) {
         all += 1;
         if matches!(
             status.state,
             ProviderState::Unavailable | ProviderState::Maintenance
         ) {
+            opening += usize::from(is_opening(status));
             let reason = status.reason.as_deref().unwrap_or("no answer yet");
             down.push(format!(
                 "{}: {}: {reason}",
@@ -190,21 +198,22 @@ fn connectivity(providers: &[ProviderStatus]) -> Check {
     }
     let grade = match down.len() {
         0 => Grade::Pass,
-        n if n == all => Grade::Fail,
+        n if n == all && opening == 0 => Grade::Fail,
         _ => Grade::Warn,
     };
     Check::new(name, grade, Some(down.join("; ")))
 }
 
 fn streams(providers: &[ProviderStatus]) -> Check {
-    let (mut wanted, mut up) = (0, 0);
+    let (mut wanted, mut up, mut opening) = (0, 0, 0);
     for status in enabled(providers) {
         wanted += status.connections_wanted;
         up += status.connections_up.min(status.connections_wanted);
+        opening += usize::from(is_opening(status));
     }
     let grade = match (up, wanted) {
         (up, wanted) if up == wanted => Grade::Pass,
-        (0, _) => Grade::Fail,
+        (0, _) if opening == 0 => Grade::Fail,
         _ => Grade::Warn,
     };
     Check::new(
@@ -258,114 +267,36 @@ pub fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-/// `GET /metrics`: counters in Prometheus' text form.
-pub async fn metrics(
-    gateway: web::Data<Gateway>,
-    gate: web::Data<Gate>,
-    started: web::Data<Started>,
-) -> HttpResponse {
-    let mut out = String::with_capacity(8192);
-    let status = gateway.status();
-    for (name, value) in gateway.counters().rows() {
-        sample(
-            &mut out,
-            &format!("bookwire_{name}_total"),
-            "counter",
-            &[("", value as f64)],
-        );
-    }
-    type Field = (&'static str, &'static str, fn(&ProviderStatus) -> f64);
-    let fields: [Field; 6] = [
-        ("bookwire_provider_up", "gauge", |s| {
-            f64::from(matches!(
-                s.state,
-                ProviderState::Operational | ProviderState::Degraded
-            ))
-        }),
-        ("bookwire_provider_connections", "gauge", |s| {
-            s.connections_up as f64
-        }),
-        ("bookwire_provider_reconnects_total", "counter", |s| {
-            s.reconnects as f64
-        }),
-        ("bookwire_provider_error_ratio_1h", "gauge", |s| {
-            s.error_rate_1h
-        }),
-        ("bookwire_provider_api_latency_seconds", "gauge", |s| {
-            s.api_latency_ms.unwrap_or(f64::NAN) / 1000.0
-        }),
-        (
-            "bookwire_provider_last_data_timestamp_seconds",
-            "gauge",
-            |s| {
-                s.last_data
-                    .map_or(f64::NAN, |ts| ts.as_ms() as f64 / 1000.0)
-            },
-        ),
-    ];
-    for (name, kind, value) in fields {
-        let rows: Vec<(String, f64)> = status
-            .iter()
-            .map(|status| {
-                (
-                    format!("{{provider=\"{}\"}}", status.provider.name()),
-                    value(status),
-                )
-            })
-            .collect();
-        let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
-        sample(&mut out, name, kind, &rows);
-    }
-    http_samples(&mut out, &gate);
-    let uptime = started.0.elapsed().as_secs_f64();
-    sample(
-        &mut out,
-        "bookwire_uptime_seconds",
-        "gauge",
-        &[("", uptime)],
-    );
-    if let Some(bytes) = resident_bytes() {
-        let name = "process_resident_memory_bytes";
-        sample(&mut out, name, "gauge", &[("", bytes as f64)]);
-    }
-    HttpResponse::Ok()
-        .insert_header(("content-type", "text/plain; version=0.0.4; charset=utf-8"))
-        .body(out)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bookwire_actors::incidents::Moment;
+    use bookwire_actors::status::ProviderMeter;
+    use bookwire_engine::exchange::ProviderId;
+    use bookwire_engine::time::TsNanos;
 
-fn http_samples(out: &mut String, gate: &Gate) {
-    let counters = gate.counters();
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
-    let rows = [
-        ("{class=\"ok\"}", read(&counters.ok)),
-        ("{class=\"client_error\"}", read(&counters.client_errors)),
-        ("{class=\"server_error\"}", read(&counters.server_errors)),
-    ];
-    sample(out, "bookwire_http_requests_total", "counter", &rows);
-    let limited = read(&counters.rate_limited);
-    sample(
-        out,
-        "bookwire_http_rate_limited_total",
-        "counter",
-        &[("", limited)],
-    );
-    let busy = read(&counters.busy_us) / 1e6;
-    sample(
-        out,
-        "bookwire_http_request_seconds_total",
-        "counter",
-        &[("", busy)],
-    );
-}
-
-fn sample(out: &mut String, name: &str, kind: &str, rows: &[(&str, f64)]) {
-    // Writing to a string does not fail.
-    let _ = writeln!(out, "# TYPE {name} {kind}");
-    for (labels, value) in rows {
-        if value.is_nan() {
-            let _ = writeln!(out, "{name}{labels} NaN");
-        } else {
-            let _ = writeln!(out, "{name}{labels} {value}");
-        }
+    #[test]
+    fn a_first_connection_that_opens_is_no_failure() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        let now = Moment {
+            wall: TsNanos(1),
+            monotonic: Duration::ZERO,
+        };
+        let grades = || {
+            let status = [meter.status(Duration::ZERO)];
+            (connectivity(&status).grade, streams(&status).grade)
+        };
+        assert_eq!(grades(), (Grade::Fail, Grade::Pass), "no answer so far");
+        meter.request_ok(now, Duration::from_millis(3));
+        assert_eq!(grades(), (Grade::Pass, Grade::Pass));
+        meter.connection_wanted(true);
+        assert_eq!(grades(), (Grade::Warn, Grade::Warn), "it is being opened");
+        meter.attempt(Duration::ZERO, false);
+        assert_eq!(grades(), (Grade::Fail, Grade::Fail), "it could not be");
+        meter.connection_up(true);
+        assert_eq!(grades().1, Grade::Pass);
+        meter.connection_up(false);
+        meter.reconnect(Duration::ZERO, "connection reset");
+        assert_eq!(grades(), (Grade::Fail, Grade::Fail), "it was lost");
     }
 }

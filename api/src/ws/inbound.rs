@@ -121,7 +121,7 @@ where
                 return Poll::Ready(Some(Ok(chunk)));
             };
             this.is_draining.set(true);
-            this.cell.close(Close::too_big(format!(
+            this.cell.expel(Close::too_big(format!(
                 "a frame of {size} bytes; at most {most} are accepted"
             )));
             if start > 0 {

@@ -446,7 +446,20 @@ pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
         ),
         Outcome::Listed(subscriptions) => ("listed", vec![("subscriptions", views(subscriptions))]),
         Outcome::Pong => ("pong", vec![("timestamp", json!(now.to_rfc3339()))]),
-        Outcome::Configured(flow) => ("configured", flow_fields(flow)),
+        Outcome::Configured(flow, channels) => {
+            let mut fields = flow_fields(flow);
+            if !channels.is_empty() {
+                let shown = |flow: &FlowView| {
+                    let fields = flow_fields(flow).into_iter();
+                    fields
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect()
+                };
+                let list = channels.iter().map(|flow| Value::Object(shown(flow)));
+                fields.push(("channels", list.collect()));
+            }
+            ("configured", fields)
+        }
         Outcome::Failed { error, rejected } => {
             let mut fields = vec![("error", wire::error_value(error, trace_id, now))];
             if !rejected.is_empty() {

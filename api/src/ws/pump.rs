@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, StreamHandler, dev::SendError};
 use actix_http::ws::Item;
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext};
 use bookwire_actors::dispatcher::WorkerHub;
+use bookwire_actors::latency::Stamp;
 use bookwire_actors::session::flow::Close;
 use bookwire_actors::session::outbox::Batch;
 use bookwire_actors::session::request::{BadRequest, Reply};
@@ -86,9 +87,10 @@ impl Pump {
         }
     }
 
+    /// The client broke a rule: nothing more is read of it.
     fn close(&self, close: Close) {
         self.is_draining.set(true);
-        self.session.cell.close(close);
+        self.session.cell.expel(close);
     }
 
     fn request(&mut self, frame: &[u8], ctx: &mut WebsocketContext<Self>) {
@@ -290,7 +292,8 @@ impl Stream for Outgoing {
             return Poll::Pending;
         }
         let mut batch = Batch::default();
-        let now = self.hub.source().now();
+        let source = self.hub.source();
+        let now = (source.now(), Stamp::of(source.monotonic()));
         match cell.poll_pull(cx.waker(), now, ROOM, &mut batch) {
             Poll::Ready(()) => {
                 self.has_yielded = true;

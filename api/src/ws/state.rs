@@ -12,6 +12,7 @@ use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::session::flow::{Close, OutboxLimits};
 use bookwire_actors::session::{SessionLimits, SessionOptions, SubscriptionSession};
+use bookwire_actors::worker::SessionMemory;
 use bookwire_engine::config::WebsocketConfig;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use futures_util::future::LocalBoxFuture;
@@ -115,7 +116,7 @@ impl WsState {
             Box::pin(async move {
                 let port = gateway.attach_worker().await?;
                 let source = Rc::new(gateway);
-                Ok(WorkerHub::start(port.id, port.lanes, port.wake, source))
+                Ok(WorkerHub::start(port, source))
             })
         };
         Self::new(options, Box::new(start_hub))
@@ -205,6 +206,22 @@ pub async fn ws_route(req: HttpRequest, payload: web::Payload) -> Result<HttpRes
     }
 }
 
+/// Refuses a session for which there is no memory.
+fn has_memory(memory: &SessionMemory) -> Result<(), CryptoError> {
+    if memory.has_room() {
+        return Ok(());
+    }
+    Err(CryptoError::new(
+        CryptoCode::RateLimitExceeded,
+        "the memory of all sessions is used up",
+    )
+    .with("rate_limit", memory.limit())
+    // Clients that do not read are being cut off.
+    .with("retry_after_seconds", 1)
+    .with("current_usage", memory.used())
+    .suggest("try again in a moment, or raise websocket.memory_bytes_max in the configuration"))
+}
+
 async fn connect(
     req: &HttpRequest,
     payload: web::Payload,
@@ -239,6 +256,7 @@ async fn connect(
         .ip();
     let permit = shared.counter.admit(address, options.connections_per_ip)?;
     let hub = worker.hub().await?;
+    has_memory(hub.memory())?;
 
     let trace_id: Rc<str> = trace.as_str().into();
     let for_replies = trace_id.clone();

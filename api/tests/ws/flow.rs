@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bookwire_actors::latency;
 use bookwire_actors::ring::PubKind;
 use bookwire_actors::session::SessionLimits;
 use bookwire_actors::session::flow::OutboxLimits;
@@ -253,10 +254,14 @@ async fn flow_control_is_configured_and_answered() {
     assert_eq!(answer["max_messages_per_second"], 20);
     assert_eq!(answer["buffer_size"], 32);
     assert_eq!(answer["drop_policies"]["crypto.trades"], "newest");
-    let answer = client
-        .ask(r#"{"method":"configure_flow","channel":"c","buffer_size":32}"#)
-        .await;
-    assert_eq!(answer["error"]["details"]["parameter"], "buffer_size");
+    for size in ["15", "16385", "0"] {
+        let answer = client
+            .ask(&format!(
+                r#"{{"method":"configure_flow","channel":"c","buffer_size":{size}}}"#
+            ))
+            .await;
+        assert_eq!(answer["error"]["details"]["parameter"], "buffer_size");
+    }
 
     client.subscribe(r#""stream":"crypto.trades""#).await;
     let topic = rig.shard.topic(StreamKind::Trades);
@@ -294,5 +299,158 @@ async fn flow_control_is_configured_and_answered() {
         code == 1008 && reason.starts_with("slow"),
         "{code} {reason}"
     );
+    assert_eq!(rig.shard.meters()[0].closed_slow.get(), 1);
     until("the topic's end", || rig.shard.counts().2 == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_the_socket_is_measured_for_each_message() {
+    let rig = Rig::start(1, outbox(1 << 12));
+    let mut clients = [rig.client().await, rig.client().await];
+    for client in &mut clients {
+        client.subscribe(r#""stream":"crypto.trades""#).await;
+    }
+    let topic = rig.shard.topic(StreamKind::Trades);
+    for n in 1..=500 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 20));
+        if n % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    for client in &mut clients {
+        assert_eq!(read_all(client, 500).await, (0, 0));
+    }
+    let measured = || {
+        let meters = rig.shard.meters();
+        let all = latency::merge(std::iter::empty(), meters.iter().map(|m| &m.latency));
+        let mut of = all.into_iter().skip(4).map(|stage| stage.histogram);
+        [(); 3].map(|()| of.next().unwrap())
+    };
+    // The last write is settled by the worker's next turn, which nothing else brings about.
+    until("all writes", || measured()[2].len() == 1000).await;
+    let [ring, write, total] = measured();
+    assert_eq!((ring.len(), write.len()), (500, 1000));
+    assert!(total.max() >= ring.max().max(write.max()));
+    assert!(ring.min() > 0 && write.min() > 0 && total.max() < 10_000_000_000);
+    let meter = &rig.shard.meters()[0];
+    assert_eq!((meter.sent.get(), meter.dropped.get()), (1000, 0));
+    let levels = || {
+        (
+            meter.sessions.get(),
+            meter.subscriptions.get(),
+            meter.topics.get(),
+        )
+    };
+    assert_eq!(levels(), (2, 2, 1));
+    drop(clients);
+    until("all gone", || levels() == (0, 0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_channel_has_a_flow_of_its_own() {
+    let rig = Rig::start(1, outbox(2048));
+    let mut client = rig.client().await;
+    for channel in ["slow", "fast"] {
+        let stream = format!(r#""stream":"crypto.trades","channel":"{channel}""#);
+        client.subscribe(&stream).await;
+    }
+    let answer = client
+        .ask(r#"{"method":"configure_flow","params":{"channel":"slow","max_messages_per_second":20,"buffer_size":16,"drop_policy":"newest"}}"#)
+        .await;
+    assert_eq!(answer["channel"], "slow");
+    assert_eq!(answer["max_messages_per_second"], 20);
+    assert_eq!(answer["buffer_size"], 16);
+    assert_eq!(answer["drop_policies"]["crypto.trades"], "newest");
+    // The connection's answer shows what differs in channels.
+    let answer = client.ask(r#"{"method":"configure_flow"}"#).await;
+    assert_eq!(answer["max_messages_per_second"], 0);
+    assert_eq!(answer["buffer_size"], 2048);
+    let channels = answer["channels"].as_array().unwrap();
+    assert_eq!(channels.len(), 1, "{answer}");
+    assert_eq!(channels[0]["channel"], "slow");
+    assert_eq!(channels[0]["buffer_size"], 16);
+
+    let topic = rig.shard.topic(StreamKind::Trades);
+    for n in 1..=500 {
+        rig.shard.event(topic, PubKind::Event, &body(n, 10));
+    }
+    let start = tokio::time::Instant::now();
+    let (mut fast, mut slow, mut told) = (0, 0, 0);
+    let mut fast_took = Duration::ZERO;
+    while fast < 500 || slow + told < 500 {
+        let message = client.json().await;
+        if message["stream"] == "system.flow" {
+            assert_eq!(message["data"]["channel"], "slow");
+            assert_eq!(message["data"]["policy"], "newest");
+            told += message["data"]["dropped"].as_u64().unwrap();
+        } else if message["channel"] == "fast" {
+            fast += 1;
+            assert_eq!(message["seq"].as_u64(), Some(fast), "nothing is missing");
+            fast_took = start.elapsed();
+        } else {
+            slow += 1;
+            // What left made room for one that came later; the rest of them was told before.
+            let seq = message["seq"].as_u64().unwrap();
+            assert!(seq >= slow && seq - slow <= told, "{message}");
+        }
+    }
+    assert!(
+        (16..=22).contains(&slow),
+        "{slow} of the channel with a limit"
+    );
+    // Twenty a second let the last of them go after 700 ms; the others did not wait for them.
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(600), "{took:?}");
+    assert!(fast_took < took / 2, "{fast_took:?} of {took:?}");
+}
+
+#[tokio::test]
+async fn over_its_rate_a_book_is_the_one_of_now() {
+    let rig = Rig::start(1, outbox(1024));
+    let mut client = rig.client().await;
+    client
+        .ask(r#"{"method":"configure_flow","params":{"max_messages_per_second":10}}"#)
+        .await;
+    client
+        .subscribe(r#""stream":"crypto.orderbook","mode":"delta""#)
+        .await;
+    let kind = StreamKind::OrderBook {
+        depth: 20,
+        mode: BookMode::Delta,
+    };
+    let topic = rig.shard.topic(kind);
+    let shard = rig.shard.clone();
+    let publisher = tokio::task::spawn_blocking(move || {
+        for n in 0..1000u64 {
+            shard.change(topic, n % 40, n + 1);
+            std::thread::sleep(Duration::from_micros(1500));
+        }
+        shard.book(topic)
+    });
+    let (mut book, mut missing, mut told, mut seq) = (Book::default(), 0, 0, 0);
+    let mut goal = None;
+    let mut publisher = Some(publisher);
+    while goal.is_none() || book.levels != goal {
+        let message = client.json().await;
+        if message["stream"] == "system.flow" {
+            told += message["data"]["dropped"].as_u64().unwrap();
+            continue;
+        }
+        if message["stream"] == "crypto.orderbook" {
+            let next = message["seq"].as_u64().unwrap();
+            missing += next - seq - 1;
+            assert!(missing <= told, "a hole before {next} that nobody told");
+            seq = next;
+        }
+        book.take(&message);
+        if publisher.as_ref().is_some_and(|p| p.is_finished()) {
+            goal = Some(publisher.take().unwrap().await.unwrap());
+        }
+    }
+    let sent = book.snapshots + book.updates;
+    assert!(
+        book.snapshots >= 5 && sent <= 60,
+        "{} of {sent}",
+        book.snapshots
+    );
 }

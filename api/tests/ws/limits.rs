@@ -49,6 +49,7 @@ async fn frames_over_the_limit_close_with_1009() {
         }
     }
     assert_eq!(client.closed().await.0, 1009);
+    assert_eq!(rig.shard.meters()[0].closed_abuse.get(), 3);
     until("no connection", || rig.state.connections() == 0).await;
 }
 
@@ -136,6 +137,7 @@ async fn too_many_requests_are_refused_then_ended() {
         code == 1008 && reason.starts_with("rate"),
         "{code} {reason}"
     );
+    assert_eq!(rig.shard.meters()[0].closed_abuse.get(), 1);
 }
 
 fn impatient(idle_secs: u32) -> WsOptions {
@@ -181,6 +183,7 @@ async fn who_answers_pings_stays_and_who_is_silent_goes() {
     );
     let (mut lively, pings) = reader.await.unwrap();
     assert!(pings >= 4, "{pings}");
+    assert_eq!(rig.shard.meters()[0].closed_idle.get(), 1);
     assert_eq!(lively.ask(r#"{"method":"ping"}"#).await["status"], "pong");
 }
 

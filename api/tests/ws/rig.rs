@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::{App, HttpServer};
 use bookwire_actors::dispatcher::{MarketSource, WorkerHub};
+use bookwire_actors::latency::Stamp;
 use bookwire_actors::ring::{
     LaneMsg, LaneTx, PubKind, Publication, StatusEvent, StatusState, WorkerWake, lane,
 };
 use bookwire_actors::topic::{Slot, StreamKind, Topic, WorkerId};
+use bookwire_actors::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use bookwire_api::ws::{WsOptions, WsState};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
@@ -27,6 +29,14 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 pub const LANE: usize = 1 << 16;
+
+/// Where the monotonic clock of shard and workers begins.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// This moment.
+fn stamp() -> Stamp {
+    Stamp::of(START.elapsed())
+}
 
 /// A topic's side at the shard: what was published last, to whom.
 #[derive(Default)]
@@ -45,6 +55,7 @@ struct Board {
     subscribes: usize,
     unsubscribes: usize,
     refuse: bool,
+    meters: Vec<Arc<WorkerMeter>>,
 }
 
 /// The shard that a test plays.
@@ -78,6 +89,8 @@ fn publication(
         seq: state.seq,
         prev_seq: prev,
         ts_recv: TsNanos(1),
+        read_at: stamp(),
+        stage_at: stamp(),
         body: body.clone(),
     }
 }
@@ -105,6 +118,11 @@ impl FakeShard {
 
     pub fn counts(&self) -> (usize, usize, usize) {
         self.board(|b| (b.subscribes, b.unsubscribes, b.listeners.len()))
+    }
+
+    /// What the workers count and measure.
+    pub fn meters(&self) -> Vec<Arc<WorkerMeter>> {
+        self.board(|board| board.meters.clone())
     }
 
     pub fn refuse(&self, refuse: bool) {
@@ -266,6 +284,10 @@ impl MarketSource for Source {
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
         TsNanos(since.as_nanos() as i64)
     }
+
+    fn monotonic(&self) -> Duration {
+        START.elapsed()
+    }
 }
 
 fn spec(market: Market, base: &str) -> InstrumentSpec {
@@ -327,21 +349,36 @@ impl Drop for Rig {
 
 impl Rig {
     pub fn start(workers: usize, options: WsOptions) -> Self {
+        Self::start_within(workers, options, Arc::default())
+    }
+
+    /// A server whose sessions share this memory.
+    pub fn start_within(workers: usize, options: WsOptions, memory: Arc<SessionMemory>) -> Self {
         let shard = FakeShard::default();
         let instruments = Arc::new(table());
         let of_shard = shard.clone();
         let start_hub = move || -> LocalBoxFuture<'static, Result<Rc<WorkerHub>, CryptoError>> {
             let (shard, table) = (of_shard.clone(), instruments.clone());
+            let memory = memory.clone();
             Box::pin(async move {
                 let wake = WorkerWake::new(false);
                 let (tx, rx) = lane(LANE, &wake);
+                let meter: Arc<WorkerMeter> = Arc::default();
                 let id = shard.board(|board| {
                     let id = WorkerId(board.lanes.len() as u16);
                     board.lanes.insert(id, tx);
+                    board.meters.push(meter.clone());
                     id
                 });
                 let source = Rc::new(Source { shard, table });
-                Ok(WorkerHub::start(id, vec![rx], wake, source))
+                let port = WorkerPort {
+                    id,
+                    lanes: vec![rx],
+                    wake,
+                    meter,
+                    memory: memory.clone(),
+                };
+                Ok(WorkerHub::start(port, source))
             })
         };
         let state = WsState::new(options, Box::new(start_hub));

@@ -64,6 +64,11 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             1..=100_000,
         );
         r.int("outbox_messages", &mut ws.outbox_messages, 16..=16_384);
+        r.int(
+            "memory_bytes_max",
+            &mut ws.memory_bytes_max,
+            16_777_216..=1_099_511_627_776,
+        );
         r.int("ping_secs", &mut ws.ping_secs, 1..=3_600);
         r.int("idle_secs", &mut ws.idle_secs, 2..=86_400);
         let origin = "origins such as https://desk.example.com, or \"*\" for all";

@@ -114,6 +114,8 @@ pub struct WebsocketConfig {
     pub messages_per_second: u32,
     /// Messages that wait for one client before its drop policy acts.
     pub outbox_messages: usize,
+    /// Bytes that all sessions together may need.
+    pub memory_bytes_max: u64,
     /// Seconds between the server's pings.
     pub ping_secs: u32,
     /// Seconds of silence after which a client is disconnected.
@@ -266,6 +268,7 @@ impl Default for Config {
                 frame_bytes_max: 64 << 10,
                 messages_per_second: 50,
                 outbox_messages: 1024,
+                memory_bytes_max: 512 << 20,
                 ping_secs: 20,
                 idle_secs: 60,
                 allowed_origins: Vec::new(),

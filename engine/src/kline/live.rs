@@ -37,6 +37,7 @@ pub struct TradeBars {
     whole_from: Option<TsNanos>,
     needed: Option<TradesNeeded>,
     is_changed: bool,
+    late: u64,
 }
 
 impl TradeBars {
@@ -49,6 +50,7 @@ impl TradeBars {
             whole_from: None,
             needed: None,
             is_changed: false,
+            late: 0,
         }
     }
 
@@ -65,15 +67,25 @@ impl TradeBars {
             });
         }
         self.newest = self.newest.max(trade.ts_event);
-        if self.builder.on_trade(trade) == TradeOutcome::Overflow {
-            self.lose();
+        match self.builder.on_trade(trade) {
+            TradeOutcome::Overflow => self.lose(),
+            TradeOutcome::Late => self.late += 1,
+            TradeOutcome::Counted => {}
         }
         !std::mem::replace(&mut self.is_changed, true)
     }
 
     /// Trades may be missing from here on, and before: no bar that is open now can be trusted.
     pub fn lose(&mut self) {
-        *self = Self::new(self.builder.level());
+        *self = Self {
+            late: self.late,
+            ..Self::new(self.builder.level())
+        };
+    }
+
+    /// Trades since the last call that came when their bar had been closed: it lacks them.
+    pub fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
     }
 
     /// What has to be known of the past before the running bar can be shown.

@@ -21,6 +21,8 @@ pub struct Feed {
     pub statuses: Vec<Value>,
     /// Messages that `system.flow` told as dropped.
     pub dropped: u64,
+    /// Numbers that were left out.
+    pub missing: u64,
     next_id: u64,
 }
 
@@ -46,6 +48,7 @@ impl Feed {
             books: HashMap::new(),
             statuses: Vec::new(),
             dropped: 0,
+            missing: 0,
             next_id: 1,
         }
     }
@@ -90,6 +93,20 @@ impl Feed {
             return Some(self.waiting.remove(0));
         }
         self.read(Instant::now() + within).await
+    }
+
+    /// The next message as it comes, unchecked: subscriptions that end and begin again count anew.
+    pub async fn next_raw(&mut self, within: Duration) -> Value {
+        let end = Instant::now() + within;
+        loop {
+            match timeout_at(end, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    return serde_json::from_str(&text).expect("valid JSON");
+                }
+                Ok(Some(Ok(_))) => {}
+                other => panic!("no message: {other:?}"),
+            }
+        }
     }
 
     /// The next message of a stream and symbol.
@@ -167,6 +184,7 @@ impl Feed {
                 let last = self.last_seq.insert(key.clone(), seq).unwrap_or(0);
                 let hole = seq - last - 1;
                 assert!(seq > last, "{key}: seq {seq} after {last}");
+                self.missing += hole;
                 assert!(
                     hole <= self.dropped,
                     "{key}: seq {seq} after {last}, no drop was told"

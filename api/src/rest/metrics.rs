@@ -1,0 +1,414 @@
+//! What was counted and measured: `GET /metrics` for Prometheus, `GET /api/crypto/metrics` for
+//! people and programs that want it as JSON over rolling windows.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bookwire_actors::gateway::Gateway;
+use bookwire_actors::latency::{STAGES, StageLatency};
+use bookwire_actors::shard::messages::ShardObservation;
+use bookwire_actors::status::{ProviderState, ProviderStatus};
+use bookwire_actors::worker::WorkerMeter;
+use bookwire_engine::instrument::InstrumentTable;
+use bookwire_engine::num::{Price, to_decimal};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+
+use super::ops::{Started, no_parameters, resident_bytes};
+use crate::error::{ApiError, wall_clock};
+use crate::gate::Gate;
+
+/// How often the rolling windows are moved on.
+pub const SAMPLE: Duration = Duration::from_secs(60);
+
+/// Samples of a day.
+const DAY: usize = 24 * 60;
+
+/// Samples of the window of latencies: five minutes.
+const RECENT: usize = 5;
+
+/// Part of their mean by which mid prices of one pair on several exchanges may differ: 1 %.
+const DEVIATION_MAX: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
+
+/// Upper bounds of the latency histogram's buckets, nanoseconds: 1, 2.5 and 5 of each power of ten
+/// from 1 µs to 10 s.
+const BOUNDS_NS: [u64; 22] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// Sums since the start, as they were at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    lag_ns: u64,
+    lags: u64,
+    dropped: u64,
+    failures: u64,
+    gaps: u64,
+    requests: u64,
+    busy_us: u64,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// One a minute, the oldest first; nothing had been counted at the start.
+    day: VecDeque<Sums>,
+    /// The last minutes' histograms, with the moment at which each was taken.
+    recent: VecDeque<(Instant, Vec<StageLatency>)>,
+}
+
+/// The last day's sums and the last minutes' latencies, from which windows are cut.
+#[derive(Debug, Default)]
+pub struct Windows(Mutex<Log>);
+
+impl Windows {
+    /// Moves the windows on; called once in each [`SAMPLE`].
+    pub fn sample(&self, gateway: &Gateway, gate: &Gate) {
+        let latencies = gateway.latencies();
+        let sums = sums(gateway, gate, &latencies);
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.day.push_back(sums);
+        if log.day.len() > DAY {
+            log.day.pop_front();
+        }
+        log.recent.push_back((Instant::now(), latencies));
+        if log.recent.len() > RECENT {
+            log.recent.pop_front();
+        }
+    }
+
+    /// What there was a day ago, or nothing at the start.
+    fn day_ago(&self) -> Sums {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = log.day.len() == DAY;
+        log.day
+            .front()
+            .copied()
+            .filter(|_| full)
+            .unwrap_or_default()
+    }
+
+    /// Takes what there was some minutes ago from `now`; tells since when the rest was counted,
+    /// `None` for the start.
+    fn recent(&self, now: &mut [StageLatency]) -> Option<Instant> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = log.recent.len() == RECENT;
+        let (at, before) = log.recent.front().filter(|_| full)?;
+        for (stage, old) in now.iter_mut().zip(before) {
+            // Counts only grow, and the bounds are the same.
+            let _ = stage.histogram.subtract(&old.histogram);
+            stage.sum_ns = stage.sum_ns.wrapping_sub(old.sum_ns);
+        }
+        Some(*at)
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn sums(gateway: &Gateway, gate: &Gate, latencies: &[StageLatency]) -> Sums {
+    let (counters, http) = (gateway.counters(), gate.counters());
+    let workers = gateway.workers();
+    let lag = latencies.iter().find(|stage| stage.stage == "lag");
+    Sums {
+        lag_ns: lag.map_or(0, |stage| stage.sum_ns),
+        lags: lag.map_or(0, |stage| stage.histogram.len()),
+        dropped: workers.iter().map(|worker| worker.dropped.get()).sum(),
+        failures: counters.malformed + counters.bbo_mismatches,
+        gaps: counters.book_desyncs + counters.trades_missed + counters.klines_missed,
+        requests: read(&http.ok) + read(&http.client_errors) + read(&http.server_errors),
+        busy_us: read(&http.busy_us),
+    }
+}
+
+/// `sum / count`, `None` when there was nothing.
+fn mean(sum: u64, count: u64, unit: f64) -> Option<f64> {
+    (count > 0).then(|| sum as f64 / count as f64 / unit)
+}
+
+/// `GET /api/crypto/metrics`.
+///
+/// # Errors
+/// A parameter that is wrong.
+pub async fn summary(
+    request: HttpRequest,
+    gateway: web::Data<Gateway>,
+    gate: web::Data<Gate>,
+    windows: web::Data<Windows>,
+    started: web::Data<Started>,
+) -> Result<HttpResponse, ApiError> {
+    no_parameters(&request)?;
+    let metrics = gateway.metrics().await;
+    let mut latencies = metrics.latencies;
+    let (now, before) = (sums(&gateway, &gate, &latencies), windows.day_ago());
+    let since = |part: fn(&Sums) -> u64| part(&now).wrapping_sub(part(&before));
+    let from = windows.recent(&mut latencies).unwrap_or(started.0);
+    let status = gateway.status();
+    let reconnects: u64 = status.iter().map(|status| status.reconnects_24h).sum();
+    let exchange_connections: u64 = status.iter().map(|status| status.connections_up).sum();
+    let workers = gateway.workers();
+    let sessions: u64 = workers.iter().map(|worker| worker.sessions.get()).sum();
+    let resident = resident_bytes();
+    let table = gateway.instruments();
+    Ok(HttpResponse::Ok().json(json!({
+        "websocket_metrics": {
+            "total_reconnects_24h": reconnects,
+            "average_message_lag_ms": mean(since(|s| s.lag_ns), since(|s| s.lags), 1e6),
+            "messages_dropped_24h": since(|s| s.dropped),
+        },
+        "data_quality_metrics": {
+            "validation_failures_24h": since(|s| s.failures),
+            "cross_exchange_deviations": deviations(&table, &metrics.shards),
+            "data_gaps_detected_24h": since(|s| s.gaps),
+        },
+        "performance_metrics": {
+            "average_query_response_ms": mean(since(|s| s.busy_us), since(|s| s.requests), 1e3),
+            "current_memory_usage_gb": resident.map(|bytes| bytes as f64 / 1e9),
+            "active_websocket_connections": sessions,
+            "exchange_websocket_connections": exchange_connections,
+        },
+        "latency_metrics": {
+            "window_seconds": from.elapsed().as_secs(),
+            "stages": stages(&latencies),
+        },
+        "timestamp": wall_clock().to_rfc3339(),
+    })))
+}
+
+/// Percentiles of each stage, microseconds; `null` where nothing was measured.
+fn stages(latencies: &[StageLatency]) -> Value {
+    let of = |stage: &StageLatency| {
+        let histogram = &stage.histogram;
+        let count = histogram.len();
+        let at =
+            |quantile: f64| (count > 0).then(|| histogram.value_at_quantile(quantile) as f64 / 1e3);
+        json!({
+            "count": count,
+            "mean_us": mean(stage.sum_ns, count, 1e3),
+            "p50_us": at(0.5),
+            "p99_us": at(0.99),
+            "p99_9_us": at(0.999),
+            "max_us": at(1.0),
+        })
+    };
+    let rows = latencies
+        .iter()
+        .map(|stage| (stage.stage.to_owned(), of(stage)));
+    Value::Object(rows.collect::<Map<_, _>>())
+}
+
+/// Pairs whose mid prices on several exchanges differ now by more than 1 % of their mean: trusted
+/// books alone, spot and perpetuals apart.
+fn deviations(table: &InstrumentTable, shards: &[ShardObservation]) -> usize {
+    let mut mids: BTreeMap<(&str, &str), Vec<Decimal>> = BTreeMap::new();
+    for book in shards.iter().flat_map(|shard| &shard.books) {
+        let (Some((bid, ask)), Some(row)) = (book.best, table.get(book.instrument)) else {
+            continue;
+        };
+        let price = |price: Price| to_decimal(price.0, row.price_scale);
+        let mid = (price(bid) + price(ask)) / Decimal::TWO;
+        let key = (row.spec.market.as_str(), row.code.as_str());
+        mids.entry(key).or_default().push(mid);
+    }
+    let differ = |mids: &&Vec<Decimal>| {
+        let (Some(low), Some(high)) = (mids.iter().min(), mids.iter().max()) else {
+            return false;
+        };
+        let mean = mids.iter().sum::<Decimal>() / Decimal::from(mids.len());
+        high - low > mean * DEVIATION_MAX
+    };
+    mids.values().filter(differ).count()
+}
+
+/// `GET /metrics`: counters, levels and histograms in Prometheus' text form.
+pub async fn metrics(
+    gateway: web::Data<Gateway>,
+    gate: web::Data<Gate>,
+    started: web::Data<Started>,
+) -> HttpResponse {
+    let mut out = String::with_capacity(32 << 10);
+    for (name, value) in gateway.counters().rows() {
+        let name = format!("bookwire_{name}_total");
+        sample(&mut out, &name, "counter", &[("", value as f64)]);
+    }
+    provider_samples(&mut out, &gateway.status());
+    worker_samples(&mut out, &gateway);
+    latency_samples(&mut out, &gateway.latencies());
+    http_samples(&mut out, &gate);
+    let uptime = started.0.elapsed().as_secs_f64();
+    let name = "bookwire_uptime_seconds";
+    sample(&mut out, name, "gauge", &[("", uptime)]);
+    if let Some(bytes) = resident_bytes() {
+        let name = "process_resident_memory_bytes";
+        sample(&mut out, name, "gauge", &[("", bytes as f64)]);
+    }
+    HttpResponse::Ok()
+        .insert_header(("content-type", "text/plain; version=0.0.4; charset=utf-8"))
+        .body(out)
+}
+
+fn provider_samples(out: &mut String, status: &[ProviderStatus]) {
+    type Field = (&'static str, &'static str, fn(&ProviderStatus) -> f64);
+    let fields: [Field; 6] = [
+        ("bookwire_provider_up", "gauge", |s| {
+            f64::from(matches!(
+                s.state,
+                ProviderState::Operational | ProviderState::Degraded
+            ))
+        }),
+        ("bookwire_provider_connections", "gauge", |s| {
+            s.connections_up as f64
+        }),
+        ("bookwire_provider_reconnects_total", "counter", |s| {
+            s.reconnects as f64
+        }),
+        ("bookwire_provider_error_ratio_1h", "gauge", |s| {
+            s.error_rate_1h
+        }),
+        ("bookwire_provider_api_latency_seconds", "gauge", |s| {
+            s.api_latency_ms.unwrap_or(f64::NAN) / 1000.0
+        }),
+        (
+            "bookwire_provider_last_data_timestamp_seconds",
+            "gauge",
+            |s| {
+                s.last_data
+                    .map_or(f64::NAN, |ts| ts.as_ms() as f64 / 1000.0)
+            },
+        ),
+    ];
+    for (name, kind, value) in fields {
+        let rows: Vec<(String, f64)> = status
+            .iter()
+            .map(|status| {
+                (
+                    format!("{{provider=\"{}\"}}", status.provider.name()),
+                    value(status),
+                )
+            })
+            .collect();
+        let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
+        sample(out, name, kind, &rows);
+    }
+}
+
+fn worker_samples(out: &mut String, gateway: &Gateway) {
+    // A worker takes part from its first client on: without one there are the names alone.
+    let mut sums = WorkerMeter::default().rows();
+    for worker in gateway.workers() {
+        for (sum, (_, _, value)) in sums.iter_mut().zip(worker.rows()) {
+            sum.2 += value;
+        }
+    }
+    for (name, kind, value) in sums {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let name = format!("bookwire_ws_{name}{suffix}");
+        sample(out, &name, kind, &[("", value as f64)]);
+    }
+    let streams = gateway.streams() as f64;
+    sample(out, "bookwire_exchange_streams", "gauge", &[("", streams)]);
+    let memory = gateway.session_memory();
+    for (name, bytes) in [
+        ("bookwire_ws_memory_bytes", memory.used()),
+        ("bookwire_ws_memory_limit_bytes", memory.limit()),
+    ] {
+        sample(out, name, "gauge", &[("", bytes as f64)]);
+    }
+}
+
+/// The stages of a message's way as one histogram with a label. A count at a bound is exact to the
+/// histogram's resolution of 0.8 %.
+fn latency_samples(out: &mut String, latencies: &[StageLatency]) {
+    let name = "bookwire_stage_latency_seconds";
+    let help: Vec<String> = STAGES
+        .iter()
+        .map(|(stage, what)| format!("{stage}: {what}"))
+        .collect();
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "# HELP {name} {}", help.join("; "));
+    let _ = writeln!(out, "# TYPE {name} histogram");
+    for stage in latencies {
+        let (label, histogram) = (stage.stage, &stage.histogram);
+        let mut steps = histogram.iter_recorded().peekable();
+        let mut below = 0;
+        for bound in BOUNDS_NS {
+            while let Some(step) = steps.next_if(|step| step.value_iterated_to() <= bound) {
+                below += step.count_since_last_iteration();
+            }
+            let le = bound as f64 / 1e9;
+            let _ = writeln!(
+                out,
+                "{name}_bucket{{stage=\"{label}\",le=\"{le}\"}} {below}"
+            );
+        }
+        let all = histogram.len();
+        let _ = writeln!(out, "{name}_bucket{{stage=\"{label}\",le=\"+Inf\"}} {all}");
+        let sum = stage.sum_ns as f64 / 1e9;
+        let _ = writeln!(out, "{name}_sum{{stage=\"{label}\"}} {sum}");
+        let _ = writeln!(out, "{name}_count{{stage=\"{label}\"}} {all}");
+    }
+}
+
+fn http_samples(out: &mut String, gate: &Gate) {
+    let counters = gate.counters();
+    let rows = [
+        ("{class=\"ok\"}", read(&counters.ok) as f64),
+        (
+            "{class=\"client_error\"}",
+            read(&counters.client_errors) as f64,
+        ),
+        (
+            "{class=\"server_error\"}",
+            read(&counters.server_errors) as f64,
+        ),
+    ];
+    sample(out, "bookwire_http_requests_total", "counter", &rows);
+    let limited = read(&counters.rate_limited) as f64;
+    let name = "bookwire_http_rate_limited_total";
+    sample(out, name, "counter", &[("", limited)]);
+    let busy = read(&counters.busy_us) as f64 / 1e6;
+    let name = "bookwire_http_request_seconds_total";
+    sample(out, name, "counter", &[("", busy)]);
+}
+
+fn sample(out: &mut String, name: &str, kind: &str, rows: &[(&str, f64)]) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "# TYPE {name} {kind}");
+    for (labels, value) in rows {
+        if value.is_nan() {
+            let _ = writeln!(out, "{name}{labels} NaN");
+        } else {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+pub(crate) mod tests;
