@@ -47,6 +47,7 @@
 //! shard, last promises and rows to the recorder, shard threads, then the recorder writes what is
 //! left and flushes. Each step is bounded in time.
 
+pub mod body;
 pub mod book;
 pub mod bridge;
 pub mod clock;

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::InstrumentId;
 use bookwire_engine::time::TsNanos;
-use bytes::Bytes;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use tokio::sync::Notify;
 
+use crate::body::Body;
 use crate::incidents::Ended;
 use crate::latency::Stamp;
 use crate::topic::Slot;
@@ -60,7 +60,7 @@ pub struct Publication {
     /// When the last stage of its way ended: put on the lane, taken off it.
     pub stage_at: Stamp,
     /// The `data` object, braces included; shared, never changed.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// State of a provider or of one instrument's stream, as told in `system.status`.
@@ -374,7 +374,7 @@ mod tests {
             ts_recv: TsNanos(0),
             read_at: Stamp::NONE,
             stage_at: Stamp::NONE,
-            body: Bytes::from_static(b"{}"),
+            body: Body::new(&Arc::default(), b"{}"),
         })
     }
 

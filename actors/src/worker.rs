@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::latency::{Stamp, WorkerLatency};
@@ -34,7 +33,7 @@ pub struct WorkerPort {
 pub const SESSION_BYTES: u64 = 112 << 10;
 
 /// What a body takes besides its bytes: its owner, its counts, what the allocator adds.
-const BODY_OVERHEAD: u64 = 112;
+pub(crate) const BODY_OVERHEAD: u64 = 112;
 
 /// A queue lighter than this is no reason to cut its client off, however small its share is.
 const WEIGHT_MIN: u64 = 64 << 10;
@@ -108,33 +107,13 @@ impl SessionMemory {
         self.used() + SESSION_BYTES <= self.limit
     }
 
-    /// A body that is counted as long as somebody holds it.
-    #[must_use]
-    pub fn body(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
-        let size = bytes.len() as u64 + BODY_OVERHEAD;
-        self.bodies.fetch_add(size, Ordering::Relaxed);
-        Bytes::from_owner(CountedBody {
-            bytes: bytes.into(),
-            memory: self.clone(),
-        })
-    }
-}
-
-struct CountedBody {
-    bytes: Box<[u8]>,
-    memory: Arc<SessionMemory>,
-}
-
-impl AsRef<[u8]> for CountedBody {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for CountedBody {
-    fn drop(&mut self) {
-        let size = self.bytes.len() as u64 + BODY_OVERHEAD;
-        self.memory.bodies.fetch_sub(size, Ordering::Relaxed);
+    /// A body needs `now` instead of `before`.
+    pub(crate) fn recount_body(&self, before: u64, now: u64) {
+        if now > before {
+            self.bodies.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.bodies.fetch_sub(before - now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -320,20 +299,17 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::Body;
 
     #[test]
     fn a_body_counts_once_until_its_last_holder_lets_go() {
         let memory = Arc::new(SessionMemory::new(10_000));
-        let body = memory.body(&[7; 1000]);
-        let (shared, part) = (body.clone(), body.slice(10..20));
+        let body = Body::new(&memory, &[7; 1000]);
+        let shared = body.clone();
         assert_eq!(memory.used(), 1000 + BODY_OVERHEAD);
-        drop((body, shared));
-        assert_eq!(
-            memory.used(),
-            1000 + BODY_OVERHEAD,
-            "a part holds all of it"
-        );
-        std::thread::spawn(move || drop(part)).join().unwrap();
+        drop(body);
+        assert_eq!(memory.used(), 1000 + BODY_OVERHEAD);
+        std::thread::spawn(move || drop(shared)).join().unwrap();
         assert_eq!(memory.used(), 0);
     }
 

@@ -1,5 +1,6 @@
 use super::super::encode::Labels;
 use super::*;
+use crate::body::Body;
 use crate::latency::Stamp;
 use crate::ring::WorkerWake;
 use crate::topic::{BookMode, StreamKind};
@@ -45,7 +46,7 @@ fn publication(kind: PubKind, body: &str) -> Publication {
         ts_recv: TsNanos(1_000),
         read_at: Stamp::NONE,
         stage_at: Stamp::NONE,
-        body: Bytes::copy_from_slice(body.as_bytes()),
+        body: Body::new(&Arc::default(), body.as_bytes()),
     }
 }
 

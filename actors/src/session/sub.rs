@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::encode::{self, Labels};
 use super::flow::{Close, DropPolicy, Gap};
+use crate::body::Body;
 use crate::latency::Stamp;
 use crate::ring::{PubKind, Publication};
 use crate::topic::{Slot, StreamKind};
@@ -62,7 +63,7 @@ pub(super) struct Queued {
     pub(super) ts_recv: TsNanos,
     pub(super) read_at: Stamp,
     pub(super) taken_at: Stamp,
-    pub(super) body: Bytes,
+    pub(super) body: Body,
 }
 
 /// A place in the queue.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::time::TsNanos;
-use bytes::Bytes;
 
+use crate::body::{Bodies, Body};
 use crate::clock::Clock;
 use crate::incidents::Incidents;
 use crate::latency::{ShardLatency, Stamp};
@@ -56,12 +56,12 @@ pub(crate) struct Item {
     pub(crate) seq: u64,
     pub(crate) prev_seq: u64,
     pub(crate) ts_recv: TsNanos,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
 }
 
 impl Item {
     /// A publication of a stream without a book.
-    pub(crate) fn event(kind: PubKind, ts_recv: TsNanos, body: Bytes) -> Self {
+    pub(crate) fn event(kind: PubKind, ts_recv: TsNanos, body: Body) -> Self {
         Self {
             kind,
             epoch: 0,
@@ -87,10 +87,10 @@ impl Item {
     }
 }
 
-/// Lanes of all workers, and the buffer in which bodies are encoded.
+/// Lanes of all workers, and what bodies are encoded into.
 pub(crate) struct Outlet {
     lanes: Vec<Option<Lane>>,
-    scratch: Vec<u8>,
+    bodies: Bodies,
     pub(crate) counters: Arc<ShardCounters>,
     /// Of the enabled providers: what is not well is told there too.
     pub(crate) meters: Vec<Arc<ProviderMeter>>,
@@ -98,7 +98,6 @@ pub(crate) struct Outlet {
     pub(crate) has_losses: bool,
     clock: Arc<dyn Clock>,
     latency: Arc<ShardLatency>,
-    memory: Arc<SessionMemory>,
     /// When the frame that is being worked on was read, none between frames.
     read_at: Stamp,
     /// When the last stage of that frame's way ended.
@@ -110,13 +109,12 @@ impl Outlet {
     pub(crate) fn new(clock: Arc<dyn Clock>, counters: Arc<ShardCounters>) -> Self {
         Self {
             lanes: Vec::new(),
-            scratch: Vec::with_capacity(16 * 1024),
+            bodies: Bodies::new(Arc::default()),
             counters,
             meters: Vec::new(),
             has_losses: false,
             clock,
             latency: Arc::default(),
-            memory: Arc::default(),
             read_at: Stamp::NONE,
             stage_at: Stamp::NONE,
             has_event: false,
@@ -130,7 +128,7 @@ impl Outlet {
 
     /// Counts bodies as this memory from now on.
     pub(crate) fn count_in(&mut self, memory: Arc<SessionMemory>) {
-        self.memory = memory;
+        self.bodies = Bodies::new(memory);
     }
 
     pub(crate) fn latency(&self) -> &ShardLatency {
@@ -215,10 +213,8 @@ impl Outlet {
     }
 
     /// Encodes a body, which counts as memory of the sessions from now on.
-    pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-        self.scratch.clear();
-        write(&mut self.scratch);
-        self.memory.body(&self.scratch)
+    pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Body {
+        self.bodies.encode(write)
     }
 
     /// Puts a publication on one subscription's lane. When it does not fit it is counted; the

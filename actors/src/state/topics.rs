@@ -7,9 +7,9 @@ use bookwire_engine::event::BookLevel;
 use bookwire_engine::instrument::Instrument;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::{self, Numbers};
-use bytes::Bytes;
 
 use super::outlet::{Item, Outlet, Sub};
+use crate::body::Body;
 use crate::ring::PubKind;
 use crate::topic::{BookMode, Slot, StreamKind, Topic, WorkerId};
 
@@ -217,7 +217,7 @@ impl Top {
         kind: PubKind,
     ) -> Item {
         let (bids, asks): (&[BookLevel], &[BookLevel]) = self.diff.top();
-        let body: Bytes = out.encode(|buffer| {
+        let body: Body = out.encode(|buffer| {
             wire::book_snapshot_data(buffer, instrument, bids, asks, self.seq, self.ts, numbers);
         });
         Item {

@@ -3,7 +3,6 @@
 use bookwire_actors::ring::PubKind;
 use bookwire_actors::topic::StreamKind;
 use bookwire_api::ws::WsOptions;
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -182,14 +181,14 @@ async fn channels_count_apart() {
         .await;
     let topic = rig.shard.topic(StreamKind::Trades);
     rig.shard
-        .event(topic, PubKind::Event, &Bytes::from_static(b"{\"n\":1}"));
+        .event(topic, PubKind::Event, &crate::rig::text(b"{\"n\":1}"));
     assert_eq!(client.json().await["seq"], 1);
     client
         .subscribe(r#""stream":"crypto.trades","channel":"b""#)
         .await;
     assert_eq!(rig.shard.counts(), (1, 0, 1), "one topic for both");
     rig.shard
-        .event(topic, PubKind::Event, &Bytes::from_static(b"{\"n\":2}"));
+        .event(topic, PubKind::Event, &crate::rig::text(b"{\"n\":2}"));
     let mut seen = Vec::new();
     for _ in 0..2 {
         let message = client.json().await;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bookwire_actors::body::Body;
 use bookwire_actors::latency;
 use bookwire_actors::ring::PubKind;
 use bookwire_actors::session::SessionLimits;
 use bookwire_actors::session::flow::OutboxLimits;
 use bookwire_actors::topic::{BookMode, StreamKind};
 use bookwire_api::ws::WsOptions;
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::rig::{Client, Rig, until};
@@ -28,8 +28,8 @@ fn outbox(messages: usize) -> WsOptions {
     }
 }
 
-fn body(n: u64, size: usize) -> Bytes {
-    Bytes::from(format!("{{\"n\":{n},\"fill\":\"{}\"}}", "x".repeat(size)))
+fn body(n: u64, size: usize) -> Body {
+    crate::rig::text(format!("{{\"n\":{n},\"fill\":\"{}\"}}", "x".repeat(size)))
 }
 
 /// Reads until the data message with `n`; tells how many holes notices explained.

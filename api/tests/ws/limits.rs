@@ -7,7 +7,6 @@ use bookwire_actors::session::SessionLimits;
 use bookwire_actors::session::flow::OutboxLimits;
 use bookwire_actors::topic::StreamKind;
 use bookwire_api::ws::WsOptions;
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
@@ -195,7 +194,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
     let mut frozen = rig.client().await;
     frozen.subscribe(r#""stream":"crypto.trades""#).await;
     let topic = rig.shard.topic(StreamKind::Trades);
-    let large = Bytes::from(format!("{{\"fill\":\"{}\"}}", "x".repeat(100_000)));
+    let large = crate::rig::text(format!("{{\"fill\":\"{}\"}}", "x".repeat(100_000)));
     for _ in 0..300 {
         rig.shard.event(topic, PubKind::Event, &large);
         tokio::time::sleep(Duration::from_millis(1)).await;

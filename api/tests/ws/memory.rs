@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bookwire_actors::body::Body;
 use bookwire_actors::ring::PubKind;
 use bookwire_actors::session::SessionLimits;
 use bookwire_actors::session::flow::OutboxLimits;
@@ -47,7 +48,7 @@ async fn the_heaviest_are_cut_off_when_memory_is_used_up() {
     let mut most = 0;
     for n in 1..=6000u64 {
         let text = format!("{{\"n\":{n},\"fill\":\"{}\"}}", "x".repeat(8000));
-        let body = memory.body(text.as_bytes());
+        let body = Body::new(&memory, text.as_bytes());
         rig.shard.event(topic, PubKind::Event, &body);
         most = most.max(memory.used());
         if n % 50 == 0 {

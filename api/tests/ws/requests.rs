@@ -3,7 +3,6 @@
 use bookwire_actors::ring::{PubKind, StatusState};
 use bookwire_actors::topic::StreamKind;
 use bookwire_api::ws::WsOptions;
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, until};
@@ -177,7 +176,7 @@ async fn the_answer_comes_first_then_the_last_state() {
     first.subscribe(r#""stream":"crypto.ticker""#).await;
     let topic = rig.shard.topic(StreamKind::Ticker);
     rig.shard
-        .event(topic, PubKind::Event, &Bytes::from_static(b"{\"n\":1}"));
+        .event(topic, PubKind::Event, &crate::rig::text(b"{\"n\":1}"));
     assert_eq!(first.json().await["data"]["n"], 1);
     let mut second = rig.client().await;
     second
@@ -192,7 +191,7 @@ async fn the_answer_comes_first_then_the_last_state() {
     assert_eq!(message["entity_id"], "cryptopair_binance_btcusdt");
     assert!(message["data"]["sent_ns"].as_u64() > message["data"]["received_ns"].as_u64());
     rig.shard
-        .event(topic, PubKind::Event, &Bytes::from_static(b"{\"n\":2}"));
+        .event(topic, PubKind::Event, &crate::rig::text(b"{\"n\":2}"));
     // The one in step did not get the state again.
     let message = first.json().await;
     assert_eq!(

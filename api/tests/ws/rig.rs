@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::{App, HttpServer};
+use bookwire_actors::body::Body;
 use bookwire_actors::dispatcher::{MarketSource, WorkerHub};
 use bookwire_actors::latency::Stamp;
 use bookwire_actors::ring::{
@@ -20,7 +21,6 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{InstrumentId, InstrumentSpec, InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
-use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -44,7 +44,7 @@ struct TopicState {
     book: BTreeMap<u64, u64>,
     seq: u64,
     epoch: u32,
-    last: Option<Bytes>,
+    last: Option<Body>,
 }
 
 #[derive(Default)]
@@ -80,7 +80,7 @@ fn publication(
     kind: PubKind,
     state: &TopicState,
     prev: u64,
-    body: &Bytes,
+    body: &Body,
 ) -> Publication {
     Publication {
         slot,
@@ -95,10 +95,15 @@ fn publication(
     }
 }
 
-fn snapshot_body(state: &TopicState) -> Bytes {
+/// A body of this text.
+pub fn text(text: impl AsRef<[u8]>) -> Body {
+    Body::new(&Arc::default(), text.as_ref())
+}
+
+fn snapshot_body(state: &TopicState) -> Body {
     let levels: Vec<_> = state.book.iter().collect();
     let data = serde_json::json!({"type": "snapshot", "bids": levels, "sequence": state.seq});
-    Bytes::from(data.to_string())
+    text(data.to_string())
 }
 
 impl FakeShard {
@@ -130,7 +135,7 @@ impl FakeShard {
     }
 
     /// An event with this body.
-    pub fn event(&self, topic: Topic, kind: PubKind, body: &Bytes) {
+    pub fn event(&self, topic: Topic, kind: PubKind, body: &Body) {
         self.board(|board| {
             let state = board.topics.entry(topic).or_default();
             state.last = Some(body.clone());
@@ -152,7 +157,7 @@ impl FakeShard {
             }
             let data = serde_json::json!({"type": "update", "bids": [[price, qty]],
                 "sequence": state.seq, "prev_sequence": prev});
-            let body = Bytes::from(data.to_string());
+            let body = text(data.to_string());
             let mut now = TopicState::default();
             (now.seq, now.epoch) = (state.seq, state.epoch);
             board.publish(topic, |slot| {
