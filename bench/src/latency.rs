@@ -179,27 +179,6 @@ fn run_relay(load: Load) -> Result<Histogram<u64>> {
     client.join().map_err(|_| anyhow!("the client panicked"))?
 }
 
-/// The floor: copies whatever arrives, at once.
-pub fn relay(from: SocketAddr, to: SocketAddr) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut source = tokio::net::TcpStream::connect(from).await?;
-        let mut sink = tokio::net::TcpStream::connect(to).await?;
-        sink.set_nodelay(true)?;
-        let mut buffer = vec![0u8; 65536];
-        loop {
-            let read = source.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
-            }
-            sink.write_all(&buffer[..read]).await?;
-        }
-    })
-}
-
 fn run_bookwire(load: Load) -> Result<Histogram<u64>> {
     let rest = TcpListener::bind("127.0.0.1:0")?;
     let stream = TcpListener::bind("127.0.0.1:0")?;

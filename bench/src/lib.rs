@@ -1,5 +1,20 @@
-//! What of the harness is used outside of it: reports, and the load scenario, a short form of which
-//! is one of the whole-system tests.
+//! The harness behind `cargo run --release -p bench`: a file for each scenario, and what they share.
+//!
+//! The load scenario is also, in a short form, one of the whole-system tests.
 
+pub mod captures;
+pub mod contest;
+pub mod crowd;
+pub mod fake;
+pub mod fan_out;
+pub mod floor;
+pub mod gateway;
+pub mod histogram;
 pub mod load;
+pub mod plot;
 pub mod report;
+pub mod slow_client;
+pub mod source;
+pub mod tape;
+pub mod throughput;
+pub mod ws;

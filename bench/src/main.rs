@@ -1,7 +1,6 @@
 //! The latency and throughput harness: `cargo run --release -p bench -- <scenario>|all`.
 
 mod book;
-mod captures;
 mod decode;
 mod latency;
 #[cfg(feature = "peers")]
@@ -11,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bookwire_bench::{load, report};
+use bookwire_bench::{captures, floor, load, report, throughput};
 use clap::{Parser, ValueEnum};
 
 /// Measures bookwire on this machine, next to floors and, with `--features peers`, its neighbours.
@@ -54,6 +53,8 @@ enum Scenario {
     TickToClient,
     /// Many symbols of all exchanges at a steady rate: nothing lost, memory and processor time.
     Load,
+    /// How much goes in and comes out: from memory, from a socket, through to a client.
+    Throughput,
     /// All of them.
     All,
 }
@@ -63,8 +64,8 @@ fn main() -> Result<ExitCode> {
     // The parts that are measured run as child processes of this program.
     match words.get(1).map(String::as_str) {
         Some("bookwire") => return Ok(bookwire_api::cli::run(words.into_iter().skip(1))),
-        Some("relay") if words.len() == 4 => {
-            latency::relay(words[2].parse()?, words[3].parse()?)?;
+        Some("floor") => {
+            floor::main(&words[2..])?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -79,6 +80,15 @@ fn main() -> Result<ExitCode> {
         if wants(Scenario::Book) {
             book::run(&captures, arguments.turns)?.finish(&arguments.out)?;
         }
+    }
+    if wants(Scenario::Throughput) {
+        let captures = captures::load(&captures::folder(arguments.captures.as_deref())?)?;
+        let options = throughput::Options {
+            seconds: arguments.seconds.unwrap_or(5),
+            turns: arguments.turns,
+        };
+        let program = load::Program::this()?;
+        throughput::run(&options, &program, &captures)?.finish(&arguments.out)?;
     }
     if wants(Scenario::TickToClient) {
         let load = latency::Load {
