@@ -55,18 +55,18 @@ pub struct Fake {
 pub struct Outlet(Socket);
 
 impl Outlet {
+    /// A connection of any kind.
+    #[must_use]
+    pub fn of(socket: TcpStream) -> Self {
+        Self(Arc::new(Mutex::new(socket)))
+    }
+
     /// Writes whole frames.
     ///
     /// # Errors
     /// When the connection is broken.
     pub fn write(&self, frames: &[u8]) -> Result<()> {
         Ok(lock(&self.0).write_all(frames)?)
-    }
-
-    /// Whether both belong to one connection.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -180,8 +180,13 @@ impl Fake {
 /// Reads what a client of the streams asks for, and answers.
 fn serve(mut socket: TcpStream, shared: &Shared) -> Result<()> {
     socket.set_nodelay(true)?;
-    ws::accept(&mut socket)?;
+    let path = ws::accept(&mut socket)?;
     let writer: Socket = Arc::new(Mutex::new(socket.try_clone()?));
+    // Streams may be named in the path too.
+    if let Some((_, names)) = path.split_once("streams=") {
+        let names: Vec<&str> = names.split('/').collect();
+        subscribed(shared, &names, &writer);
+    }
     let mut frames = Frames::default();
     loop {
         let read = socket.read(frames.room())?;
@@ -200,11 +205,8 @@ fn serve(mut socket: TcpStream, shared: &Shared) -> Result<()> {
                     // Only now may data follow.
                     if request["method"] == "SUBSCRIBE" {
                         let names = request["params"].as_array().context("no params")?;
-                        let mut streams = lock(&shared.streams);
-                        for name in names.iter().filter_map(Value::as_str) {
-                            streams.insert(name.to_owned(), Arc::clone(&writer));
-                        }
-                        shared.changed.notify_all();
+                        let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                        subscribed(shared, &names, &writer);
                     }
                 }
                 PING => {
@@ -220,6 +222,14 @@ fn serve(mut socket: TcpStream, shared: &Shared) -> Result<()> {
             }
         }
     }
+}
+
+fn subscribed(shared: &Shared, names: &[&str], writer: &Socket) {
+    let mut streams = lock(&shared.streams);
+    for name in names {
+        streams.insert((*name).to_owned(), Arc::clone(writer));
+    }
+    shared.changed.notify_all();
 }
 
 /// One answer a connection.

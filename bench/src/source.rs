@@ -50,7 +50,7 @@ impl Supply for Laps {
         ensure!(size > 0, "an empty tape");
         let at = (self.frames % size as u64) as usize;
         if at == 0 {
-            self.tape.wind(self.frames / size as u64);
+            self.tape.wind(self.frames / size as u64)?;
         }
         let end = (at + most).min(size);
         out.extend_from_slice(self.tape.frames(at..end));

@@ -257,14 +257,19 @@ impl Tape {
     }
 
     /// Renews all numbers for a lap, counted from 0.
-    pub fn wind(&mut self, lap: u64) {
+    ///
+    /// # Errors
+    /// When a number gets longer than it was recorded.
+    pub fn wind(&mut self, lap: u64) -> Result<()> {
         for number in &self.numbers {
             let mut value = number.start + lap * number.step;
             for digit in self.bytes[number.at..number.at + number.width].iter_mut().rev() {
                 *digit = b'0' + (value % 10) as u8;
                 value /= 10;
             }
+            ensure!(value == 0, "a number of lap {lap} needs more digits");
         }
+        Ok(())
     }
 
     /// The bytes of some frames of the lap.
@@ -302,13 +307,13 @@ mod tests {
             symbol: "BTCUSDT",
             scales: (2, 5),
             depth: vec![
-                depth(90, 99, "", ""),
-                depth(95, 105, "[\"9.00000000\",\"1.00000000\"]", ""),
-                depth(106, 106, "[\"5.00000000\",\"3.00000000\"]", ""),
-                depth(107, 120, "[\"9.00000000\",\"0.00000000\"]", "[\"11.50000000\",\"2.00000000\"]"),
+                depth(10090, 10099, "", ""),
+                depth(10095, 10105, "[\"9.00000000\",\"1.00000000\"]", ""),
+                depth(10106, 10106, "[\"5.00000000\",\"3.00000000\"]", ""),
+                depth(10107, 10120, "[\"9.00000000\",\"0.00000000\"]", "[\"11.50000000\",\"2.00000000\"]"),
             ],
             trades: (500..510).map(trade).collect(),
-            snapshot: br#"{"lastUpdateId":100,"bids":[["10.0","1.0"],["9.5","1.0"]],"asks":[["11.0","4.0"]]}"#
+            snapshot: br#"{"lastUpdateId":10100,"bids":[["10.0","1.0"],["9.5","1.0"]],"asks":[["11.0","4.0"]]}"#
                 .to_vec(),
             levels: 4,
         }
@@ -330,9 +335,9 @@ mod tests {
     fn a_books_numbers_go_on_from_lap_to_lap() {
         let mut tape = Tape::depth(&capture(), 2).unwrap();
         assert_eq!(tape.len(), 4);
-        let mut last = 100;
+        let mut last = 10_100;
         for lap in 0..3 {
-            tape.wind(lap);
+            tape.wind(lap).unwrap();
             for (index, payload) in payloads(&tape).iter().enumerate() {
                 let data = &payload["data"];
                 assert_eq!(data["U"], last + 1, "{payload}");
@@ -340,7 +345,7 @@ mod tests {
                 assert_eq!(tape.sequence(lap * 4 + index as u64 + 1), last);
             }
         }
-        assert_eq!(last, 100 + 3 * 21);
+        assert_eq!(last, 10_100 + 3 * 21);
     }
 
     #[test]
@@ -370,7 +375,7 @@ mod tests {
         let mut tape = Tape::trades(&capture()).unwrap();
         let mut last = (499, 0);
         for lap in 0..3 {
-            tape.wind(lap);
+            tape.wind(lap).unwrap();
             for payload in payloads(&tape) {
                 let id = payload["data"]["t"].as_u64().unwrap();
                 let time = payload["data"]["T"].as_u64().unwrap();

@@ -148,11 +148,11 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The server's side of the handshake.
+/// The server's side of the handshake. Returns the path that was asked for.
 ///
 /// # Errors
 /// When the other side does not ask for a WebSocket.
-pub fn accept(socket: &mut TcpStream) -> Result<()> {
+pub fn accept(socket: &mut TcpStream) -> Result<String> {
     let head = read_head(socket)?;
     let key = header(&head, "Sec-WebSocket-Key").context("not a WebSocket's handshake")?;
     write!(
@@ -161,7 +161,7 @@ pub fn accept(socket: &mut TcpStream) -> Result<()> {
          Sec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     )?;
-    Ok(())
+    Ok(head.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
 /// Connects a client.
