@@ -485,3 +485,80 @@ fn digits(text: &[u8], at: usize) -> Option<u64> {
 pub fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
     thread.join().map_err(|_| anyhow!("a thread panicked"))?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that sends some texts to its one client.
+    fn told(kind: Kind, texts: &[&str]) -> (Crowd, JoinHandle<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut frames = Vec::new();
+        for text in texts {
+            ws::push_frame(&mut frames, ws::TEXT, text.as_bytes());
+        }
+        let server = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            ws::accept(&mut socket).unwrap();
+            socket.write_all(&frames).unwrap();
+            socket
+        });
+        (Crowd::connect(address, 1, None, kind).unwrap(), server)
+    }
+
+    fn trade(seq: u64, id: u64, price: &str) -> String {
+        format!(
+            "{{\"stream\":\"crypto.trades\",\"provider\":\"binance\",\"symbol\":\"btcusdt\",\
+             \"seq\":{seq},\"data\":{{\"trade_id\":\"{id}\",\"price\":{price},\"volume\":0.02}}}}"
+        )
+    }
+
+    fn flow(dropped: u64) -> String {
+        format!("{{\"stream\":\"system.flow\",\"data\":{{\"dropped\":{dropped}}}}}")
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_and_what_is_told_too() {
+        let price = trade_price(32);
+        let texts = [trade(1, 30, "1"), flow(1), trade(3, 32, &price), trade(4, 33, "1")];
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (crowd, _server) = told(Kind::PricedTrades, &texts);
+        crowd.wait_for(3, Duration::from_secs(5)).unwrap();
+        let seen = crowd.seen();
+        assert_eq!((seen.missing, seen.told), (1, 1));
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_noticed() {
+        let one = trade(1, 30, "1");
+        let book = |sequence: u64, prev: u64, seq: u64| {
+            format!(
+                "{{\"seq\":{seq},\"data\":{{\"type\":\"update\",\"bids\":[],\"asks\":[],\
+                 \"sequence\":{sequence},\"prev_sequence\":{prev}}}}}"
+            )
+        };
+        for (kind, second, reason) in [
+            (Kind::Trades, trade(2, 32, "1"), "trade 32 where 31 is due"),
+            (Kind::Trades, trade(2, 30, "1"), "trade 30 where 31 is due"),
+            (Kind::Trades, trade(1, 31, "1"), "seq 1 after 1"),
+            (Kind::PricedTrades, trade(3, 32, "1"), "is not in"),
+            (Kind::Numbered, "{\"trade_id\":\"9\"".to_owned(), "number 9 after 7"),
+            (Kind::Books, book(9, 6, 2), "a change of 6 after 7"),
+            (Kind::Trades, "{\"status\":\"error\"}".to_owned(), "not subscribed"),
+        ] {
+            let first = match kind {
+                Kind::Numbered => "{\"trade_id\":\"7\"".to_owned(),
+                Kind::Books => book(7, 0, 1),
+                _ => one.clone(),
+            };
+            let (crowd, _server) = told(kind, &[&first, &second]);
+            let error = crowd.wait_for(9, Duration::from_secs(5)).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+}

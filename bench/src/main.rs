@@ -16,7 +16,18 @@ use clap::Parser;
 
 use arguments::{Arguments, Scenario};
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            // On one line, as all that went wrong on the way belongs together.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().collect();
     // The parts that are measured run as child processes of this program.
     match words.get(1).map(String::as_str) {

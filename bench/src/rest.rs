@@ -7,7 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::crowd::joined;
-use crate::fake::Fake;
+use crate::fake::{Fake, wait_until};
 use crate::floor::Floor;
 use crate::gateway::{Gateway, Program, free_address};
 use crate::histogram::Curve;
@@ -52,7 +52,7 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     report.condition("seconds of each measurement", options.seconds);
     report.condition("connections", options.connections);
     report.condition("rate on one connection", format!("{}/s", options.rate));
-    report.condition("warm-up", "100 requests on each connection");
+    report.condition("warm-up", "10 requests on each connection");
     let fake = Fake::start(b"{}")?;
     let mut gateway = Gateway::start(program, "", &fake.config(&[]))?;
     gateway.wait()?;
@@ -156,10 +156,10 @@ impl Connection {
         Ok(size)
     }
 
-    /// Asks a hundred times. The size of an answer.
+    /// Asks ten times. The size of an answer.
     fn warm_up(&mut self) -> Result<usize> {
         let size = self.ask()?;
-        for _ in 0..99 {
+        for _ in 0..9 {
             ensure!(self.ask()? == size, "two answers differ");
         }
         Ok(size)
@@ -168,36 +168,40 @@ impl Connection {
 
 /// Requests a second over all connections, and the size of an answer.
 fn many(address: SocketAddr, path: &str, options: &Options) -> Result<(f64, usize)> {
-    let mut connections = Vec::new();
-    for _ in 0..options.connections {
-        let mut connection = Connection::open(address, path)?;
-        let size = connection.warm_up()?;
-        connections.push((connection, size));
-    }
-    let size = connections.first().context("no connections")?.1;
+    let size = Connection::open(address, path)?.warm_up()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let start = Instant::now();
-    let threads: Vec<_> = connections
-        .into_iter()
-        .map(|(mut connection, _)| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || -> Result<u64> {
-                let mut count = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    ensure!(connection.ask()? == size, "two answers differ");
-                    count += 1;
-                }
-                Ok(count)
-            })
-        })
-        .collect();
-    thread::sleep(Duration::from_secs(options.seconds));
-    stop.store(true, Ordering::Relaxed);
-    let mut count = 0;
-    for thread in threads {
-        count += joined(thread)?;
+    let (warm, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut threads = Vec::new();
+    for _ in 0..options.connections {
+        let (stop, warm, answers) = (stop.clone(), warm.clone(), answers.clone());
+        let mut connection = Connection::open(address, path)?;
+        threads.push(thread::spawn(move || -> Result<()> {
+            let its = connection.warm_up()?;
+            ensure!(its == size, "two answers differ");
+            warm.fetch_add(1, Ordering::Relaxed);
+            while !stop.load(Ordering::Relaxed) {
+                ensure!(connection.ask()? == size, "two answers differ");
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        }));
     }
-    Ok((count as f64 / start.elapsed().as_secs_f64(), size))
+    let all_warm = wait_until(Duration::from_secs(60), || {
+        let is_broken = threads.iter().any(thread::JoinHandle::is_finished);
+        Ok(is_broken || warm.load(Ordering::Relaxed) == options.connections)
+    });
+    let (start, before) = (Instant::now(), answers.load(Ordering::Relaxed));
+    if all_warm.is_ok() {
+        thread::sleep(Duration::from_secs(options.seconds));
+    }
+    let count = answers.load(Ordering::Relaxed) - before;
+    let seconds = start.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        joined(thread)?;
+    }
+    all_warm.context("not all connections were answered")?;
+    Ok((count as f64 / seconds, size))
 }
 
 /// Latencies on one connection, from when a request was due.

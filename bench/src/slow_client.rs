@@ -47,6 +47,8 @@ const OUTBOX: usize = 1_024;
 const WARM_UP: u64 = 1;
 /// The receive buffer of the frozen client, bytes: so that it is full soon.
 const FROZEN_BUFFER: usize = 4_096;
+/// A message that takes longer is not in time: the rate can't be sustained.
+const IN_TIME_MICROS: f64 = 50_000.0;
 /// Time in which latency has to be what it was before the overload.
 const RECOVERY: Duration = Duration::from_secs(1);
 
@@ -138,13 +140,20 @@ impl Frozen {
     }
 
     /// How many messages it was told that it lacks, of those that it reads until silence.
-    fn thaw(mut self) -> Result<u64> {
-        self.0.set_read_timeout(Some(Duration::from_millis(300)))?;
+    fn thaw(self) -> Result<u64> {
+        let socket = Socket::from(self.0);
+        // So that all that waits comes soon.
+        socket.set_recv_buffer_size(1 << 20)?;
+        let mut socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        // The kernel asks a full receiver again at longer and longer intervals.
+        let end = Instant::now() + Duration::from_secs(30);
         let (mut frames, mut told) = (Frames::default(), 0);
         loop {
-            match self.0.read(frames.room()) {
+            match socket.read(frames.room()) {
                 Ok(0) => return Ok(told),
                 Ok(read) => frames.filled(read),
+                Err(_) if told == 0 && Instant::now() < end => continue,
                 Err(_) => return Ok(told),
             }
             while let Some((_, payload)) = frames.next_frame()? {
@@ -155,6 +164,38 @@ impl Frozen {
             }
         }
     }
+}
+
+fn thawed(client: Frozen) -> Result<u64> {
+    let told = client.thaw()?;
+    ensure!(
+        told > 0,
+        "nothing was dropped for the frozen client: it was not frozen"
+    );
+    thread::sleep(Duration::from_millis(300));
+    Ok(told)
+}
+
+/// Sends so much that the frozen client's socket and queue are full, no faster than the others read.
+fn fill(phases: &mut Phases) -> Result<()> {
+    let bytes = send_buffer_max() + 2 * FROZEN_BUFFER;
+    let size = phases.contest.crowd.seen().message_bytes.max(1);
+    let messages = (bytes / size + 2 * OUTBOX) as u64;
+    let end = phases.next + messages;
+    while phases.next < end {
+        let contest = &mut phases.contest;
+        let (window, time) = (OUTBOX as u64 / 2, Duration::from_millis(500));
+        flood(&contest.outlet, &mut *contest.supply, &contest.crowd, window, time)?;
+        phases.next = last_id(contest)? + 1;
+    }
+    Ok(())
+}
+
+/// The most that the kernel keeps for a socket that is not read, bytes.
+fn send_buffer_max() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
+    let most = text.split_whitespace().nth(2).and_then(|most| most.parse().ok());
+    most.unwrap_or(4 << 20)
 }
 
 fn frozen(report: &mut Report, options: &Options, program: &Program) -> Result<()> {
@@ -168,28 +209,24 @@ fn frozen(report: &mut Report, options: &Options, program: &Program) -> Result<(
     let memory_before = phases.contest.usage().memory()?;
     // The first phase warms everything up.
     phases.send("warm-up", options.rate, 1, 0)?;
+    let mut client = None;
     for phase in 0..options.phases * 2 {
-        let is_frozen = phase % 2 == 1;
-        let client = match is_frozen {
-            true => {
-                let client = Frozen::connect(api)?;
-                // What fills its buffers and its queue, no faster than the others can read it.
-                let full = (OUTBOX + 3_000) as u64;
-                phases.send("filling", (options.rate * 4).min(full), full / (options.rate * 4).min(full) + 1, 0)?;
-                Some(client)
-            }
-            false => None,
-        };
+        // Without, with, with, without, …: a drift of the machine falls on both.
+        let is_frozen = matches!(phase % 4, 1 | 2);
+        if is_frozen && client.is_none() {
+            client = Some(Frozen::connect(api)?);
+            fill(&mut phases)?;
+        }
+        if !is_frozen && let Some(client) = client.take() {
+            told += thawed(client)?;
+        }
         let curve = phases.send("phase", options.rate, options.seconds, WARM_UP)?;
         let kept = &mut curves[usize::from(!is_frozen)];
         kept.histogram.add(&curve.histogram)?;
         kept.took += curve.took;
-        if let Some(client) = client {
-            let its = client.thaw()?;
-            ensure!(its > 0, "nothing was dropped for the frozen client: it was not frozen");
-            told += its;
-            thread::sleep(Duration::from_millis(300));
-        }
+    }
+    if let Some(client) = client {
+        told += thawed(client)?;
     }
     phases.contest.nothing_lost()?;
     let [with, without] = &curves;
@@ -211,15 +248,7 @@ fn frozen(report: &mut Report, options: &Options, program: &Program) -> Result<(
 fn overload(report: &mut Report, options: &Options, program: &Program) -> Result<()> {
     let subject = format!("overload, {} clients", options.overloaded);
     let mut phases = Phases::start(program, options.overloaded)?;
-    // What can be sustained: nothing is lost while the clients set the pace.
-    let contest = &mut phases.contest;
-    let time = Duration::from_secs(3);
-    let window = OUTBOX as u64 / 2;
-    let flooded = flood(&contest.outlet, &mut *contest.supply, &contest.crowd, window, time)?;
-    contest.nothing_lost()?;
-    let sustainable = (flooded.frames as f64 / flooded.seconds) as u64;
-    ensure!(sustainable > 0, "nothing can be sustained");
-    phases.next = last_id(contest)? + 1;
+    let sustainable = sustainable(&mut phases)?;
     let calm = (sustainable / 5).max(1);
     let before = phases.send("bookwire, before", calm, 3, 1)?;
     let memory_before = phases.contest.usage().memory()?;
@@ -293,8 +322,63 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
     Ok(())
 }
 
+/// The highest rate that was sent open loop for a second with nothing dropped and the last messages in
+/// time. Starts from what the clients take when they set the pace.
+fn sustainable(phases: &mut Phases) -> Result<u64> {
+    let contest = &mut phases.contest;
+    let (window, time) = (OUTBOX as u64 / 2, Duration::from_secs(2));
+    let flooded = flood(&contest.outlet, &mut *contest.supply, &contest.crowd, window, time)?;
+    contest.nothing_lost()?;
+    phases.next = last_id(contest)? + 1;
+    let mut rate = (flooded.frames as f64 / flooded.seconds) as u64;
+    ensure!(rate > 0, "nothing can be sustained");
+    let (mut good, mut is_over) = (rate, false);
+    for _ in 0..24 {
+        let is_sustained = is_sustained(phases, rate)?;
+        if is_sustained {
+            good = rate;
+            if is_over {
+                break;
+            }
+            rate += rate / 4;
+        } else {
+            is_over = true;
+            rate -= rate / 5;
+            good = rate;
+        }
+    }
+    Ok(good)
+}
+
+/// Sends for a second at a rate, and waits until all is at rest.
+fn is_sustained(phases: &mut Phases, rate: u64) -> Result<bool> {
+    let before = phases.contest.crowd.seen().missing;
+    let schedule = Schedule {
+        first: phases.next,
+        start: Instant::now(),
+        rate,
+        // The last tenth: what piles up is largest there.
+        measured: phases.next + rate * 9 / 10,
+        end: phases.next + rate,
+    };
+    phases.contest.crowd.measure("trial", schedule)?;
+    let sent = phases.sent(&schedule, schedule.end)?;
+    let mut delivered = 0;
+    // Whatever is still under way arrives.
+    while delivered != phases.contest.crowd.delivered() {
+        delivered = phases.contest.crowd.delivered();
+        thread::sleep(Duration::from_millis(200));
+    }
+    let crowd = &phases.contest.crowd;
+    crowd.well()?;
+    let is_whole = sent == schedule.end && crowd.seen().missing == before;
+    let is_in_time = crowd.measured().is_ok_and(|curve| curve.micros(0.5) < IN_TIME_MICROS);
+    Ok(is_whole && is_in_time)
+}
+
 /// The number of the last trade that was sent: all of them have arrived.
 fn last_id(contest: &Contest) -> Result<u64> {
+    contest.crowd.well()?;
     let per_client = contest.crowd.delivered() / contest.crowd.size() as u64;
     Ok(FIRST + per_client - 1)
 }
