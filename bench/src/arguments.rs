@@ -97,14 +97,28 @@ impl Arguments {
     /// What is not taken by any scenario.
     pub fn check(&self) -> Result<()> {
         let is_alone = self.target.is_none() || self.scenario.is_none();
-        ensure!(is_alone, "--target measures a running bookwire: leave the scenario out");
+        ensure!(
+            is_alone,
+            "--target measures a running bookwire: leave the scenario out"
+        );
         for (name, value) in [("rate", self.rate), ("seconds", self.seconds)] {
-            ensure!(value != Some(0), "--{name} has the value 0; accepted: 1 and more");
+            ensure!(
+                value != Some(0),
+                "--{name} has the value 0; accepted: 1 and more"
+            );
         }
-        ensure!(self.turns > 0, "--turns has the value 0; accepted: 1 and more");
+        ensure!(
+            self.turns > 0,
+            "--turns has the value 0; accepted: 1 and more"
+        );
         let takes_a_number = [Scenario::Load, Scenario::Soak, Scenario::All];
-        let is_number = self.symbols.iter().all(|text| text.parse::<usize>().is_ok());
-        let takes = self.scenario.is_some_and(|scenario| takes_a_number.contains(&scenario));
+        let is_number = self
+            .symbols
+            .iter()
+            .all(|text| text.parse::<usize>().is_ok());
+        let takes = self
+            .scenario
+            .is_some_and(|scenario| takes_a_number.contains(&scenario));
         ensure!(
             !takes || is_number && self.symbols.len() < 2,
             "--symbols has the value {}; accepted: how many",
@@ -158,7 +172,8 @@ impl Arguments {
             clients,
             rate: self.rate.unwrap_or(200),
             seconds: self.seconds.unwrap_or(5),
-            phases: 4,
+            // Phases without and with the frozen client: as many as they have seconds, at most four.
+            phases: self.seconds.unwrap_or(5).min(4) as usize,
             overloaded: clients.min(50),
             overload_seconds: self.seconds.unwrap_or(5),
         }
@@ -241,12 +256,16 @@ mod tests {
         assert_eq!((all.load().symbols, all.soak().symbols), (200, 50));
         assert_eq!((all.soak().seconds, all.soak().connections), (600, 1_000));
         assert_eq!(parse("load --symbols 40").unwrap().load().symbols, 40);
-        let far = "--target ws://h:1/ws --symbols btcusdt,ethusdt --stream crypto.ticker --clients 3";
+        let far =
+            "--target ws://h:1/ws --symbols btcusdt,ethusdt --stream crypto.ticker --clients 3";
         let far = parse(far).unwrap();
         assert!(!far.wants(Scenario::Decode));
         let options = far.target("ws://h:1/ws");
         assert_eq!(options.symbols, ["btcusdt", "ethusdt"]);
-        assert_eq!((options.clients, options.stream.as_str()), (3, "crypto.ticker"));
+        assert_eq!(
+            (options.clients, options.stream.as_str()),
+            (3, "crypto.ticker")
+        );
     }
 
     #[test]

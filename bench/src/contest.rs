@@ -47,7 +47,7 @@ impl Contest {
         let fake = Fake::start(b"{}")?;
         let config = format!("{more}{}", fake.config(&[]));
         let mut gateway = Gateway::start(program, "", &config)?;
-        gateway.wait()?;
+        gateway.wait("binance")?;
         let crowd = Crowd::connect(gateway.api(), clients, Some(SUBSCRIBE), Kind::PricedTrades)
             .with_context(|| gateway.log())?;
         let outlet = fake.outlet(TRADES, START)?;

@@ -372,7 +372,9 @@ impl Client {
         let rest = &payload[seq_at..];
         let key = b"\"trade_id\":\"";
         let found = rest.windows(key.len()).position(|at| at == key);
-        let id = found.and_then(|at| digits(rest, at + key.len())).context("no id")?;
+        let id = found
+            .and_then(|at| digits(rest, at + key.len()))
+            .context("no id")?;
         let wanted = self.last + 1 + gap;
         ensure!(
             self.last == 0 || id == wanted,
@@ -469,10 +471,15 @@ fn add(shared: &Shared, brought: &Brought, late: &[u64], now: Instant) -> Result
 
 /// The number whose digits begin there.
 fn digits(text: &[u8], at: usize) -> Option<u64> {
-    let digits = text.get(at..)?.iter().take_while(|byte| byte.is_ascii_digit());
+    let digits = text
+        .get(at..)?
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit());
     let (mut value, mut count) = (0u64, 0);
     for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        value = value
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
         count += 1;
     }
     (count > 0).then_some(value)
@@ -524,7 +531,12 @@ mod tests {
     #[test]
     fn what_is_missing_is_counted_and_what_is_told_too() {
         let price = trade_price(32);
-        let texts = [trade(1, 30, "1"), flow(1), trade(3, 32, &price), trade(4, 33, "1")];
+        let texts = [
+            trade(1, 30, "1"),
+            flow(1),
+            trade(3, 32, &price),
+            trade(4, 33, "1"),
+        ];
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let (crowd, _server) = told(Kind::PricedTrades, &texts);
         crowd.wait_for(3, Duration::from_secs(5)).unwrap();
@@ -546,9 +558,17 @@ mod tests {
             (Kind::Trades, trade(2, 30, "1"), "trade 30 where 31 is due"),
             (Kind::Trades, trade(1, 31, "1"), "seq 1 after 1"),
             (Kind::PricedTrades, trade(3, 32, "1"), "is not in"),
-            (Kind::Numbered, "{\"trade_id\":\"9\"".to_owned(), "number 9 after 7"),
+            (
+                Kind::Numbered,
+                "{\"trade_id\":\"9\"".to_owned(),
+                "number 9 after 7",
+            ),
             (Kind::Books, book(9, 6, 2), "a change of 6 after 7"),
-            (Kind::Trades, "{\"status\":\"error\"}".to_owned(), "not subscribed"),
+            (
+                Kind::Trades,
+                "{\"status\":\"error\"}".to_owned(),
+                "not subscribed",
+            ),
         ] {
             let first = match kind {
                 Kind::Numbered => "{\"trade_id\":\"7\"".to_owned(),

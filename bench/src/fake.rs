@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn bars_fill_the_range_that_is_asked_for() {
-        let text = klines("/api/v3/klines?symbol=BTCUSDT&startTime=60000&endTime=299999&limit=1000");
+        let text =
+            klines("/api/v3/klines?symbol=BTCUSDT&startTime=60000&endTime=299999&limit=1000");
         let bars: Vec<Value> = serde_json::from_str(&text).unwrap();
         let times: Vec<u64> = bars.iter().map(|bar| bar[0].as_u64().unwrap()).collect();
         assert_eq!(times, [60_000, 120_000, 180_000, 240_000]);

@@ -59,7 +59,13 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
 }
 
 fn measure(contest: &mut Contest, time: Duration) -> Result<Flooded> {
-    let flooded = flood(&contest.outlet, &mut *contest.supply, &contest.crowd, WINDOW, time)?;
+    let flooded = flood(
+        &contest.outlet,
+        &mut *contest.supply,
+        &contest.crowd,
+        WINDOW,
+        time,
+    )?;
     contest.nothing_lost()?;
     Ok(flooded)
 }

@@ -176,23 +176,32 @@ impl Gateway {
         Ok(Self { child, api, folder })
     }
 
-    /// Waits until it listens.
+    /// Waits until it listens and knows the provider's instruments, without which it refuses
+    /// subscriptions.
     ///
     /// # Errors
     /// When it ends instead, or takes more than half a minute.
-    pub fn wait(&mut self) -> Result<()> {
+    pub fn wait(&mut self, provider: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
-        while self.get("/livez").is_err() {
+        let path = format!("/api/data/CryptoPair?provider={provider}&limit=1");
+        loop {
+            let answer = self.get_json(&path);
+            let rows = answer
+                .as_ref()
+                .ok()
+                .and_then(|answer| answer["data"].as_array());
+            if rows.is_some_and(|rows| !rows.is_empty()) {
+                return Ok(());
+            }
             let ended = self.child.try_wait()?;
             ensure!(
                 ended.is_none() && Instant::now() < end,
-                "bookwire does not listen on {} ({ended:?}):\n{}",
+                "bookwire does not list instruments on {}: {answer:?} {ended:?}\n{}",
                 self.api,
                 self.log()
             );
             thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 
     /// Where it serves REST and the feed.

@@ -67,7 +67,9 @@ impl Curve {
 #[must_use]
 pub fn slug(name: &str) -> String {
     let is_kept = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let parts = name.split(|c: char| !is_kept(c)).filter(|part| !part.is_empty());
+    let parts = name
+        .split(|c: char| !is_kept(c))
+        .filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-")
 }
 
@@ -109,14 +111,19 @@ mod tests {
     fn a_log_reads_back_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.hlog");
-        let mut curves = [Curve::new("bookwire").unwrap(), Curve::new("floor: x").unwrap()];
+        let mut curves = [
+            Curve::new("bookwire").unwrap(),
+            Curve::new("floor: x").unwrap(),
+        ];
         for value in 1..=10_000u64 {
             curves[0].histogram.record(value * 1_000).unwrap();
         }
         curves[1].histogram.record(77).unwrap();
         curves[0].took = Duration::from_secs(3);
-        let named: Vec<(String, &Curve)> =
-            curves.iter().map(|curve| (curve.name.clone(), curve)).collect();
+        let named: Vec<(String, &Curve)> = curves
+            .iter()
+            .map(|curve| (curve.name.clone(), curve))
+            .collect();
         write_log(&path, "of a test", &named).unwrap();
 
         let bytes = fs::read(&path).unwrap();

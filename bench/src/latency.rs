@@ -74,7 +74,8 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     report.condition("runs of each", options.runs);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     if cores < BUSY_CORES {
-        let text = format!("needs {BUSY_CORES} cores, there are {cores}: threads wait for each other");
+        let text =
+            format!("needs {BUSY_CORES} cores, there are {cores}: threads wait for each other");
         report.condition("busy_poll", text);
     }
     let mut best: [Option<Curve>; 3] = [const { None }; 3];
@@ -104,7 +105,11 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
 
 /// Sends all messages of a schedule, each when it is due. Waits without sleeping: a sleep's own
 /// lateness is larger than what is measured.
-pub(crate) fn send(outlet: &Outlet, schedule: &Schedule, frame: fn(&mut Vec<u8>, u64)) -> Result<()> {
+pub(crate) fn send(
+    outlet: &Outlet,
+    schedule: &Schedule,
+    frame: fn(&mut Vec<u8>, u64),
+) -> Result<()> {
     let mut out = Vec::new();
     for number in schedule.first..schedule.end {
         out.clear();
@@ -120,15 +125,22 @@ pub(crate) fn send(outlet: &Outlet, schedule: &Schedule, frame: fn(&mut Vec<u8>,
 
 fn bookwire(options: &Options, program: &Program, busy: bool) -> Result<Curve> {
     let fake = Fake::start(b"{}")?;
-    let config = format!("[engine]\nshards = 1\nbusy_poll = {busy}\n\n{}", fake.config(&[]));
+    let config = format!(
+        "[engine]\nshards = 1\nbusy_poll = {busy}\n\n{}",
+        fake.config(&[])
+    );
     let mut gateway = Gateway::start(program, "workers = 1\n", &config)?;
-    gateway.wait()?;
+    gateway.wait("binance")?;
     let mut socket = ws::connect(gateway.api(), "/ws")?;
     ws::send_text(&mut socket, SUBSCRIBE)?;
     let outlet = fake.outlet(TRADES, Duration::from_secs(30))?;
     let schedule = options.schedule(Instant::now() + Duration::from_millis(500));
     let source = thread::spawn(move || send(&outlet, &schedule, push_trade));
-    let name = if busy { "bookwire, busy_poll" } else { "bookwire" };
+    let name = if busy {
+        "bookwire, busy_poll"
+    } else {
+        "bookwire"
+    };
     let mut curve = Curve::new(name)?;
     let mut frames = Frames::default();
     let mut due = schedule.first;
@@ -140,7 +152,10 @@ fn bookwire(options: &Options, program: &Program, busy: bool) -> Result<Curve> {
             let text = std::str::from_utf8(payload)?;
             let Some(at) = text.find("\"trade_id\":\"") else {
                 // Anything told about lost messages would make the figure meaningless.
-                ensure!(!text.contains("system.flow"), "messages were dropped: {text}");
+                ensure!(
+                    !text.contains("system.flow"),
+                    "messages were dropped: {text}"
+                );
                 continue;
             };
             let digits = text[at + 12..].split('"').next().unwrap_or_default();
@@ -160,7 +175,10 @@ fn bookwire(options: &Options, program: &Program, busy: bool) -> Result<Curve> {
 fn relay(options: &Options) -> Result<Curve> {
     let source = TcpListener::bind("127.0.0.1:0")?;
     let sink = TcpListener::bind("127.0.0.1:0")?;
-    let (at, to) = (source.local_addr()?.to_string(), sink.local_addr()?.to_string());
+    let (at, to) = (
+        source.local_addr()?.to_string(),
+        sink.local_addr()?.to_string(),
+    );
     let _relay = Floor::start(&["relay", &at, &to])?;
     let (from, _) = source.accept()?;
     let (mut to, _): (TcpStream, _) = sink.accept()?;

@@ -122,12 +122,22 @@ pub fn svg(title: &str, note: &str, curves: &[&Curve]) -> String {
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
     );
     text(&mut out, (LEFT, 24.0), " font-size=\"17\"", title);
-    text(&mut out, (LEFT, 43.0), " fill=\"#555555\" font-size=\"11\"", note);
+    text(
+        &mut out,
+        (LEFT, 43.0),
+        " fill=\"#555555\" font-size=\"11\"",
+        note,
+    );
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     for nine in 0..=(axes.nines as i32) {
         let x = axes.x(1.0 - 10f64.powi(-nine));
         line(&mut out, (x, TOP), (x, bottom), "#dddddd");
-        text(&mut out, (x, bottom + 18.0), " text-anchor=\"middle\"", &percent(nine));
+        text(
+            &mut out,
+            (x, bottom + 18.0),
+            " text-anchor=\"middle\"",
+            &percent(nine),
+        );
     }
     for decade in (axes.low as i32)..=(axes.high as i32) {
         for step in [1.0, 2.0, 5.0] {
@@ -137,19 +147,40 @@ pub fn svg(title: &str, note: &str, curves: &[&Curve]) -> String {
             }
             let y = axes.y(value);
             line(&mut out, (LEFT, y), (right, y), "#dddddd");
-            text(&mut out, (LEFT - 8.0, y + 4.0), " text-anchor=\"end\"", &label(value));
+            text(
+                &mut out,
+                (LEFT - 8.0, y + 4.0),
+                " text-anchor=\"end\"",
+                &label(value),
+            );
         }
     }
     let middle = (LEFT + right) / 2.0;
     let axis = "percentile (each nine has the same room)";
-    text(&mut out, (middle, HEIGHT - 16.0), " text-anchor=\"middle\"", axis);
-    let turned = format!(" text-anchor=\"middle\" transform=\"rotate(-90 20 {:.0})\"", HEIGHT / 2.0);
-    text(&mut out, (20.0, HEIGHT / 2.0), &turned, "latency (logarithmic)");
+    text(
+        &mut out,
+        (middle, HEIGHT - 16.0),
+        " text-anchor=\"middle\"",
+        axis,
+    );
+    let turned = format!(
+        " text-anchor=\"middle\" transform=\"rotate(-90 20 {:.0})\"",
+        HEIGHT / 2.0
+    );
+    text(
+        &mut out,
+        (20.0, HEIGHT / 2.0),
+        &turned,
+        "latency (logarithmic)",
+    );
     for (index, curve) in curves.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         let mut points = String::new();
         for value in curve.histogram.iter_quantiles(8) {
-            let (x, y) = (axes.x(value.quantile()), axes.y(micros(value.value_iterated_to())));
+            let (x, y) = (
+                axes.x(value.quantile()),
+                axes.y(micros(value.value_iterated_to())),
+            );
             let _ = write!(points, "{x:.1},{y:.1} ");
         }
         let points = points.trim_end();
@@ -165,7 +196,12 @@ pub fn svg(title: &str, note: &str, curves: &[&Curve]) -> String {
             y - 6.0
         );
         let count = curve.histogram.len();
-        text(&mut out, (LEFT + 34.0, y), "", &format!("{} ({count} messages)", curve.name));
+        text(
+            &mut out,
+            (LEFT + 34.0, y),
+            "",
+            &format!("{} ({count} messages)", curve.name),
+        );
     }
     out.push_str("</svg>\n");
     out
@@ -184,7 +220,9 @@ mod tests {
     }
 
     fn points(svg: &str) -> Vec<Vec<(f64, f64)>> {
-        let lines = svg.lines().filter_map(|line| line.split("points=\"").nth(1));
+        let lines = svg
+            .lines()
+            .filter_map(|line| line.split("points=\"").nth(1));
         lines
             .map(|line| {
                 let line = line.split('"').next().unwrap();
@@ -208,7 +246,15 @@ mod tests {
         assert!(svg.contains("bookwire (100000 messages)"));
         assert!(svg.contains("floor: &lt;raw&gt; &amp; slow"));
         assert!(!svg.contains("nobody") && svg.contains("a title") && svg.contains("a machine"));
-        for label in ["99.99 %", "90 %", "percentile", "latency", "100 µs", "1 ms", "1 s"] {
+        for label in [
+            "99.99 %",
+            "90 %",
+            "percentile",
+            "latency",
+            "100 µs",
+            "1 ms",
+            "1 s",
+        ] {
             assert!(svg.contains(label), "{label}");
         }
         for line in &lines {

@@ -19,8 +19,16 @@ use crate::source::{Supply, Trades};
 
 /// Name, module that has to be there, script.
 const PEERS: [(&str, &str, &str); 2] = [
-    ("cryptofeed", "cryptofeed", include_str!("../peers/cryptofeed_trades.py")),
-    ("ccxt.pro", "ccxt.pro", include_str!("../peers/ccxt_trades.py")),
+    (
+        "cryptofeed",
+        "cryptofeed",
+        include_str!("../peers/cryptofeed_trades.py"),
+    ),
+    (
+        "ccxt.pro",
+        "ccxt.pro",
+        include_str!("../peers/ccxt_trades.py"),
+    ),
 ];
 
 /// Trades that are sent as fast as they are taken.
@@ -117,7 +125,9 @@ fn peer(options: &Options, python: &Path, script: &str) -> Result<(Curve, Rate)>
 }
 
 fn nanos(time: SystemTime) -> Result<u64> {
-    Ok(u64::try_from(time.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos())?)
+    Ok(u64::try_from(
+        time.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos(),
+    )?)
 }
 
 /// What a peer wrote: its name and version, then numbers and times.
@@ -137,18 +147,27 @@ fn read(
     for line in lines {
         let (number, at) = line.split_once(' ').context("a line without a time")?;
         let (number, at): (u64, u64) = (number.parse()?, at.parse()?);
-        ensure!((schedule.first..=last).contains(&number), "trade {number} was never sent");
+        ensure!(
+            (schedule.first..=last).contains(&number),
+            "trade {number} was never sent"
+        );
         came += 1;
         if number >= schedule.end {
             flooded += 1;
             end = end.max(at);
         } else if number >= schedule.measured {
-            let due = schedule.due(number).duration_since(schedule.start).as_nanos();
+            let due = schedule
+                .due(number)
+                .duration_since(schedule.start)
+                .as_nanos();
             let due = start + u64::try_from(due)?;
             curve.histogram.record(at.saturating_sub(due))?;
         }
     }
-    ensure!(flooded > 0 && !curve.histogram.is_empty(), "too few trades came: {came}");
+    ensure!(
+        flooded > 0 && !curve.histogram.is_empty(),
+        "too few trades came: {came}"
+    );
     curve.took = Duration::from_nanos(flood_start - start);
     let seconds = (end - flood_start) as f64 / 1e9;
     let lost = (last + 1 - schedule.first).saturating_sub(came);

@@ -134,7 +134,14 @@ impl Report {
     /// Adds the latencies of one subject's contenders; the first one is bookwire. They make rows, a
     /// log and a plot.
     pub fn latencies(&mut self, subject: &str, curves: Vec<Curve>) {
-        const UNITS: [&str; 6] = ["µs p50", "µs p90", "µs p99", "µs p99.9", "µs p99.99", "µs max"];
+        const UNITS: [&str; 6] = [
+            "µs p50",
+            "µs p90",
+            "µs p99",
+            "µs p99.9",
+            "µs p99.99",
+            "µs max",
+        ];
         for (unit, (_, quantile)) in UNITS.into_iter().zip(QUANTILES) {
             let figures = curves
                 .iter()
@@ -227,7 +234,11 @@ impl Report {
                 format!("{}.{}.svg", self.scenario, slug(subject)),
                 plot::svg(&title, &note, &curves).as_bytes(),
             )?;
-            all.extend(curves.into_iter().map(|c| (format!("{subject} {}", c.name), c)));
+            all.extend(
+                curves
+                    .into_iter()
+                    .map(|c| (format!("{subject} {}", c.name), c)),
+            );
         }
         let filled: Vec<_> = all
             .into_iter()
@@ -305,7 +316,10 @@ mod tests {
         report.add(
             "messages",
             "msg/s",
-            vec![("bookwire".to_owned(), 50.0), ("floor: bare".to_owned(), 100.0)],
+            vec![
+                ("bookwire".to_owned(), 50.0),
+                ("floor: bare".to_owned(), 100.0),
+            ],
         );
         report.figure("memory", "at the end", "MiB", 12.5);
         report.not_measured("cryptofeed", "not installed");
@@ -333,7 +347,10 @@ mod tests {
         }
         let floor = table.lines().find(|line| line.contains("floor")).unwrap();
         let words: Vec<&str> = floor.split_whitespace().collect();
-        assert_eq!(words, ["messages", "floor:", "bare", "100.0", "msg/s", "2.00"]);
+        assert_eq!(
+            words,
+            ["messages", "floor:", "bare", "100.0", "msg/s", "2.00"]
+        );
         let p50 = table.lines().find(|line| line.contains("p50")).unwrap();
         assert!(p50.contains(" 500."), "{p50}");
     }
@@ -351,7 +368,10 @@ mod tests {
             assert!(!json[key].as_str().unwrap().is_empty(), "{key}");
         }
         for file in ["a-scenario.hlog", "a-scenario.a-trade.svg"] {
-            assert!(folder.path().join(file).metadata().unwrap().len() > 300, "{file}");
+            assert!(
+                folder.path().join(file).metadata().unwrap().len() > 300,
+                "{file}"
+            );
         }
     }
 }

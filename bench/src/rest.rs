@@ -7,8 +7,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,10 +55,9 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     report.condition("warm-up", "10 requests on each connection");
     let fake = Fake::start(b"{}")?;
     let mut gateway = Gateway::start(program, "", &fake.config(&[]))?;
-    gateway.wait()?;
-    let path = format!(
-        "/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&{RANGE}&limit={BARS}"
-    );
+    gateway.wait("binance")?;
+    let path =
+        format!("/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&{RANGE}&limit={BARS}");
     // The first answer comes from the exchange, as soon as the instruments are known.
     let end = Instant::now() + Duration::from_secs(30);
     let first = loop {
@@ -91,15 +90,27 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         report.figure(&subject, name, "bytes", *size as f64);
     }
     report.latencies(&format!("{BARS} bars, one connection"), curves);
-    report.not_measured("ZVT's own server on the same rows", "it is not part of this harness");
+    report.not_measured(
+        "ZVT's own server on the same rows",
+        "it is not part of this harness",
+    );
     Ok(report)
 }
 
 fn same_bars(answer: &Value) -> Result<()> {
-    let rows = answer["data"].as_array().context("an answer without rows")?;
-    ensure!(rows.len() == BARS, "{} bars came, {BARS} were due", rows.len());
+    let rows = answer["data"]
+        .as_array()
+        .context("an answer without rows")?;
+    ensure!(
+        rows.len() == BARS,
+        "{} bars came, {BARS} were due",
+        rows.len()
+    );
     let first = &rows[0]["timestamp"];
-    ensure!(first == "2024-08-01T00:00:00Z", "the first bar is of {first}");
+    ensure!(
+        first == "2024-08-01T00:00:00Z",
+        "the first bar is of {first}"
+    );
     Ok(())
 }
 
@@ -138,12 +149,19 @@ impl Connection {
             let read = self.socket.read(&mut self.buffer[filled..])?;
             ensure!(read > 0, "the connection was closed");
             filled += read;
-            let end = self.buffer[..filled].windows(4).position(|at| at == b"\r\n\r\n");
+            let end = self.buffer[..filled]
+                .windows(4)
+                .position(|at| at == b"\r\n\r\n");
             if let Some(end) = end {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
                 ensure!(head.starts_with("http/1.1 200"), "{head}");
-                let size = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-                break (end + 4, size.context("no content-length")?.trim().parse::<usize>()?);
+                let size = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length:"));
+                break (
+                    end + 4,
+                    size.context("no content-length")?.trim().parse::<usize>()?,
+                );
             }
         };
         let mut left = (head + size).saturating_sub(filled);

@@ -65,7 +65,10 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     );
     report.condition("clients", options.clients);
     report.condition("rate", format!("{}/s", options.rate));
-    report.condition("phases", format!("{} × {} s each", options.phases, options.seconds));
+    report.condition(
+        "phases",
+        format!("{} × {} s each", options.phases, options.seconds),
+    );
     report.condition("warm-up of a phase", format!("{WARM_UP} s"));
     report.condition("messages that wait for a client at most", OUTBOX);
     frozen(&mut report, options, program)?;
@@ -101,9 +104,16 @@ impl Phases {
         self.contest.crowd.measure(name, schedule)?;
         let before = self.contest.crowd.delivered();
         let sent = self.sent(&schedule, end)?;
-        ensure!(sent == end, "only {} of {} could be sent", sent - schedule.first, end - schedule.first);
+        ensure!(
+            sent == end,
+            "only {} of {} could be sent",
+            sent - schedule.first,
+            end - schedule.first
+        );
         let all = (end - schedule.first) * self.contest.crowd.size() as u64;
-        self.contest.crowd.wait_for(before + all, Duration::from_secs(30))?;
+        self.contest
+            .crowd
+            .wait_for(before + all, Duration::from_secs(30))?;
         self.contest.crowd.measured()
     }
 
@@ -185,7 +195,13 @@ fn fill(phases: &mut Phases) -> Result<()> {
     while phases.next < end {
         let contest = &mut phases.contest;
         let (window, time) = (OUTBOX as u64 / 2, Duration::from_millis(500));
-        flood(&contest.outlet, &mut *contest.supply, &contest.crowd, window, time)?;
+        flood(
+            &contest.outlet,
+            &mut *contest.supply,
+            &contest.crowd,
+            window,
+            time,
+        )?;
         phases.next = last_id(contest)? + 1;
     }
     Ok(())
@@ -194,7 +210,10 @@ fn fill(phases: &mut Phases) -> Result<()> {
 /// The most that the kernel keeps for a socket that is not read, bytes.
 fn send_buffer_max() -> usize {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap_or_default();
-    let most = text.split_whitespace().nth(2).and_then(|most| most.parse().ok());
+    let most = text
+        .split_whitespace()
+        .nth(2)
+        .and_then(|most| most.parse().ok());
     most.unwrap_or(4 << 20)
 }
 
@@ -289,7 +308,10 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
     thread::sleep(Duration::from_millis(300));
     let seen = crowd.seen();
     all_told.with_context(|| {
-        format!("{} messages are missing, {} were told", seen.missing, seen.told)
+        format!(
+            "{} messages are missing, {} were told",
+            seen.missing, seen.told
+        )
     })?;
     let after = crowd.measured()?;
     // The longest latency of a calm second is what it is then again.
@@ -309,9 +331,17 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
         ("dropped for clients", "msg", seen.missing as f64),
         ("of those told by system.flow", "msg", seen.told as f64),
         ("wrong or out of order", "msg", 0.0),
-        ("publications lost between threads", "msg", metrics.get("publications_lost")? as f64),
+        (
+            "publications lost between threads",
+            "msg",
+            metrics.get("publications_lost")? as f64,
+        ),
         ("memory before", "MiB", mib(memory_before)),
-        ("memory at the end of the overload", "MiB", mib(memory_overload)),
+        (
+            "memory at the end of the overload",
+            "MiB",
+            mib(memory_overload),
+        ),
         ("memory at most", "MiB", mib(usage.memory_peak()?)),
         ("latency recovered after", "s", recovered.as_secs_f64()),
         ("goal", "s", RECOVERY.as_secs_f64()),
@@ -322,16 +352,25 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
     Ok(())
 }
 
-/// The highest rate that was sent open loop for a second with nothing dropped and the last messages in
+/// The highest rate that was sent open loop for half a second with nothing dropped and the last messages in
 /// time. Starts from what the clients take when they set the pace.
 fn sustainable(phases: &mut Phases) -> Result<u64> {
     let contest = &mut phases.contest;
     let (window, time) = (OUTBOX as u64 / 2, Duration::from_secs(2));
-    let flooded = flood(&contest.outlet, &mut *contest.supply, &contest.crowd, window, time)?;
+    let flooded = flood(
+        &contest.outlet,
+        &mut *contest.supply,
+        &contest.crowd,
+        window,
+        time,
+    )?;
     contest.nothing_lost()?;
     phases.next = last_id(contest)? + 1;
     let mut rate = (flooded.frames as f64 / flooded.seconds) as u64;
-    ensure!(rate > 0, "nothing can be sustained");
+    ensure!(
+        rate > 100,
+        "nothing can be sustained: {rate} messages a second"
+    );
     let (mut good, mut is_over) = (rate, false);
     for _ in 0..24 {
         let is_sustained = is_sustained(phases, rate)?;
@@ -340,7 +379,7 @@ fn sustainable(phases: &mut Phases) -> Result<u64> {
             if is_over {
                 break;
             }
-            rate += rate / 4;
+            rate += rate / 2;
         } else {
             is_over = true;
             rate -= rate / 5;
@@ -350,7 +389,7 @@ fn sustainable(phases: &mut Phases) -> Result<u64> {
     Ok(good)
 }
 
-/// Sends for a second at a rate, and waits until all is at rest.
+/// Sends for half a second at a rate, and waits until all is at rest.
 fn is_sustained(phases: &mut Phases, rate: u64) -> Result<bool> {
     let before = phases.contest.crowd.seen().missing;
     let schedule = Schedule {
@@ -358,8 +397,8 @@ fn is_sustained(phases: &mut Phases, rate: u64) -> Result<bool> {
         start: Instant::now(),
         rate,
         // The last tenth: what piles up is largest there.
-        measured: phases.next + rate * 9 / 10,
-        end: phases.next + rate,
+        measured: phases.next + rate * 9 / 20,
+        end: phases.next + rate / 2,
     };
     phases.contest.crowd.measure("trial", schedule)?;
     let sent = phases.sent(&schedule, schedule.end)?;
@@ -372,7 +411,9 @@ fn is_sustained(phases: &mut Phases, rate: u64) -> Result<bool> {
     let crowd = &phases.contest.crowd;
     crowd.well()?;
     let is_whole = sent == schedule.end && crowd.seen().missing == before;
-    let is_in_time = crowd.measured().is_ok_and(|curve| curve.micros(0.5) < IN_TIME_MICROS);
+    let is_in_time = crowd
+        .measured()
+        .is_ok_and(|curve| curve.micros(0.5) < IN_TIME_MICROS);
     Ok(is_whole && is_in_time)
 }
 

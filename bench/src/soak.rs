@@ -110,7 +110,11 @@ fn over_time(
     let subject = format!("{} symbols, {} clients", options.symbols, options.clients);
     let first = readings.first().context("no reading")?.bytes;
     let last = readings.last().context("no reading")?.bytes;
-    let most = readings.iter().map(|reading| reading.bytes).max().unwrap_or(0);
+    let most = readings
+        .iter()
+        .map(|reading| reading.bytes)
+        .max()
+        .unwrap_or(0);
     // Of the second half: the first may still fill buffers.
     let late = slope(&readings[readings.len() / 2..]);
     let metrics = gateway.metrics()?;
@@ -122,8 +126,16 @@ fn over_time(
         ("slope of the second half", "KiB/min", late * 60.0 / 1024.0),
         ("delivered to clients", "msg", messages as f64),
         ("frames read", "msg", metrics.get("frames")? as f64),
-        ("books that lost step", "", metrics.get("book_desyncs")? as f64),
-        ("actors started again", "", metrics.get("actor_restarts")? as f64),
+        (
+            "books that lost step",
+            "",
+            metrics.get("book_desyncs")? as f64,
+        ),
+        (
+            "actors started again",
+            "",
+            metrics.get("actor_restarts")? as f64,
+        ),
     ] {
         report.figure(&subject, name, unit, value);
     }
@@ -256,7 +268,10 @@ impl Readers {
             for part in 0..SYMBOLS_OF_A_CLIENT {
                 let symbol = &symbols[(client * SYMBOLS_OF_A_CLIENT + part) % symbols.len()];
                 // The streams take turns.
-                ws::send_text(&mut socket, &request(2 * (client + part), "subscribe", symbol))?;
+                ws::send_text(
+                    &mut socket,
+                    &request(2 * (client + part), "subscribe", symbol),
+                )?;
             }
             sockets.push(socket);
         }
@@ -276,7 +291,10 @@ impl Readers {
     }
 
     fn well(&self) -> Result<()> {
-        let is_over = self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished);
+        let is_over = self
+            .thread
+            .as_ref()
+            .is_none_or(thread::JoinHandle::is_finished);
         ensure!(!is_over, "a client was disconnected or refused");
         Ok(())
     }

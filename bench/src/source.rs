@@ -54,7 +54,9 @@ impl Supply for Laps {
         }
         let end = (at + most).min(size);
         out.extend_from_slice(self.tape.frames(at..end));
-        let changes = self.tape.changes()[at..end].iter().filter(|change| **change);
+        let changes = self.tape.changes()[at..end]
+            .iter()
+            .filter(|change| **change);
         let count = (end - at) as u64;
         self.frames += count;
         Ok((count, changes.count() as u64))

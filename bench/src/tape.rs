@@ -85,7 +85,9 @@ fn best(bids: &Side, asks: &Side, depth: usize) -> [Vec<(Decimal, Decimal)>; 2] 
 fn way_back(now: &Side, then: &Side) -> Vec<String> {
     let gone = now.keys().filter(|price| !then.contains_key(price));
     let gone = gone.map(|price| format!("[\"{price:.8}\",\"0.00000000\"]"));
-    let other = then.iter().filter(|(price, qty)| now.get(*price) != Some(*qty));
+    let other = then
+        .iter()
+        .filter(|(price, qty)| now.get(*price) != Some(*qty));
     let other = other.map(|(price, qty)| format!("[\"{price:.8}\",\"{qty:.8}\"]"));
     gone.chain(other).collect()
 }
@@ -100,9 +102,13 @@ impl Tape {
     /// Remembers the number behind `key` in the frame whose payload starts there.
     fn number(&mut self, start: usize, key: &str, value: Option<u64>, step: u64) -> Result<()> {
         let payload = &self.bytes[start..];
-        let found = payload.windows(key.len()).position(|at| at == key.as_bytes());
+        let found = payload
+            .windows(key.len())
+            .position(|at| at == key.as_bytes());
         let at = start + found.with_context(|| format!("no {key}"))? + key.len();
-        let digits = self.bytes[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let digits = self.bytes[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit());
         let width = digits.count();
         let start = match value {
             Some(value) => value,
@@ -131,7 +137,12 @@ impl Tape {
         let mut top = best(&bids, &asks, depth);
         let mut last = snapshot.last;
         for payload in &capture.depth {
-            let Update { first, last: end, b, a } = serde_json::from_slice::<Frame>(payload)?.data;
+            let Update {
+                first,
+                last: end,
+                b,
+                a,
+            } = serde_json::from_slice::<Frame>(payload)?.data;
             if end <= snapshot.last {
                 continue;
             }
@@ -151,7 +162,8 @@ impl Tape {
         }
         let (b, a) = (way_back(&bids, &first_bids), way_back(&asks, &first_asks));
         tape.levels += b.len() + a.len();
-        tape.changes.push(best(&first_bids, &first_asks, depth) != top);
+        tape.changes
+            .push(best(&first_bids, &first_asks, depth) != top);
         let payload = format!(
             "{{\"stream\":\"{}\",\"data\":{{\"e\":\"depthUpdate\",\"E\":1723161900000,\
              \"s\":\"BTCUSDT\",\"U\":{id},\"u\":{id},\"b\":[{}],\"a\":[{}]}}}}",
@@ -215,7 +227,12 @@ impl Tape {
 
     /// Milliseconds that a lap covers, on whole minutes so that bars begin where they began.
     fn span(&self) -> u64 {
-        let times = self.numbers.iter().skip(2).step_by(3).map(|time| time.start);
+        let times = self
+            .numbers
+            .iter()
+            .skip(2)
+            .step_by(3)
+            .map(|time| time.start);
         let (least, most) = times.fold((u64::MAX, 0), |(least, most), time| {
             (least.min(time), most.max(time))
         });
@@ -263,7 +280,10 @@ impl Tape {
     pub fn wind(&mut self, lap: u64) -> Result<()> {
         for number in &self.numbers {
             let mut value = number.start + lap * number.step;
-            for digit in self.bytes[number.at..number.at + number.width].iter_mut().rev() {
+            for digit in self.bytes[number.at..number.at + number.width]
+                .iter_mut()
+                .rev()
+            {
                 *digit = b'0' + (value % 10) as u8;
                 value /= 10;
             }

@@ -80,7 +80,9 @@ pub fn address(url: &str) -> Result<(SocketAddr, String)> {
     };
     let found = host.to_socket_addrs();
     let mut found = found.with_context(|| format!("--target has the value `{url}`; {accepted}"))?;
-    let address = found.next().with_context(|| format!("{host} has no address"))?;
+    let address = found
+        .next()
+        .with_context(|| format!("{host} has no address"))?;
     Ok((address, path))
 }
 
@@ -140,7 +142,11 @@ pub fn run(options: &Options) -> Result<Report> {
         all.statuses += seen.statuses;
         all.untimed += seen.untimed;
     }
-    ensure!(all.messages > 0, "not one message came in {} s", options.seconds);
+    ensure!(
+        all.messages > 0,
+        "not one message came in {} s",
+        options.seconds
+    );
     let seconds = options.seconds as f64;
     let subject = format!("{} of {}", options.stream, options.provider);
     for (name, unit, value) in [
@@ -267,9 +273,17 @@ mod tests {
             let found = address(url).unwrap();
             assert_eq!((found.0.to_string().as_str(), found.1.as_str()), (at, path));
         }
-        for url in ["wss://127.0.0.1:1/ws", "127.0.0.1:8080", "ws://127.0.0.1/ws", ""] {
+        for url in [
+            "wss://127.0.0.1:1/ws",
+            "127.0.0.1:8080",
+            "ws://127.0.0.1/ws",
+            "",
+        ] {
             let error = format!("{:#}", address(url).unwrap_err());
-            assert!(error.contains("--target") && error.contains("ws://host:port/ws"), "{error}");
+            assert!(
+                error.contains("--target") && error.contains("ws://host:port/ws"),
+                "{error}"
+            );
         }
     }
 
@@ -285,7 +299,13 @@ mod tests {
         };
         let flow = r#"{"stream":"system.flow","data":{"stream":"crypto.trades","symbol":"btcusdt","dropped":3,"from_seq":6,"to_seq":8,"policy":"oldest"}}"#;
         let answer = r#"{"id":1,"method":"subscribe","status":"subscribed","subscriptions":[],"rejected":[]}"#;
-        let texts = [answer.to_owned(), trade(4), trade(5), flow.to_owned(), trade(9)];
+        let texts = [
+            answer.to_owned(),
+            trade(4),
+            trade(5),
+            flow.to_owned(),
+            trade(9),
+        ];
         for text in &texts {
             take(text.as_bytes(), 9_000, true, &mut last, &mut seen).unwrap();
         }

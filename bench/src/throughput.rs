@@ -72,13 +72,25 @@ pub fn run(options: &Options, program: &Program, captures: &[Capture]) -> Result
         let tape = || Tape::depth(spot, depth);
         let ours = path_of_books(options, program, spot, tape()?, depth)?;
         let floor = floor_of_path(options, tape()?, DEPTH, WINDOW_BOOKS)?;
-        whole(&mut report, &subject, ours, floor, tape()?.size() / tape()?.len());
+        whole(
+            &mut report,
+            &subject,
+            ours,
+            floor,
+            tape()?.size() / tape()?.len(),
+        );
     }
     let tape = || Tape::trades(spot);
     let ours = path_of_trades(options, program, spot, tape()?)?;
     let floor = floor_of_path(options, tape()?, TRADES, WINDOW_TRADES)?;
     let subject = "whole path, one client, trades";
-    whole(&mut report, subject, ours, floor, tape()?.size() / tape()?.len());
+    whole(
+        &mut report,
+        subject,
+        ours,
+        floor,
+        tape()?.size() / tape()?.len(),
+    );
     Ok(report)
 }
 
@@ -101,7 +113,12 @@ fn whole(report: &mut Report, subject: &str, ours: Flooded, floor: Flooded, byte
 fn from_memory(report: &mut Report, capture: &Capture, turns: usize) -> Result<()> {
     let kinds = [
         ("book", &capture.depth, capture.levels, "M levels/s"),
-        ("trades", &capture.trades, capture.trades.len(), "M trades/s"),
+        (
+            "trades",
+            &capture.trades,
+            capture.trades.len(),
+            "M trades/s",
+        ),
     ];
     for (what, frames, units, unit) in kinds {
         let replayed = replay(capture, frames)?;
@@ -138,7 +155,11 @@ fn from_memory(report: &mut Report, capture: &Capture, turns: usize) -> Result<(
 
 /// Replays messages of one kind. Returns how many were applied; all must be.
 fn replay(capture: &Capture, frames: &[Vec<u8>]) -> Result<u64> {
-    let mut replay = Replay::new(ProviderId::BINANCE, capture.market, ReplayOptions::default())?;
+    let mut replay = Replay::new(
+        ProviderId::BINANCE,
+        capture.market,
+        ReplayOptions::default(),
+    )?;
     let mut number = 0;
     let mut is_snapshot_due = true;
     for frame in frames {
@@ -159,15 +180,10 @@ fn replay(capture: &Capture, frames: &[Vec<u8>]) -> Result<u64> {
 }
 
 /// A gateway whose book is in step with the exchange, and the connection of its streams.
-fn started(
-    program: &Program,
-    fake: &Fake,
-    always: &[&str],
-    more: &str,
-) -> Result<Gateway> {
+fn started(program: &Program, fake: &Fake, always: &[&str], more: &str) -> Result<Gateway> {
     let config = format!("[engine]\nshards = 1\n\n{more}{}", fake.config(always));
     let mut gateway = Gateway::start(program, "workers = 1\n", &config)?;
-    gateway.wait()?;
+    gateway.wait("binance")?;
     Ok(gateway)
 }
 
@@ -212,15 +228,29 @@ fn from_socket(
     let start = Instant::now();
     let sent = pour(&outlet, &mut ours, time)?;
     let counter = if is_book { "book_deltas" } else { "trades" };
-    let read = |name: &str| -> Result<u64> {
-        Ok(gateway.metrics()?.get(name)? - before.get(name)?)
-    };
+    let read =
+        |name: &str| -> Result<u64> { Ok(gateway.metrics()?.get(name)? - before.get(name)?) };
     let all = wait_until(Duration::from_secs(60), || Ok(read(counter)? >= sent));
     let seconds = start.elapsed().as_secs_f64();
-    all.with_context(|| format!("{} of {sent} {counter} were read", read(counter).unwrap_or(0)))?;
+    all.with_context(|| {
+        format!(
+            "{} of {sent} {counter} were read",
+            read(counter).unwrap_or(0)
+        )
+    })?;
     let cores = (gateway.usage().processor_time()? - cpu).as_secs_f64() / seconds;
-    ensure!(read(counter)? == sent, "{sent} were sent, {} read", read(counter)?);
-    for name in ["malformed", "book_desyncs", "trades_missed", "trades_repeated", "skipped"] {
+    ensure!(
+        read(counter)? == sent,
+        "{sent} were sent, {} read",
+        read(counter)?
+    );
+    for name in [
+        "malformed",
+        "book_desyncs",
+        "trades_missed",
+        "trades_repeated",
+        "skipped",
+    ] {
         ensure!(read(name)? == 0, "{name}: {}", read(name)?);
     }
     let rows_lost = read("rows_lost")?;
@@ -240,7 +270,12 @@ fn from_socket(
     }
     report.figure(&subject, "bookwire, processor", "cores", cores);
     report.figure(&subject, "lost", "msg", 0.0);
-    report.figure(&subject, "rows not stored in time", "rows", rows_lost as f64);
+    report.figure(
+        &subject,
+        "rows not stored in time",
+        "rows",
+        rows_lost as f64,
+    );
     Ok(())
 }
 
@@ -312,9 +347,6 @@ fn path_of_trades(
 /// A client's queue takes a window of messages.
 const ROOMY: &str = "[websocket]\noutbox_messages = 16384\n\n";
 
-
-
-
 fn nothing_lost(gateway: &Gateway, crowd: &Crowd) -> Result<()> {
     let seen = crowd.seen();
     ensure!(
@@ -324,7 +356,12 @@ fn nothing_lost(gateway: &Gateway, crowd: &Crowd) -> Result<()> {
         seen.told
     );
     let metrics = gateway.metrics()?;
-    for name in ["malformed", "book_desyncs", "trades_missed", "publications_lost"] {
+    for name in [
+        "malformed",
+        "book_desyncs",
+        "trades_missed",
+        "publications_lost",
+    ] {
         let count = metrics.get(name)?;
         ensure!(count == 0, "{name}: {count}");
     }

@@ -44,7 +44,11 @@ mod tests {
             let clean = line(600, |x| 1e8 + wanted * x);
             assert!((slope(&clean) - wanted).abs() < 0.5, "{wanted}");
             let noisy = line(600, |x| 1e8 + wanted * x + 5_000.0 * (x * 1.7).sin());
-            assert!((slope(&noisy) - wanted).abs() < 5.0, "{wanted}: {}", slope(&noisy));
+            assert!(
+                (slope(&noisy) - wanted).abs() < 5.0,
+                "{wanted}: {}",
+                slope(&noisy)
+            );
         }
         assert!((slope(&line(100, |x| 1e8 - 30.0 * x)) + 30.0).abs() < 0.5);
     }
@@ -53,7 +57,10 @@ mod tests {
     fn too_few_readings_have_no_slope() {
         assert!(slope(&[]).abs() < f64::EPSILON);
         assert!(slope(&line(1, |_| 7.0)).abs() < f64::EPSILON);
-        let twice = [Reading { seconds: 1.0, bytes: 5 }; 2];
+        let twice = [Reading {
+            seconds: 1.0,
+            bytes: 5,
+        }; 2];
         assert!(slope(&twice).abs() < f64::EPSILON);
     }
 }

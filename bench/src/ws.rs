@@ -232,7 +232,12 @@ mod tests {
                 push_frame(&mut server, TEXT, payload);
                 push_masked(&mut client, PING, payload);
             }
-            let wanted = |opcode| payloads.iter().map(|p| (opcode, p.clone())).collect::<Vec<_>>();
+            let wanted = |opcode| {
+                payloads
+                    .iter()
+                    .map(|p| (opcode, p.clone()))
+                    .collect::<Vec<_>>()
+            };
             assert!(read(&server, step) == wanted(TEXT), "{step}");
             assert!(read(&client, step) == wanted(PING), "{step}");
         }

@@ -36,7 +36,9 @@ fn report(line: &str, scenario: &str) -> Value {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{line}: {stdout}\n{stderr}");
     // What it says that it wrote is there.
-    let written = stdout.lines().filter_map(|line| line.strip_prefix("written: "));
+    let written = stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("written: "));
     let written: Vec<&str> = written.collect();
     assert!(!written.is_empty(), "{stdout}");
     for path in written {
@@ -53,13 +55,18 @@ fn figures(report: &Value, part: &str, unit: &str) -> Vec<f64> {
         let holds = |key: &str| row[key].as_str().unwrap().contains(part);
         (holds("contender") || holds("subject")) && row["unit"] == unit
     };
-    rows.filter(is_meant).map(|row| row["value"].as_f64().unwrap()).collect()
+    rows.filter(is_meant)
+        .map(|row| row["value"].as_f64().unwrap())
+        .collect()
 }
 
 fn all_above(report: &Value, part: &str, unit: &str, count: usize, least: f64) {
     let found = figures(report, part, unit);
     assert_eq!(found.len(), count, "{part} {unit}: {report:#}");
-    assert!(found.iter().all(|value| *value > least), "{part} {unit}: {found:?}");
+    assert!(
+        found.iter().all(|value| *value > least),
+        "{part} {unit}: {found:?}"
+    );
 }
 
 #[test]
@@ -112,7 +119,11 @@ fn record(folder: &Path, name: &str, is_spot: bool) {
     ];
     for step in 1..=200u64 {
         let id = 50_000_000_100 + step;
-        let pu = if is_spot { String::new() } else { format!("\"pu\":{},", id - 1) };
+        let pu = if is_spot {
+            String::new()
+        } else {
+            format!("\"pu\":{},", id - 1)
+        };
         lines.push(format!(
             "{{\"stream\":\"btcusdt@{stream}\",\"data\":{{\"e\":\"depthUpdate\",\"E\":1723161255208,\
              \"T\":1723161255208,\"s\":\"BTCUSDT\",\"U\":{id},\"u\":{id},{pu}\
@@ -146,7 +157,10 @@ fn throughput() {
     all_above(&report, "from a socket", "frames/s", 4, 100.0);
     all_above(&report, "whole path", "msg/s", 6, 100.0);
     let lost = figures(&report, "lost", "msg");
-    assert!(lost.len() == 5 && lost.iter().all(|lost| *lost == 0.0), "{lost:?}");
+    assert!(
+        lost.len() == 5 && lost.iter().all(|lost| *lost == 0.0),
+        "{lost:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,12 @@ use tokio::net::TcpStream;
 
 use crate::ws::{self, Frames};
 
-pub(super) fn run(from: SocketAddr, stream: &str, listen: SocketAddr, clients: usize) -> Result<()> {
+pub(super) fn run(
+    from: SocketAddr,
+    stream: &str,
+    listen: SocketAddr,
+    clients: usize,
+) -> Result<()> {
     // Clients first: whoever subscribes must not miss a frame.
     let listener = std::net::TcpListener::bind(listen)?;
     let mut sockets = Vec::with_capacity(clients);

@@ -54,7 +54,8 @@ impl Floor {
 pub fn main(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let address = |text: &str| -> Result<SocketAddr> {
-        text.parse().with_context(|| format!("{text} is no address"))
+        text.parse()
+            .with_context(|| format!("{text} is no address"))
     };
     match words[..] {
         // Copies the bytes of one socket to another.

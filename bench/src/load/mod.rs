@@ -233,7 +233,11 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
         decoded == served,
         "{decoded} trades were decoded, {served} were served"
     );
-    let memory = [measured.memory, gateway.usage().memory()?, gateway.usage().memory_peak()?];
+    let memory = [
+        measured.memory,
+        gateway.usage().memory()?,
+        gateway.usage().memory_peak()?,
+    ];
     let outcome = Outcome {
         symbols: symbols.len(),
         sent: measured.sent,
