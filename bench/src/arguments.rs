@@ -17,7 +17,8 @@ pub struct Arguments {
     /// Folder of recorded messages.
     #[arg(long)]
     pub captures: Option<PathBuf>,
-    /// Measured turns of each contender that needs no socket; one more warms up.
+    /// Measured turns of each contender that needs no socket; one more warms up. `tick-to-client`
+    /// has two runs at most.
     #[arg(long, default_value_t = 9)]
     pub turns: usize,
     /// Messages a second. `tick-to-client`: 10000 unless given; `load`: 7581, three times the
@@ -27,12 +28,12 @@ pub struct Arguments {
     /// Measured seconds. `tick-to-client` 10 unless given; `load` 60; `throughput` and `fan-out` 5 a
     /// flood; `slow-client` 5 a phase; `rest` 10; `--target` 30.
     #[arg(long)]
-    pub seconds: Option<u64>,
+    pub seconds: Option<f64>,
     /// Measured minutes of `soak`.
     #[arg(long, default_value_t = 10)]
     pub minutes: u64,
     /// Clients: `fan-out` (repeatable) 100 and 500 unless given, `slow-client` 499 that read,
-    /// `soak` 100, `--target` 1.
+    /// `soak` 100, `--target` 1, `rest` 16 connections.
     #[arg(long)]
     pub clients: Vec<usize>,
     /// Subscribe and unsubscribe so often in `soak`; a tenth of it, connect and disconnect.
@@ -101,10 +102,14 @@ impl Arguments {
             is_alone,
             "--target measures a running bookwire: leave the scenario out"
         );
-        for (name, value) in [("rate", self.rate), ("seconds", self.seconds)] {
+        ensure!(
+            self.rate != Some(0),
+            "--rate has the value 0; accepted: 1 and more"
+        );
+        if let Some(seconds) = self.seconds {
             ensure!(
-                value != Some(0),
-                "--{name} has the value 0; accepted: 1 and more"
+                (0.1..=1e6).contains(&seconds),
+                "--seconds has the value {seconds}; accepted: 0.1 to 1000000"
             );
         }
         ensure!(
@@ -129,6 +134,17 @@ impl Arguments {
         Ok(())
     }
 
+    /// Measured seconds.
+    fn seconds(&self, usual: f64) -> f64 {
+        self.seconds.unwrap_or(usual)
+    }
+
+    /// Measured seconds where they are counted one by one.
+    fn whole_seconds(&self, usual: u64) -> u64 {
+        self.seconds
+            .map_or(usual, |seconds| seconds.ceil().max(1.0) as u64)
+    }
+
     fn symbols_count(&self, usual: usize) -> usize {
         let given = self.symbols.first().and_then(|text| text.parse().ok());
         given.unwrap_or(usual)
@@ -138,9 +154,9 @@ impl Arguments {
     pub fn latency(&self) -> latency::Options {
         latency::Options {
             rate: self.rate.unwrap_or(10_000),
-            seconds: self.seconds.unwrap_or(10),
-            warm_up: self.seconds.unwrap_or(10).min(3),
-            runs: 2,
+            seconds: self.whole_seconds(10),
+            warm_up: self.whole_seconds(10).min(3),
+            runs: self.turns.min(2),
             python: self.python.clone(),
         }
     }
@@ -148,7 +164,7 @@ impl Arguments {
     /// Of `throughput`.
     pub fn throughput(&self) -> throughput::Options {
         throughput::Options {
-            seconds: self.seconds.unwrap_or(5),
+            seconds: self.seconds(5.0),
             turns: self.turns,
         }
     }
@@ -161,7 +177,7 @@ impl Arguments {
         };
         fan_out::Options {
             clients,
-            seconds: self.seconds.unwrap_or(5),
+            seconds: self.seconds(5.0),
         }
     }
 
@@ -171,19 +187,19 @@ impl Arguments {
         slow_client::Options {
             clients,
             rate: self.rate.unwrap_or(200),
-            seconds: self.seconds.unwrap_or(5),
+            seconds: self.whole_seconds(5),
             // Phases without and with the frozen client: as many as they have seconds, at most four.
-            phases: self.seconds.unwrap_or(5).min(4) as usize,
+            phases: self.whole_seconds(5).min(4) as usize,
             overloaded: clients.min(50),
-            overload_seconds: self.seconds.unwrap_or(5),
+            overload_seconds: self.whole_seconds(5),
         }
     }
 
     /// Of `rest`.
     pub fn rest(&self) -> rest::Options {
         rest::Options {
-            seconds: self.seconds.unwrap_or(10),
-            connections: 16,
+            seconds: self.seconds(10.0),
+            connections: self.clients.first().copied().unwrap_or(16),
             rate: self.rate.unwrap_or(100),
         }
     }
@@ -194,7 +210,7 @@ impl Arguments {
         load::Load {
             symbols: self.symbols_count(usual.symbols),
             rate: self.rate.unwrap_or(usual.rate),
-            seconds: self.seconds.unwrap_or(usual.seconds),
+            seconds: self.whole_seconds(usual.seconds),
             seed: self.seed,
             faults: Vec::new(),
         }
@@ -202,7 +218,7 @@ impl Arguments {
 
     /// Of `soak`.
     pub fn soak(&self) -> soak::Options {
-        let seconds = self.seconds.unwrap_or(self.minutes * 60);
+        let seconds = self.whole_seconds(self.minutes * 60);
         soak::Options {
             symbols: self.symbols_count(50),
             clients: self.clients.first().copied().unwrap_or(100),
@@ -225,7 +241,7 @@ impl Arguments {
             },
             stream: self.stream.clone(),
             clients: self.clients.first().copied().unwrap_or(1),
-            seconds: self.seconds.unwrap_or(30),
+            seconds: self.whole_seconds(30),
         }
     }
 }
@@ -246,7 +262,8 @@ mod tests {
         let given = parse("fan-out --clients 7 --clients 9 --seconds 2").unwrap();
         assert!(given.wants(Scenario::FanOut) && !given.wants(Scenario::Rest));
         assert_eq!(given.fan_out().clients, [7, 9]);
-        assert_eq!(given.fan_out().seconds, 2);
+        assert!((given.fan_out().seconds - 2.0).abs() < 1e-9);
+        assert_eq!(parse("load --seconds 0.2").unwrap().load().seconds, 1);
         let all = parse("all").unwrap();
         for scenario in Scenario::value_variants() {
             assert!(all.wants(*scenario), "{scenario:?}");
@@ -275,6 +292,7 @@ mod tests {
             ("juggle", "juggle"),
             ("rest --rate 0", "--rate"),
             ("rest --seconds 0", "--seconds"),
+            ("rest --seconds inf", "--seconds"),
             ("decode --turns 0", "--turns"),
             ("fan-out --clients 0", "--clients"),
             ("load --symbols btcusdt", "--symbols"),

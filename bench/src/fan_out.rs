@@ -16,7 +16,7 @@ pub struct Options {
     /// Numbers of clients, one after the other.
     pub clients: Vec<usize>,
     /// Seconds of each flood.
-    pub seconds: u64,
+    pub seconds: f64,
 }
 
 /// Messages under way for each client at most.
@@ -36,7 +36,7 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     report.condition("seconds of each flood", options.seconds);
     report.condition("warm-up", "the first tenth");
     report.condition("window of each client", WINDOW);
-    let time = Duration::from_secs(options.seconds);
+    let time = Duration::from_secs_f64(options.seconds);
     for &clients in &options.clients {
         let mut contest = Contest::bookwire(program, &many_clients(16_384), clients)?;
         let ours = measure(&mut contest, time)?;

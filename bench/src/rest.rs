@@ -26,7 +26,7 @@ use crate::report::Report;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Seconds of each measurement.
-    pub seconds: u64,
+    pub seconds: f64,
     /// Connections at once.
     pub connections: usize,
     /// Requests a second on one connection, where latency is measured.
@@ -210,7 +210,7 @@ fn many(address: SocketAddr, path: &str, options: &Options) -> Result<(f64, usiz
     });
     let (start, before) = (Instant::now(), answers.load(Ordering::Relaxed));
     if all_warm.is_ok() {
-        thread::sleep(Duration::from_secs(options.seconds));
+        thread::sleep(Duration::from_secs_f64(options.seconds));
     }
     let count = answers.load(Ordering::Relaxed) - before;
     let seconds = start.elapsed().as_secs_f64();
@@ -228,7 +228,7 @@ fn one(name: &str, address: SocketAddr, path: &str, options: &Options) -> Result
     let size = connection.warm_up()?;
     let mut curve = Curve::new(name)?;
     let start = Instant::now();
-    for index in 0..options.rate * options.seconds {
+    for index in 0..(options.rate as f64 * options.seconds).ceil() as u64 {
         let due = start + Duration::from_nanos(index * 1_000_000_000 / options.rate);
         thread::sleep(due.saturating_duration_since(Instant::now()));
         ensure!(connection.ask()? == size, "two answers differ");

@@ -269,7 +269,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
     let mut phases = Phases::start(program, options.overloaded)?;
     let sustainable = sustainable(&mut phases)?;
     let calm = (sustainable / 5).max(1);
-    let before = phases.send("bookwire, before", calm, 3, 1)?;
+    let before = phases.send("bookwire, before", calm, options.overload_seconds.min(3), 1)?;
     let memory_before = phases.contest.usage().memory()?;
 
     let rate = sustainable * 2;
@@ -294,7 +294,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
         start: ended,
         rate: calm,
         measured: sent,
-        end: sent + calm * 4,
+        end: sent + calm * (1 + options.overload_seconds.min(3)),
     };
     phases.contest.crowd.measure("bookwire, after", schedule)?;
     phases.sent(&schedule, schedule.end)?;
@@ -356,7 +356,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
 /// time. Starts from what the clients take when they set the pace.
 fn sustainable(phases: &mut Phases) -> Result<u64> {
     let contest = &mut phases.contest;
-    let (window, time) = (OUTBOX as u64 / 2, Duration::from_secs(2));
+    let (window, time) = (OUTBOX as u64 / 2, Duration::from_secs(1));
     let flooded = flood(
         &contest.outlet,
         &mut *contest.supply,

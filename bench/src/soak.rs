@@ -3,6 +3,8 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -158,10 +160,10 @@ fn cycles(
             cycle(half * (count / 2) + index)?;
         }
         // What is given back a little later.
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_millis(500));
         memory.push(gateway.usage().memory()?);
     }
-    let seconds = start.elapsed().as_secs_f64() - 2.0;
+    let seconds = start.elapsed().as_secs_f64() - 1.0;
     for (name, bytes) in ["memory before", "memory half way", "memory at the end"]
         .into_iter()
         .zip(&memory)
@@ -248,7 +250,7 @@ fn connections(
 struct Readers {
     stop: tokio::sync::watch::Sender<bool>,
     thread: Option<thread::JoinHandle<Result<()>>>,
-    messages: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    messages: Arc<AtomicU64>,
 }
 
 impl Drop for Readers {
@@ -276,8 +278,8 @@ impl Readers {
             sockets.push(socket);
         }
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let messages = std::sync::Arc::default();
-        let counted = std::sync::Arc::clone(&messages);
+        let messages = Arc::default();
+        let counted = Arc::clone(&messages);
         let thread = thread::spawn(move || read_all(sockets, stopped, &counted));
         Ok(Self {
             stop,
@@ -287,7 +289,7 @@ impl Readers {
     }
 
     fn messages(&self) -> u64 {
-        self.messages.load(std::sync::atomic::Ordering::Relaxed)
+        self.messages.load(Ordering::Relaxed)
     }
 
     fn well(&self) -> Result<()> {
@@ -303,7 +305,7 @@ impl Readers {
 fn read_all(
     sockets: Vec<TcpStream>,
     stopped: tokio::sync::watch::Receiver<bool>,
-    messages: &std::sync::Arc<std::sync::atomic::AtomicU64>,
+    messages: &Arc<AtomicU64>,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -314,7 +316,7 @@ fn read_all(
         for socket in sockets {
             socket.set_nonblocking(true)?;
             let socket = tokio::net::TcpStream::from_std(socket)?;
-            clients.spawn_local(read(socket, std::sync::Arc::clone(messages)));
+            clients.spawn_local(read(socket, Arc::clone(messages)));
         }
         let mut stopped = stopped;
         tokio::select! {
@@ -332,7 +334,7 @@ fn read_all(
 
 async fn read(
     socket: tokio::net::TcpStream,
-    messages: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    messages: Arc<AtomicU64>,
 ) -> Result<()> {
     let mut frames = Frames::default();
     loop {
@@ -362,6 +364,6 @@ async fn read(
                 _ => {}
             }
         }
-        messages.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        messages.fetch_add(count, Ordering::Relaxed);
     }
 }

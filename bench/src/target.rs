@@ -176,6 +176,8 @@ pub fn run(options: &Options) -> Result<Report> {
     curves.retain(|curve| !curve.histogram.is_empty());
     if !curves.is_empty() {
         report.latencies(&subject, curves);
+        // Two parts of one way, not two contenders.
+        report.rows.iter_mut().for_each(|row| row.ratio = None);
     }
     Ok(report)
 }

@@ -29,7 +29,7 @@ use crate::ws;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Seconds of each flood.
-    pub seconds: u64,
+    pub seconds: f64,
     /// Turns from memory.
     pub turns: usize,
 }
@@ -205,7 +205,7 @@ fn from_socket(
     capture: &Capture,
     kind: &str,
 ) -> Result<()> {
-    let time = Duration::from_secs(options.seconds);
+    let time = Duration::from_secs_f64(options.seconds);
     let is_book = kind != "trades";
     let stream = if is_book { DEPTH } else { TRADES };
     let laps = || -> Result<Laps> {
@@ -322,7 +322,7 @@ fn path_of_books(
     let mut laps = Laps::new(tape);
     begin_book(&gateway, &outlet, &mut laps)?;
     wait_until(START, || Ok(crowd.snapshots() > 0)).context("no snapshot came")?;
-    let time = Duration::from_secs(options.seconds);
+    let time = Duration::from_secs_f64(options.seconds);
     let flooded = flood(&outlet, &mut laps, &crowd, WINDOW_BOOKS, time)?;
     nothing_lost(&gateway, &crowd)?;
     Ok(flooded)
@@ -338,7 +338,7 @@ fn path_of_trades(
     let gateway = started(program, &fake, &[], ROOMY)?;
     let crowd = Crowd::connect(gateway.api(), 1, Some(SUBSCRIBE), Kind::Trades)?;
     let outlet = fake.outlet(TRADES, START)?;
-    let time = Duration::from_secs(options.seconds);
+    let time = Duration::from_secs_f64(options.seconds);
     let flooded = flood(&outlet, &mut Laps::new(tape), &crowd, WINDOW_TRADES, time)?;
     nothing_lost(&gateway, &crowd)?;
     Ok(flooded)
@@ -375,7 +375,7 @@ fn floor_of_path(options: &Options, tape: Tape, stream: &str, window: u64) -> Re
     let _floor = Floor::start(&["broadcast", &source, stream, &at.to_string(), "1"])?;
     let crowd = Crowd::connect(at, 1, None, Kind::Counted)?;
     let outlet = fake.outlet(stream, START)?;
-    let time = Duration::from_secs(options.seconds);
+    let time = Duration::from_secs_f64(options.seconds);
     // A frame is a message, whether it changes the best levels or not.
     struct All(Laps);
     impl Supply for All {

@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -71,7 +74,7 @@ fn all_above(report: &Value, part: &str, unit: &str, count: usize, least: f64) {
 
 #[test]
 fn fan_out() {
-    let report = report("fan-out --clients 3 --seconds 1", "fan-out");
+    let report = report("fan-out --clients 3 --seconds 0.3", "fan-out");
     all_above(&report, "bookwire", "msg/s", 1, 1_000.0);
     all_above(&report, "floor", "msg/s", 1, 1_000.0);
     assert_eq!(figures(&report, "lost", "msg"), [0.0]);
@@ -89,14 +92,14 @@ fn slow_client() {
 
 #[test]
 fn rest() {
-    let report = report("rest --seconds 1 --rate 5", "rest");
-    all_above(&report, "16 connections", "requests/s", 2, 1.0);
+    let report = report("rest --seconds 0.5 --rate 10 --clients 2", "rest");
+    all_above(&report, "2 connections", "requests/s", 2, 1.0);
     all_above(&report, "one connection", "µs p50", 2, 1.0);
 }
 
 #[test]
 fn tick_to_client() {
-    let report = report("tick-to-client --seconds 1 --rate 500", "tick-to-client");
+    let report = report("tick-to-client --seconds 1 --rate 500 --turns 1", "tick-to-client");
     all_above(&report, "trade at 500/s", "µs p50", 3, 1.0);
     let missed = report["not_measured"].as_array().unwrap();
     assert_eq!(missed.len(), 2, "{missed:?}");
@@ -104,7 +107,7 @@ fn tick_to_client() {
 
 #[test]
 fn soak() {
-    let line = "soak --symbols 4 --clients 4 --seconds 2 --cycles 40";
+    let line = "soak --symbols 4 --clients 4 --seconds 1 --cycles 20";
     let report = report(line, "soak");
     all_above(&report, "memory", "MiB", 9, 1.0);
     all_above(&report, "delivered to clients", "msg", 1, 1.0);
@@ -151,7 +154,7 @@ fn throughput() {
     record(folder.path(), "binance_usdm_mixed_btcusdt_20240808", false);
     record(folder.path(), "binance_usdm_mixed_ethusdt_20240718", false);
     let captures = folder.path().display();
-    let line = format!("throughput --seconds 1 --turns 1 --captures {captures}");
+    let line = format!("throughput --seconds 0.3 --turns 1 --captures {captures}");
     let report = report(&line, "throughput");
     all_above(&report, "from memory, book", "M levels/s", 6, 0.01);
     all_above(&report, "from a socket", "frames/s", 4, 100.0);
@@ -161,6 +164,52 @@ fn throughput() {
         lost.len() == 5 && lost.iter().all(|lost| *lost == 0.0),
         "{lost:?}"
     );
+}
+
+/// A running program, ended when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_bookwire_that_runs_elsewhere() {
+    let data = tempfile::tempdir().unwrap();
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _demo = Running(
+        Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(["bookwire", "demo", "--quiet", "--listen", &at.to_string()])
+            .arg("--data-dir")
+            .arg(data.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    // Its instruments have to be loaded.
+    let end = Instant::now() + Duration::from_secs(30);
+    let is_ready = || {
+        let mut socket = TcpStream::connect(at).ok()?;
+        let path = "/api/data/CryptoPair?provider=binance&limit=1&columns=code";
+        write!(socket, "GET {path} HTTP/1.0\r\nHost: {at}\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        answer.contains("\"code\":").then_some(())
+    };
+    while is_ready().is_none() {
+        assert!(Instant::now() < end, "the demo did not start");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let line = format!("--target ws://{at}/ws --seconds 1 --clients 2 --stream crypto.ticker");
+    let report = report(&line, "target");
+    all_above(&report, "messages", "msg/s", 1, 1.0);
+    all_above(&report, "inside bookwire", "µs p99", 1, 1.0);
+    all_above(&report, "to the client", "µs p99", 1, 1.0);
+    assert_eq!(figures(&report, "missing", "msg"), [0.0]);
 }
 
 #[test]
