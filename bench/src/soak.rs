@@ -37,6 +37,8 @@ pub struct Options {
     pub seed: u64,
 }
 
+/// Instruments that each exchange lists beyond those wanted.
+const SPARE: usize = 10;
 /// Symbols that a client takes.
 const SYMBOLS_OF_A_CLIENT: usize = 5;
 /// Time that everything may need to start.
@@ -63,7 +65,8 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     let of_each = options.symbols.div_ceil(4);
     let sim = runtime.block_on(Sim::start(SimConfig {
         seed: options.seed,
-        symbols: of_each,
+        // What is listed and not traded the way that bookwire knows does not count.
+        symbols: of_each + SPARE,
         ..SimConfig::default()
     }))?;
     let more = "[websocket]\nconnections_per_ip = 100000\nmessages_per_second = 10000\n\n";
@@ -332,10 +335,7 @@ fn read_all(
     }))
 }
 
-async fn read(
-    socket: tokio::net::TcpStream,
-    messages: Arc<AtomicU64>,
-) -> Result<()> {
+async fn read(socket: tokio::net::TcpStream, messages: Arc<AtomicU64>) -> Result<()> {
     let mut frames = Frames::default();
     loop {
         socket.readable().await?;

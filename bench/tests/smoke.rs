@@ -99,7 +99,10 @@ fn rest() {
 
 #[test]
 fn tick_to_client() {
-    let report = report("tick-to-client --seconds 1 --rate 500 --turns 1", "tick-to-client");
+    let report = report(
+        "tick-to-client --seconds 1 --rate 500 --turns 1",
+        "tick-to-client",
+    );
     all_above(&report, "trade at 500/s", "µs p50", 3, 1.0);
     let missed = report["not_measured"].as_array().unwrap();
     assert_eq!(missed.len(), 2, "{missed:?}");
@@ -179,7 +182,10 @@ impl Drop for Running {
 #[test]
 fn a_bookwire_that_runs_elsewhere() {
     let data = tempfile::tempdir().unwrap();
-    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let _demo = Running(
         Command::new(env!("CARGO_BIN_EXE_bench"))
             .args(["bookwire", "demo", "--quiet", "--listen", &at.to_string()])
