@@ -267,7 +267,7 @@ fn frozen(report: &mut Report, options: &Options, program: &Program) -> Result<(
 fn overload(report: &mut Report, options: &Options, program: &Program) -> Result<()> {
     let subject = format!("overload, {} clients", options.overloaded);
     let mut phases = Phases::start(program, options.overloaded)?;
-    let sustainable = sustainable(&mut phases)?;
+    let sustainable = sustainable(&mut phases, options.overload_seconds.min(5))?;
     let calm = (sustainable / 5).max(1);
     let before = phases.send("bookwire, before", calm, options.overload_seconds.min(3), 1)?;
     let memory_before = phases.contest.usage().memory()?;
@@ -362,9 +362,9 @@ fn recovery(tenths: &[(Instant, f64)], ended: Instant, worst: f64) -> Option<Dur
     Some(calm[0].0.saturating_duration_since(ended))
 }
 
-/// The highest rate that was sent open loop for half a second with nothing dropped and the last messages in
+/// The highest rate that was sent open loop for so many tenths of a second with nothing dropped and the last messages in
 /// time. Starts from what the clients take when they set the pace.
-fn sustainable(phases: &mut Phases) -> Result<u64> {
+fn sustainable(phases: &mut Phases, tenths: u64) -> Result<u64> {
     let contest = &mut phases.contest;
     let (window, time) = (OUTBOX as u64 / 2, Duration::from_secs(1));
     let flooded = flood(
@@ -384,7 +384,7 @@ fn sustainable(phases: &mut Phases) -> Result<u64> {
     let (mut good, mut is_over) = (rate, false);
     for _ in 0..24 {
         // A noisy moment of the machine is not the rate's fault.
-        if is_sustained(phases, rate)? || is_sustained(phases, rate)? {
+        if is_sustained(phases, rate, tenths)? || is_sustained(phases, rate, tenths)? {
             good = rate;
             if is_over {
                 break;
@@ -399,16 +399,16 @@ fn sustainable(phases: &mut Phases) -> Result<u64> {
     Ok(good)
 }
 
-/// Sends for half a second at a rate, and waits until all is at rest.
-fn is_sustained(phases: &mut Phases, rate: u64) -> Result<bool> {
+/// Sends for so many tenths of a second at a rate, and waits until all is at rest.
+fn is_sustained(phases: &mut Phases, rate: u64, tenths: u64) -> Result<bool> {
     let before = phases.contest.crowd.seen().missing;
     let schedule = Schedule {
         first: phases.next,
         start: Instant::now(),
         rate,
         // The last tenth: what piles up is largest there.
-        measured: phases.next + rate * 9 / 20,
-        end: phases.next + rate / 2,
+        measured: phases.next + rate * tenths * 9 / 100,
+        end: phases.next + rate * tenths / 10,
     };
     phases.contest.crowd.measure("trial", schedule)?;
     let sent = phases.sent(&schedule, schedule.end)?;
