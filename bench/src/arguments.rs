@@ -155,7 +155,7 @@ impl Arguments {
         latency::Options {
             rate: self.rate.unwrap_or(10_000),
             seconds: self.whole_seconds(10),
-            warm_up: self.whole_seconds(10).min(3),
+            warm_up: (self.whole_seconds(10) / 3).min(3),
             runs: self.turns.min(2),
             python: self.python.clone(),
         }

@@ -43,8 +43,11 @@ pub struct Options {
 
 /// Messages that wait for a client at most: the default of the configuration.
 const OUTBOX: usize = 1_024;
-/// Seconds of a phase that are not measured.
-const WARM_UP: u64 = 1;
+/// Seconds of a phase that are not measured: none where all is over after one.
+const fn warm_up(seconds: u64) -> u64 {
+    if seconds > 1 { 1 } else { 0 }
+}
+
 /// The receive buffer of the frozen client, bytes: so that it is full soon.
 const FROZEN_BUFFER: usize = 4_096;
 /// A message that takes longer is not in time: the rate can't be sustained.
@@ -69,7 +72,10 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         "phases",
         format!("{} × {} s each", options.phases, options.seconds),
     );
-    report.condition("warm-up of a phase", format!("{WARM_UP} s"));
+    report.condition(
+        "warm-up of a phase",
+        format!("{} s", warm_up(options.seconds)),
+    );
     report.condition("messages that wait for a client at most", OUTBOX);
     frozen(&mut report, options, program)?;
     overload(&mut report, options, program)?;
@@ -239,7 +245,12 @@ fn frozen(report: &mut Report, options: &Options, program: &Program) -> Result<(
         if !is_frozen && let Some(client) = client.take() {
             told += thawed(client)?;
         }
-        let curve = phases.send("phase", options.rate, options.seconds, WARM_UP)?;
+        let curve = phases.send(
+            "phase",
+            options.rate,
+            options.seconds,
+            warm_up(options.seconds),
+        )?;
         let kept = &mut curves[usize::from(!is_frozen)];
         kept.histogram.add(&curve.histogram)?;
         kept.took += curve.took;
@@ -269,7 +280,13 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
     let mut phases = Phases::start(program, options.overloaded)?;
     let sustainable = sustainable(&mut phases, options.overload_seconds.min(5))?;
     let calm = (sustainable / 5).max(1);
-    let before = phases.send("bookwire, before", calm, options.overload_seconds.min(3), 1)?;
+    let calm_seconds = options.overload_seconds.min(3);
+    let before = phases.send(
+        "bookwire, before",
+        calm,
+        calm_seconds,
+        warm_up(calm_seconds),
+    )?;
     let memory_before = phases.contest.usage().memory()?;
 
     let rate = sustainable * 2;
@@ -294,7 +311,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
         start: ended,
         rate: calm,
         measured: sent,
-        end: sent + calm * (1 + options.overload_seconds.min(3)),
+        end: sent + calm * (1 + calm_seconds),
     };
     phases.contest.crowd.measure("bookwire, after", schedule)?;
     phases.sent(&schedule, schedule.end)?;
@@ -382,7 +399,7 @@ fn sustainable(phases: &mut Phases, tenths: u64) -> Result<u64> {
         "nothing can be sustained: {rate} messages a second"
     );
     let (mut good, mut is_over) = (rate, false);
-    for _ in 0..24 {
+    for _ in 0..4 + 4 * tenths {
         // A noisy moment of the machine is not the rate's fault.
         if is_sustained(phases, rate, tenths)? || is_sustained(phases, rate, tenths)? {
             good = rate;

@@ -92,7 +92,7 @@ fn slow_client() {
 
 #[test]
 fn rest() {
-    let report = report("rest --seconds 0.5 --rate 10 --clients 2", "rest");
+    let report = report("rest --seconds 0.3 --rate 10 --clients 2", "rest");
     all_above(&report, "2 connections", "requests/s", 2, 1.0);
     all_above(&report, "one connection", "µs p50", 2, 1.0);
 }
@@ -157,7 +157,7 @@ fn throughput() {
     record(folder.path(), "binance_usdm_mixed_btcusdt_20240808", false);
     record(folder.path(), "binance_usdm_mixed_ethusdt_20240718", false);
     let captures = folder.path().display();
-    let line = format!("throughput --seconds 0.3 --turns 1 --captures {captures}");
+    let line = format!("throughput --seconds 0.2 --turns 1 --captures {captures}");
     let report = report(&line, "throughput");
     all_above(&report, "from memory, book", "M levels/s", 6, 0.01);
     all_above(&report, "from a socket", "frames/s", 4, 100.0);
