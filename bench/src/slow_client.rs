@@ -52,6 +52,10 @@ const fn warm_up(seconds: u64) -> u64 {
 const FROZEN_BUFFER: usize = 4_096;
 /// A message that takes longer is not in time: the rate can't be sustained.
 const IN_TIME_MICROS: f64 = 50_000.0;
+/// The source's lateness that is still on time where it stops with its schedule.
+const GRACE: Duration = Duration::from_millis(50);
+/// And where every message has to be sent.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Time in which latency has to be what it was before the overload.
 const RECOVERY: Duration = Duration::from_secs(1);
 
@@ -109,7 +113,7 @@ impl Phases {
         };
         self.contest.crowd.measure(name, schedule)?;
         let before = self.contest.crowd.delivered();
-        let sent = self.sent(&schedule, end)?;
+        let sent = self.sent(&schedule, end, PATIENCE)?;
         ensure!(
             sent == end,
             "only {} of {} could be sent",
@@ -123,9 +127,9 @@ impl Phases {
         self.contest.crowd.measured()
     }
 
-    fn sent(&mut self, schedule: &Schedule, end: u64) -> Result<u64> {
+    fn sent(&mut self, schedule: &Schedule, end: u64, grace: Duration) -> Result<u64> {
         let contest = &mut self.contest;
-        self.next = paced(&contest.outlet, &mut *contest.supply, schedule, end)?;
+        self.next = paced(&contest.outlet, &mut *contest.supply, schedule, end, grace)?;
         Ok(self.next)
     }
 }
@@ -299,7 +303,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
         end,
     };
     phases.contest.crowd.measure("bookwire, during", schedule)?;
-    let sent = phases.sent(&schedule, end)?;
+    let sent = phases.sent(&schedule, end, GRACE)?;
     let during = phases.contest.crowd.measured()?;
     let memory_overload = phases.contest.usage().memory()?;
     let at = sent - schedule.first;
@@ -314,7 +318,7 @@ fn overload(report: &mut Report, options: &Options, program: &Program) -> Result
         end: sent + calm * (1 + calm_seconds),
     };
     phases.contest.crowd.measure("bookwire, after", schedule)?;
-    phases.sent(&schedule, schedule.end)?;
+    phases.sent(&schedule, schedule.end, PATIENCE)?;
     let crowd = &phases.contest.crowd;
     let is_told = || -> Result<bool> {
         crowd.well()?;
@@ -428,7 +432,7 @@ fn is_sustained(phases: &mut Phases, rate: u64, tenths: u64) -> Result<bool> {
         end: phases.next + rate * tenths / 10,
     };
     phases.contest.crowd.measure("trial", schedule)?;
-    let sent = phases.sent(&schedule, schedule.end)?;
+    let sent = phases.sent(&schedule, schedule.end, GRACE)?;
     let mut delivered = 0;
     // Whatever is still under way arrives.
     while delivered != phases.contest.crowd.delivered() {

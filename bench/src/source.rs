@@ -185,8 +185,8 @@ pub fn flood(
 /// Sends each message when it is due; what is late goes out at once, together. Sleeps in between: the
 /// sleep's own lateness, some 60 µs, is part of all latencies, bookwire's and the floors'.
 ///
-/// Stops at the schedule's end even when not all could be sent, as the socket may be full. Returns the
-/// number of the first message that was not sent.
+/// Stops so long after the schedule's end even when not all could be sent, as the socket may be full.
+/// Returns the number of the first message that was not sent.
 ///
 /// # Errors
 /// When the connection breaks.
@@ -195,9 +195,10 @@ pub fn paced(
     supply: &mut dyn Supply,
     schedule: &Schedule,
     end: u64,
+    grace: Duration,
 ) -> Result<u64> {
     let mut next = schedule.first;
-    let last = schedule.due(end);
+    let last = schedule.due(end) + grace;
     let mut out = Vec::new();
     while next < end {
         let now = Instant::now();
