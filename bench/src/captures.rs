@@ -54,6 +54,9 @@ const FILES: [(&str, Market, &str, (u8, u8)); 3] = [
 ];
 
 /// The folder of recorded messages: `--captures`, `BOOKWIRE_CAPTURES` or `../shared/captures`.
+///
+/// # Errors
+/// When there is no such folder.
 pub fn folder(given: Option<&Path>) -> Result<PathBuf> {
     let folder = given.map(Path::to_owned).unwrap_or_else(|| {
         std::env::var_os("BOOKWIRE_CAPTURES")
@@ -69,6 +72,9 @@ pub fn folder(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Loads the recordings that the scenarios use.
+///
+/// # Errors
+/// When one is missing or can't be read.
 pub fn load(folder: &Path) -> Result<Vec<Capture>> {
     FILES.iter().map(|file| read(folder, file)).collect()
 }

@@ -1,5 +1,26 @@
-//! What of the harness is used outside of it: reports, and the load scenario, a short form of which
-//! is one of the whole-system tests.
+//! The harness behind `cargo run --release -p bench`: a file for each scenario, and what they share.
+//!
+//! The load scenario is also, in a short form, one of the whole-system tests.
 
+pub mod captures;
+pub mod contest;
+pub mod crowd;
+pub mod fake;
+pub mod fan_out;
+pub mod floor;
+pub mod gateway;
+pub mod histogram;
+pub mod latency;
 pub mod load;
+pub mod plot;
+mod python;
 pub mod report;
+pub mod rest;
+pub mod slow_client;
+pub mod soak;
+pub mod source;
+pub mod tape;
+pub mod target;
+pub mod throughput;
+pub mod trend;
+pub mod ws;

@@ -1,108 +1,98 @@
 //! The latency and throughput harness: `cargo run --release -p bench -- <scenario>|all`.
 
+mod arguments;
 mod book;
-mod captures;
 mod decode;
-mod latency;
 #[cfg(feature = "peers")]
 mod peers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bookwire_bench::{load, report};
-use clap::{Parser, ValueEnum};
+use bookwire_bench::gateway::Program;
+use bookwire_bench::{captures, fan_out, floor, latency, load, report, rest};
+use bookwire_bench::{slow_client, soak, target, throughput};
+use clap::Parser;
 
-/// Measures bookwire on this machine, next to floors and, with `--features peers`, its neighbours.
-#[derive(Parser)]
-#[command(name = "bench", version)]
-struct Arguments {
-    /// What to measure.
-    scenario: Scenario,
-    /// Folder of recorded messages.
-    #[arg(long)]
-    captures: Option<PathBuf>,
-    /// Measured turns of each contender; one more warms up.
-    #[arg(long, default_value_t = 9)]
-    turns: usize,
-    /// Messages a second. `tick-to-client`: 10000 unless given; `load`: 7581, three times the
-    /// recordings' busiest second.
-    #[arg(long)]
-    rate: Option<u64>,
-    /// Measured seconds. `tick-to-client`: 10 unless given; `load`: 60.
-    #[arg(long)]
-    seconds: Option<u64>,
-    /// Symbols of `load`, a quarter of them on each exchange.
-    #[arg(long, default_value_t = 200)]
-    symbols: usize,
-    /// Seed of the simulated markets of `load`.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Folder for the reports.
-    #[arg(long, default_value = "bench/out")]
-    out: PathBuf,
+use arguments::{Arguments, Scenario};
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            // On one line, as all that went wrong on the way belongs together.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scenario {
-    /// Frames to events, ns a level and a trade.
-    Decode,
-    /// Deltas into a book with both top 20s read, ns a level.
-    Book,
-    /// A trade from the exchange's socket to a client's, next to a raw TCP relay.
-    TickToClient,
-    /// Many symbols of all exchanges at a steady rate: nothing lost, memory and processor time.
-    Load,
-    /// All of them.
-    All,
-}
-
-fn main() -> Result<ExitCode> {
+fn start() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().collect();
     // The parts that are measured run as child processes of this program.
     match words.get(1).map(String::as_str) {
         Some("bookwire") => return Ok(bookwire_api::cli::run(words.into_iter().skip(1))),
-        Some("relay") if words.len() == 4 => {
-            latency::relay(words[2].parse()?, words[3].parse()?)?;
+        Some("floor") => {
+            floor::main(&words[2..])?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
     }
     let arguments = Arguments::parse();
-    let wants = |scenario| arguments.scenario == scenario || arguments.scenario == Scenario::All;
-    if wants(Scenario::Decode) || wants(Scenario::Book) {
+    arguments.check()?;
+    run(&arguments)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let out = &arguments.out;
+    if let Some(url) = &arguments.target {
+        return target::run(&arguments.target(url))?.finish(out);
+    }
+    let program = Program::this()?;
+    let wants = |scenario| arguments.wants(scenario);
+    if wants(Scenario::Decode) || wants(Scenario::Book) || wants(Scenario::Throughput) {
         let captures = captures::load(&captures::folder(arguments.captures.as_deref())?)?;
         if wants(Scenario::Decode) {
-            decode::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+            finish_with_peers(decode::run(&captures, arguments.turns)?, arguments)?;
         }
         if wants(Scenario::Book) {
-            book::run(&captures, arguments.turns)?.finish(&arguments.out)?;
+            finish_with_peers(book::run(&captures, arguments.turns)?, arguments)?;
+        }
+        if wants(Scenario::Throughput) {
+            throughput::run(&arguments.throughput(), &program, &captures)?.finish(out)?;
         }
     }
     if wants(Scenario::TickToClient) {
-        let load = latency::Load {
-            rate: arguments.rate.unwrap_or(10_000),
-            seconds: arguments.seconds.unwrap_or(10),
-            warm_up: 3,
-        };
-        latency::run(load, &arguments.out)?.finish(&arguments.out)?;
+        latency::run(&arguments.latency(), &program)?.finish(out)?;
+    }
+    if wants(Scenario::FanOut) {
+        fan_out::run(&arguments.fan_out(), &program)?.finish(out)?;
+    }
+    if wants(Scenario::SlowClient) {
+        slow_client::run(&arguments.slow_client(), &program)?.finish(out)?;
+    }
+    if wants(Scenario::Rest) {
+        rest::run(&arguments.rest(), &program)?.finish(out)?;
     }
     if wants(Scenario::Load) {
-        let usual = load::Load::default();
-        let load = load::Load {
-            symbols: arguments.symbols,
-            rate: arguments.rate.unwrap_or(usual.rate),
-            seconds: arguments.seconds.unwrap_or(usual.seconds),
-            seed: arguments.seed,
-            faults: Vec::new(),
-        };
-        let program = load::Program {
-            path: std::env::current_exe()?,
-            arguments: vec!["bookwire".to_owned()],
-        };
-        let outcome = load::run(&load, &program)?;
-        outcome.report(&load).finish(&arguments.out)?;
+        let load = arguments.load();
+        load::run(&load, &program)?.report(&load).finish(out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    if wants(Scenario::Soak) {
+        soak::run(&arguments.soak(), &program)?.finish(out)?;
+    }
+    Ok(())
+}
+
+/// Reports of scenarios whose peers are crates, which may not have been built in.
+fn finish_with_peers(mut report: report::Report, arguments: &Arguments) -> Result<()> {
+    report.condition("measured turns", arguments.turns);
+    report.condition("warm-up", "one turn");
+    if !cfg!(feature = "peers") {
+        for peer in ["barter-data", "nautilus", "hftbacktest"] {
+            report.not_measured(peer, "built without --features peers");
+        }
+    }
+    report.finish(&arguments.out)
 }

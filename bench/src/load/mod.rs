@@ -15,11 +15,10 @@
 //! BTCUSDT of 2024-08-08), held for the whole time, over all exchanges together.
 
 mod client;
-mod gateway;
+pub(crate) mod gateway;
 mod truth;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,7 +27,9 @@ use bookwire_sim::{Exchange, FaultSpec, Segment, Sim, SimConfig, SimControl};
 
 use crate::report::Report;
 use client::{Client, Stream};
-use gateway::{Gateway, Metrics};
+
+pub use crate::gateway::Program;
+use crate::gateway::{Gateway, Metrics};
 
 /// The busiest second of the recordings, messages.
 pub const PEAK: u64 = 2_527;
@@ -61,24 +62,15 @@ impl Default for Load {
     }
 }
 
-/// The program whose `serve` is measured.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// Its file.
-    pub path: PathBuf,
-    /// What stands before `serve`.
-    pub arguments: Vec<String>,
-}
-
 /// An instrument under load.
 #[derive(Clone, Debug)]
-struct Symbol {
-    exchange: Exchange,
+pub(crate) struct Symbol {
+    pub(crate) exchange: Exchange,
     segment: Segment,
     /// The exchange's name.
     native: String,
     /// As it is subscribed to.
-    symbol: String,
+    pub(crate) symbol: String,
     code: String,
 }
 
@@ -203,7 +195,7 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
         ..SimConfig::default()
     }))?;
     let sims = Sims::of(&sim)?;
-    let gateway = Gateway::start(program, &sim.endpoints())?;
+    let gateway = gateway::start(program, &sim.endpoints(), "")?;
     let symbols = gateway.symbols(load.symbols / 4, START)?;
     let clients = [Stream::Trades, Stream::Books, Stream::Tickers]
         .map(|stream| Client::start(gateway.api(), stream, &symbols));
@@ -249,7 +241,11 @@ pub fn run(load: &Load, program: &Program) -> Result<Outcome> {
         decoded == served,
         "{decoded} trades were decoded, {served} were served"
     );
-    let memory = [measured.memory, gateway.memory()?, gateway.memory_peak()?];
+    let memory = [
+        measured.memory,
+        gateway.usage().memory()?,
+        gateway.usage().memory_peak()?,
+    ];
     let outcome = Outcome {
         symbols: symbols.len(),
         sent: measured.sent,
@@ -403,9 +399,9 @@ fn measure(
     pace: &mut Pace<'_>,
 ) -> Result<Measured> {
     let before = gateway.metrics()?;
-    let memory = gateway.memory()?;
+    let memory = gateway.usage().memory()?;
     let served = || clients.iter().map(Client::messages).sum::<u64>();
-    let (served_before, cpu_before) = (served(), gateway.processor_time()?);
+    let (served_before, cpu_before) = (served(), gateway.usage().processor_time()?);
     let (sent_before, start) = (pace.sims.sent(), Instant::now());
     let mut per_second: Vec<u64> = (0..load.seconds)
         .map(|_| pace.second(1.05, EXCESS))
@@ -421,7 +417,7 @@ fn measure(
         per_second.push(pace.second(1.5, 1.5));
         (sent, seconds) = passed();
     }
-    let cores = (gateway.processor_time()? - cpu_before).as_secs_f64() / seconds;
+    let cores = (gateway.usage().processor_time()? - cpu_before).as_secs_f64() / seconds;
     ensure!(
         sent as f64 >= load.rate as f64 * seconds,
         "the simulators sent {sent} messages in {seconds:.1} s, {} a second were wanted: \

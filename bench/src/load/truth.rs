@@ -5,8 +5,8 @@ use bookwire_sim::{BookTruth, Exchange, Segment, SimControl, TradeTruth};
 use rust_decimal::Decimal;
 
 use super::client::{Client, Name, Told};
-use super::gateway::Gateway;
 use super::{DEPTH, Sims, Symbol};
+use crate::gateway::Gateway;
 
 /// Levels of a side that REST is asked for.
 const REST_DEPTH: usize = 100;
