@@ -1,6 +1,8 @@
 //! Nothing is allocated for a message in the steady state, from an exchange's frame to the queue of a
 //! client and out of it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -45,8 +45,11 @@ struct Work {
     recording: (&'static str, Market, u8, u8),
     mark: &'static str,
     unit: &'static str,
-    make: fn(&Market, &[Vec<u8>], u8, u8) -> Result<Job>,
+    make: Make,
 }
+
+/// Makes a job of a market's recorded frames, at these digits after the point.
+type Make = fn(&Market, &[Vec<u8>], u8, u8) -> Result<Job>;
 
 /// What one pass does, and how many units it is.
 struct Job {

@@ -38,8 +38,8 @@ pub fn write_fixed(out: &mut Vec<u8>, mantissa: i64, scale: u8) {
         }
         return;
     }
-    let digits = u128::from(high) | u128::from(low) << 64;
-    let text = digits | u128::from(ZEROS) << 64 | u128::from(ZEROS);
+    let digits = u128::from(high) | (u128::from(low) << 64);
+    let text = digits | (u128::from(ZEROS) << 64) | u128::from(ZEROS);
     let point = 16 - scale;
     // The first digit is the lowest byte.
     let first = (digits.trailing_zeros() as usize / 8).min(point - 1);
@@ -73,11 +73,11 @@ fn append_long(out: &mut Vec<u8>, text: u128, len: usize) {
 fn eight_digits(value: u64) -> u64 {
     // Halves, quarters, eighths: each step divides all parts by 100 or 10 at once, by multiplying
     // with a reciprocal that is exact for numbers of that size.
-    let halves = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = (halves * 10_486 >> 20) & 0x0000_007F_0000_007F;
-    let quarters = hundreds | (halves - hundreds * 100) << 16;
-    let tens = (quarters * 103 >> 10) & 0x000F_000F_000F_000F;
-    tens | (quarters - tens * 10) << 8
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007F_0000_007F;
+    let quarters = hundreds | ((halves - hundreds * 100) << 16);
+    let tens = ((quarters * 103) >> 10) & 0x000F_000F_000F_000F;
+    tens | ((quarters - tens * 10) << 8)
 }
 
 /// [`write_fixed`] for any mantissa and scale.

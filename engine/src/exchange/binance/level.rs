@@ -123,7 +123,7 @@ fn number(
         return None;
     }
     let whole = (whole << ((64 - 8 * whole_len) & 63)) >> (joined.room & 63);
-    let eight = eight_digits(whole | fraction << (joined.shift & 63)) as i64;
+    let eight = eight_digits(whole | (fraction << (joined.shift & 63))) as i64;
     eight.checked_mul(joined.unit)
 }
 
