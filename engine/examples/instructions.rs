@@ -31,9 +31,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Messages of a recording that are used.
 const MESSAGES: usize = 600;
-/// A count may be so much above its limit, per mille: compilers of the same version on other
-/// processors lay out a little differently.
-const TOLERANCE: u64 = 20;
+/// A count may be so much above its limit, per mille: how a compiler divides a crate shifts a few
+/// instructions (up to 3 % were seen when something else in the crate changed).
+const TOLERANCE: u64 = 50;
 const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/instructions.txt");
 
 const SPOT: (&str, Market, u8, u8) = ("binance_spot_mixed_btcusdt_20240808", Market::Spot, 2, 6);
