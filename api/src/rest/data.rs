@@ -313,6 +313,8 @@ async fn books(
         &found,
         |(instrument, book)| OrderbookView {
             instrument,
+            price_scale: book.instrument.price_scale,
+            qty_scale: book.instrument.qty_scale,
             bids: &book.bids,
             asks: &book.asks,
             sequence: book.seq,

@@ -1,4 +1,4 @@
-//! Storage of closed bars, trades and settled funding behind one pair of traits.
+//! Storage of closed bars, trades, settled funding and snapshots of books behind one pair of traits.
 //!
 //! [`Store`] writes and belongs to one thread that may block; [`StoreReader`] reads, one for each
 //! thread that asks. [`Embedded`] is the store that needs nothing installed. Nothing here knows
@@ -26,6 +26,7 @@
 //! Rows need not be visible to readers before the next [`Store::flush`]; the embedded store shows
 //! them as soon as `write` returns.
 
+mod book;
 mod embedded;
 mod error;
 mod query;
@@ -33,9 +34,10 @@ mod row;
 #[cfg(any(test, feature = "testkit"))]
 pub mod suite;
 
+pub use book::{BOOK_LEVELS_MAX, BookRow};
 pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
-pub use query::{FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
+pub use query::{BookQuery, FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};
 
 /// What a batch did.
@@ -117,6 +119,12 @@ pub trait StoreReader: Send {
     /// # Errors
     /// As [`StoreReader::klines`].
     fn funding(&self, query: &FundingQuery) -> Result<Vec<FundingRow>, StoreError>;
+
+    /// Snapshots of books.
+    ///
+    /// # Errors
+    /// As [`StoreReader::klines`].
+    fn books(&self, query: &BookQuery) -> Result<Vec<BookRow>, StoreError>;
 
     /// The parts of `span` that no [`CoverageRow`] has promised, ascending, joined where they
     /// touch: what has to be fetched before an answer is complete.

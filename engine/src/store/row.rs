@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
+use super::BookRow;
 use crate::event::{self, Kline, Side, Trade};
 use crate::exchange;
 use crate::instrument::Instrument;
@@ -287,6 +288,8 @@ pub enum Row {
     Kline(KlineRow),
     /// A settled funding payment.
     Funding(FundingRow),
+    /// The top of a book.
+    Book(BookRow),
     /// A promise about the rows written before it.
     Coverage(CoverageRow),
 }
@@ -299,6 +302,7 @@ impl Row {
             Self::Trade(row) => &row.entity,
             Self::Kline(row) => &row.entity,
             Self::Funding(row) => &row.entity,
+            Self::Book(row) => &row.entity,
             Self::Coverage(row) => &row.entity,
         }
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rust_decimal::Decimal;
 
 use super::super::{
-    CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader, TradeId,
-    TradeRow, WriteReport,
+    BOOK_LEVELS_MAX, BookRow, CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError,
+    StoreReader, TradeId, TradeRow, WriteReport,
 };
 use super::number::{Mantissa, SCALE_BITS, pack};
 use super::read::EmbeddedReader;
@@ -151,6 +152,14 @@ fn check(rows: &[Row]) -> Result<(), StoreError> {
             Row::Kline(kline) if kline.ts != kline.ts.floor_to(kline.level) => {
                 "the open time is not on the level's grid"
             }
+            Row::Book(book)
+                if u32::from(book.price_scale.max(book.qty_scale)) > Decimal::MAX_SCALE =>
+            {
+                "a scale of the book is beyond 28 digits"
+            }
+            Row::Book(book) if book.bids.len().max(book.asks.len()) > BOOK_LEVELS_MAX => {
+                "the book has more than 5000 levels a side"
+            }
             _ => continue,
         };
         return Err(StoreError::InvalidRow {
@@ -188,6 +197,7 @@ impl Batch<'_> {
             match row {
                 Row::Kline(row) => self.kline(row)?,
                 Row::Funding(row) => self.funding(row)?,
+                Row::Book(row) => self.book(row)?,
                 Row::Coverage(_) => {}
                 Row::Trade(row) => {
                     let address = Arc::as_ptr(&row.entity).addr();
@@ -433,6 +443,23 @@ impl Batch<'_> {
                 row.funding_interval_hours,
                 row.next_funding_time.map(|ts| ts.0),
                 pack(&[row.funding_rate, predicted, mark, index]),
+            ])?;
+        self.report.written += 1;
+        Ok(())
+    }
+
+    fn book(&mut self, row: &BookRow) -> rusqlite::Result<()> {
+        let number = self.known(&row.entity)?.number;
+        let scales = i64::from(row.price_scale) | i64::from(row.qty_scale) << SCALE_BITS;
+        self.transaction
+            .prepare_cached("INSERT OR REPLACE INTO books VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                number,
+                row.ts.0,
+                // All 64 bits: SQLite's integers have a sign.
+                row.sequence.cast_signed(),
+                scales,
+                row.pack_levels(),
             ])?;
         self.report.written += 1;
         Ok(())
