@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Entity;
+use super::varint::{fold, put, take, unfold};
 use crate::event::BookLevel;
 use crate::num::{Price, Qty};
 use crate::time::TsNanos;
@@ -94,36 +95,6 @@ impl BookRow {
         let (bids, asks) = (side(-1)?, side(1)?);
         bytes.is_empty().then_some((bids, asks))
     }
-}
-
-fn fold(value: i128) -> u128 {
-    ((value << 1) ^ (value >> 127)) as u128
-}
-
-fn unfold(value: u128) -> i128 {
-    (value >> 1) as i128 ^ -((value & 1) as i128)
-}
-
-fn put(out: &mut Vec<u8>, mut value: u128) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Values have at most 66 bits: the distance of two 64-bit numbers, folded.
-fn take(bytes: &mut &[u8]) -> Option<u128> {
-    let mut value = 0u128;
-    for shift in (0..70).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u128::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

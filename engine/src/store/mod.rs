@@ -27,18 +27,23 @@
 //! them as soon as `write` returns.
 
 mod book;
+mod codec;
 mod embedded;
 mod error;
 mod query;
 mod row;
+mod spool;
 #[cfg(any(test, feature = "testkit"))]
 pub mod suite;
+mod varint;
 
 pub use book::{BOOK_LEVELS_MAX, BookRow};
+pub use codec::{decode as decode_rows, encode as encode_rows};
 pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
 pub use query::{BookQuery, FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};
+pub use spool::{Frame, Spool, SpoolError, SpoolOptions, SpoolUse};
 
 /// What a batch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
