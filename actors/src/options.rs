@@ -94,7 +94,7 @@ impl Default for RecorderOptions {
         Self {
             batch: 10_000,
             flush: Duration::from_millis(200),
-            ring: 1 << 15,
+            ring: 1 << 13,
             overflow: 1 << 17,
             spool: None,
             is_spool_first: false,

@@ -55,7 +55,7 @@ impl Collector {
     ) -> Self {
         let now = clock.monotonic();
         Self {
-            batch: Vec::with_capacity(options.batch),
+            batch: Vec::new(),
             options,
             rings,
             flushes,
@@ -137,13 +137,15 @@ impl Collector {
         }
         self.clip_promises();
         let batch = std::mem::take(&mut self.batch);
+        let count = batch.len();
         let left = match self.spool.clone() {
             None => self.to_writer(batch).err(),
             Some(spool) => self.to_either(&spool, batch),
         };
         match left {
             None => {
-                self.batch = Vec::with_capacity(self.options.batch);
+                // Room for as many again: a whole batch's for each few rows would be megabytes.
+                self.batch = Vec::with_capacity(count.next_power_of_two().min(self.options.batch));
                 self.shared.collecting.store(0, Ordering::Relaxed);
                 true
             }

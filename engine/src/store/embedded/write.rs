@@ -69,11 +69,13 @@ impl Embedded {
         }
         // NORMAL: the log is synced at checkpoints, not at each commit; the death of the process
         // loses nothing, a loss of power what came after the last checkpoint or flush.
-        // 4,000 pages = 16 MiB of log between checkpoints, 16 MiB of page cache.
+        // 4,000 pages = 16 MiB of log between checkpoints. 4 MiB of page cache: tables grow at
+        // their right edges, whose pages of a thousand instruments fit; a larger one fills over
+        // minutes with pages that nobody needs again.
         connection
             .execute_batch(
                 "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;
-                 PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;
+                 PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -4096;
                  PRAGMA temp_store = MEMORY;",
             )
             .map_err(fail)?;
