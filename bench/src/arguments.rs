@@ -201,6 +201,7 @@ impl Arguments {
             seconds: self.seconds(10.0),
             connections: self.clients.first().copied().unwrap_or(16),
             rate: self.rate.unwrap_or(100),
+            python: self.python.clone(),
         }
     }
 

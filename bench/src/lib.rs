@@ -24,3 +24,4 @@ pub mod target;
 pub mod throughput;
 pub mod trend;
 pub mod ws;
+mod zvt;

@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -21,6 +22,7 @@ use crate::floor::Floor;
 use crate::gateway::{Gateway, Program, free_address};
 use crate::histogram::Curve;
 use crate::report::Report;
+use crate::zvt::Zvt;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -31,8 +33,12 @@ pub struct Options {
     pub connections: usize,
     /// Requests a second on one connection, where latency is measured.
     pub rate: u64,
+    /// An interpreter that has ZVT.
+    pub python: Option<PathBuf>,
 }
 
+/// Requests a second on one connection beside ZVT, which takes no more without falling behind.
+const ZVT_RATE: u64 = 4;
 /// Bars of an answer.
 const BARS: usize = 1_000;
 /// A day and a bit of 2024 in minutes: a range that is closed, so that all of it can be stored.
@@ -82,7 +88,7 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         let (rate, size) = many(address, &path, options)?;
         figures.push((name.to_owned(), rate));
         sizes.push(size);
-        curves.push(one(name, address, &path, options)?);
+        curves.push(one(name, address, &path, options.rate, options)?);
     }
     let subject = format!("{BARS} bars, {} connections", options.connections);
     report.add(&subject, "requests/s", figures);
@@ -90,11 +96,50 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         report.figure(&subject, name, "bytes", *size as f64);
     }
     report.latencies(&format!("{BARS} bars, one connection"), curves);
-    report.not_measured(
-        "ZVT's own server on the same rows",
-        "it is not part of this harness",
-    );
+    match &options.python {
+        None => report.not_measured("zvt", "no --python with an interpreter that has it"),
+        Some(python) => match Zvt::start(python, &first["data"]) {
+            Ok(zvt) => beside_zvt(&mut report, &zvt, &gateway, &path, options)?,
+            Err(error) => report.not_measured("zvt", &format!("{error:#}")),
+        },
+    }
     Ok(report)
+}
+
+/// The same rows from ZVT's own server: as it answers for itself, a hundred rows a request, and as
+/// many as bookwire gives.
+fn beside_zvt(
+    report: &mut Report,
+    zvt: &Zvt,
+    gateway: &Gateway,
+    path: &str,
+    options: &Options,
+) -> Result<()> {
+    let hundred = "/api/data/query_data?provider=binance&schema=CryptoPair1mKdata";
+    let ours = format!("{hundred}&codes=btcusdt&start_timestamp=2024-08-01T00:00:00Z");
+    let cases = [
+        (format!("{BARS} bars beside ZVT"), path, "/bars"),
+        ("100 bars by query_data".to_owned(), &*ours, hundred),
+    ];
+    for (subject, ours, theirs) in cases {
+        let mut figures = Vec::new();
+        let mut curves = Vec::new();
+        for (name, address, path) in [
+            ("bookwire", gateway.api(), ours),
+            (&*zvt.name, zvt.at, theirs),
+        ] {
+            figures.push((name.to_owned(), many(address, path, options)?.0));
+            let rate = options.rate.min(ZVT_RATE);
+            curves.push(one(name, address, path, rate, options)?);
+        }
+        let subject = format!("{subject}, {} connections", options.connections);
+        report.add(&subject, "requests/s", figures);
+        report.latencies(
+            &format!("{subject}, {ZVT_RATE}/s on one connection"),
+            curves,
+        );
+    }
+    Ok(())
 }
 
 fn same_bars(answer: &Value) -> Result<()> {
@@ -223,13 +268,13 @@ fn many(address: SocketAddr, path: &str, options: &Options) -> Result<(f64, usiz
 }
 
 /// Latencies on one connection, from when a request was due.
-fn one(name: &str, address: SocketAddr, path: &str, options: &Options) -> Result<Curve> {
+fn one(name: &str, address: SocketAddr, path: &str, rate: u64, options: &Options) -> Result<Curve> {
     let mut connection = Connection::open(address, path)?;
     let size = connection.warm_up()?;
     let mut curve = Curve::new(name)?;
     let start = Instant::now();
-    for index in 0..(options.rate as f64 * options.seconds).ceil() as u64 {
-        let due = start + Duration::from_nanos(index * 1_000_000_000 / options.rate);
+    for index in 0..(rate as f64 * options.seconds).ceil() as u64 {
+        let due = start + Duration::from_nanos(index * 1_000_000_000 / rate);
         thread::sleep(due.saturating_duration_since(Instant::now()));
         ensure!(connection.ask()? == size, "two answers differ");
         curve.arrived(due)?;

@@ -8,7 +8,7 @@ use bookwire_bench::load::{Load, Outcome, Program, run};
 use crate::rig;
 
 async fn loaded(load: Load) -> Result<Outcome, String> {
-    let _turn = rig::turn().await;
+    let _turn = rig::alone().await;
     let program = Program {
         path: PathBuf::from(env!("CARGO_BIN_EXE_gateway-under-test")),
         arguments: Vec::new(),

@@ -25,7 +25,7 @@ async fn rig() -> Rig {
         seed: 11,
         ..SimConfig::default()
     };
-    Rig::start_with(config, LIMITS).await
+    Rig::start_alone(config, LIMITS).await
 }
 
 /// Levels and counters of the gateway by name, those with labels aside.

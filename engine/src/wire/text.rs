@@ -53,17 +53,25 @@ pub(super) fn write_wide(out: &mut Vec<u8>, mantissa: i128, scale: u32) {
     if let (Ok(narrow), Ok(scale @ 0..=18)) = (i64::try_from(mantissa), u8::try_from(scale)) {
         return write_fixed(out, narrow, scale);
     }
-    let mut magnitude = mantissa.unsigned_abs();
-    let mut scale = scale as usize;
+    let magnitude = mantissa.unsigned_abs();
     if mantissa < 0 {
         out.push(b'-');
     }
-    while scale > 0 && magnitude.is_multiple_of(10) {
-        magnitude /= 10;
-        scale -= 1;
-    }
+    // Zeros are taken off the text: 128-bit divisions cost more than all the rest.
     let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(magnitude).as_bytes();
+    let text = match u64::try_from(magnitude) {
+        Ok(narrow) => buffer.format(narrow),
+        Err(_) => buffer.format(magnitude),
+    };
+    let digits = text.as_bytes();
+    let zeros = digits
+        .iter()
+        .rev()
+        .take_while(|&&digit| digit == b'0')
+        .count();
+    let zeros = zeros.min(scale as usize);
+    let scale = scale as usize - zeros;
+    let digits = &digits[..digits.len() - zeros.min(digits.len() - 1)];
     if scale == 0 || magnitude == 0 {
         out.extend_from_slice(digits);
     } else if digits.len() > scale {

@@ -14,6 +14,7 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
 use bookwire_sim::{Sim, SimConfig};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use client::Feed;
 
@@ -27,15 +28,21 @@ pub struct Rig {
     gateway: Option<Child>,
     http: reqwest::Client,
     /// Last, so that the next test starts when this one's processes are gone.
-    _turn: tokio::sync::MutexGuard<'static, ()>,
+    _turn: SemaphorePermit<'static>,
 }
 
-/// Tests with time limits take turns: on a small machine they would slow each other down.
-pub static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Tests that mostly wait run in pairs; those that need the machine run alone: on a small one the
+/// others would slow them down beyond their time limits.
+const PAIR: u32 = 2;
+static TURNS: Semaphore = Semaphore::const_new(PAIR as usize);
 
-/// Waits for this test's turn, for one that does without a rig.
-pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
-    TURN.lock().await
+/// Waits until no other test runs, for one that needs the machine and does without a rig.
+pub async fn alone() -> SemaphorePermit<'static> {
+    turns(PAIR).await
+}
+
+async fn turns(count: u32) -> SemaphorePermit<'static> {
+    TURNS.acquire_many(count).await.expect("never closed")
 }
 
 impl Rig {
@@ -46,7 +53,15 @@ impl Rig {
 
     /// As [`Rig::start`], with more configuration for the gateway.
     pub async fn start_with(config: SimConfig, more: &str) -> Self {
-        let turn = TURN.lock().await;
+        Self::start_in(turns(1).await, config, more).await
+    }
+
+    /// As [`Rig::start_with`], while no other test runs.
+    pub async fn start_alone(config: SimConfig, more: &str) -> Self {
+        Self::start_in(alone().await, config, more).await
+    }
+
+    async fn start_in(turn: SemaphorePermit<'static>, config: SimConfig, more: &str) -> Self {
         // Another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sim = Sim::start(config).await.expect("the simulators start");
