@@ -127,7 +127,8 @@ fn run(
     let state = ShardState::new(clock, counters, recorder)
         .with_meters(shared.meters.clone())
         .with_latency(latency)
-        .with_memory(shared.memory.clone());
+        .with_memory(shared.memory.clone())
+        .with_quarantine(shared.quarantine.clone());
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {

@@ -14,7 +14,7 @@ use bookwire_engine::exchange::Decoder;
 use bookwire_engine::instrument::Market;
 use bookwire_engine::kline::MissedBars;
 use bookwire_engine::num::{Price, Qty};
-use bookwire_engine::store::{Row, Store, StoreError, StoreReader, WriteReport};
+use bookwire_engine::store::{Row, Span, Store, StoreError, StoreReader, WriteReport};
 use bookwire_engine::time::Level;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
@@ -646,12 +646,16 @@ fn rows_reach_the_store_with_their_promises() {
     for id in 1..=3 {
         bench.frame(&trade("BTCUSDT", id));
     }
+    let ms = |id: i64| (1_700_000_000_000 + id) * 1_000_000;
     // A hole: what was promised ends before it, and it is asked for.
     bench.frame(&trade("BTCUSDT", 9));
     let hole = Effect::FetchTrades {
         instrument: BTC,
-        first: 4,
-        last: 8,
+        span: Span {
+            start: TsNanos(ms(3)),
+            end: TsNanos(ms(9) + 1),
+        },
+        after: Some(3),
     };
     assert_eq!(bench.effects(), [hole]);
     bench.frame(&trade("BTCUSDT", 10));
@@ -674,7 +678,6 @@ fn rows_reach_the_store_with_their_promises() {
             _ => None,
         })
         .collect();
-    let ms = |id: i64| (1_700_000_000_000 + id) * 1_000_000;
     let minute = |m: i64| m * 60_000_000_000;
     assert_eq!(
         spans,
