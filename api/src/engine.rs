@@ -6,6 +6,7 @@ use std::time::Duration;
 use bookwire_actors::bridge::BridgeOptions;
 use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::{Gateway, GatewayError};
+use bookwire_actors::history::backfill::BackfillOptions;
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
 use bookwire_engine::config::{Config, ProviderConfig, StoreKind};
 use bookwire_engine::exchange::ProviderId;
@@ -67,6 +68,12 @@ pub fn options(config: &Config) -> GatewayOptions {
         session_memory: config.websocket.memory_bytes_max,
         streams_max: config.data_collection.max_concurrent_streams,
         providers,
+        backfill: BackfillOptions {
+            days: config.data_collection.default_backfill_days,
+            trades_max: config.data_collection.backfill_trades_max,
+        },
+        has_quality_checks: config.data_collection.data_quality_checks_enabled,
+        data_dir: Some(config.server.data_dir.clone()),
         recorder: RecorderOptions {
             batch: config.store.batch,
             flush: Duration::from_millis(config.store.flush_ms),
