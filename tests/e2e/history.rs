@@ -1,6 +1,7 @@
 //! History that nobody asks for: the backfill of a start, gaps and their repair, and trades that
 //! were missed while a connection was lost.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use bookwire_engine::time::{Level, TsNanos};
 use bookwire_sim::market::Segment;
 use bookwire_sim::{Exchange, Sim, SimConfig};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::rig::{Rig, TURN};
@@ -53,8 +55,7 @@ fn is_over(body: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_goes_on_after_a_kill_and_missed_trades_are_fetched() {
     let config = SimConfig {
-        exchanges: vec![Exchange::Binance],
-        intensity: 20.0,
+        intensity: 10.0,
         ..SimConfig::default()
     };
     let more = format!(
@@ -100,66 +101,136 @@ async fn a_backfill_goes_on_after_a_kill_and_missed_trades_are_fetched() {
     missed_trades_are_stored(&rig).await;
 }
 
+/// A tape that is watched: whose, and what its trades are called.
+type Tape = (Exchange, Segment, &'static str, &'static str);
+
+const TAPES: [Tape; 4] = [
+    (Exchange::Binance, Segment::Spot, "BTCUSDT", "btcusdt"),
+    (Exchange::Okx, Segment::Spot, "BTC-USDT", "btcusdt"),
+    // Of spot pairs it shows no more than 60 trades.
+    (Exchange::Bybit, Segment::Linear, "BTCUSDT", "btcusdt-perp"),
+    (Exchange::Coinbase, Segment::Spot, "BTC-USD", "btcusd"),
+];
+
+/// Quantity by time, price and whether the taker sold: OKX's stream tells the trades of one taker
+/// at one price as one, its history one by one.
+type Told = BTreeMap<(i64, Decimal, bool), Decimal>;
+
+fn add(told: &mut Told, ts: i64, price: &str, qty: &str, is_sell: bool) {
+    let number = |text: &str| Decimal::from_str_exact(text).unwrap();
+    *told.entry((ts, number(price), is_sell)).or_default() += number(qty);
+}
+
 /// Trades that the store has, without any fetch: nothing is named.
-async fn stored_trades(rig: &Rig, from_ms: i64) -> Vec<(u64, String, String, bool)> {
+async fn stored_trades(rig: &Rig, tape: Tape, from_ms: i64, to_ms: i64) -> Told {
     let path = format!(
-        "/api/data/CryptoTrade?provider=binance&start_timestamp={from_ms}&limit=100000\
-         &page_size=100000&numbers=string"
+        "/api/data/CryptoTrade?provider={}&start_timestamp={from_ms}&end_timestamp={to_ms}\
+         &limit=100000&page_size=100000&numbers=string",
+        tape.0.as_str()
     );
     let (status, body) = rig.get(&path).await;
     assert_eq!(status, 200, "{body}");
     let rows = body["data"].as_array().unwrap().iter();
-    let own = rows.filter(|row| row["entity_id"] == "cryptopair_binance_btcusdt");
-    let mut found: Vec<_> = own
-        .map(|row| {
-            let text = |name: &str| row[name].as_str().unwrap().to_owned();
-            let id = row["trade_id"].to_string().trim_matches('"').parse();
-            let is_sell = row["side"] == "sell";
-            (id.unwrap(), text("price"), text("volume"), is_sell)
-        })
-        .collect();
-    found.sort_unstable_by_key(|row| row.0);
+    let kind = match tape.1 {
+        Segment::Spot => "cryptopair",
+        Segment::Linear => "cryptoperp",
+    };
+    let of_tape = |row: &&Value| {
+        let code = tape.3.trim_end_matches("-perp");
+        row["code"] == code && row["entity_id"].as_str().unwrap().starts_with(kind)
+    };
+    let mut found = Told::new();
+    for row in rows.filter(of_tape) {
+        let text = |name: &str| row[name].as_str().unwrap();
+        let ts = TsNanos::parse(text("timestamp")).unwrap().as_ms();
+        let is_sell = text("side") == "sell";
+        add(&mut found, ts, text("price"), text("volume"), is_sell);
+    }
+    found
+}
+
+/// The same by the exchange's own book-keeping.
+fn true_trades(rig: &Rig, tape: Tape, from_ms: i64, to_ms: i64) -> Told {
+    let (exchange, market, native, _) = tape;
+    let control = rig.sim.control().of(exchange).unwrap();
+    let page = |id: u64, count: usize| control.trades(market, native, id, count);
+    let is_before = |id: u64| page(id, 1).first().is_some_and(|t| t.ts_ms < from_ms);
+    let (mut low, mut high) = (0u64, 1 << 40);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match is_before(middle) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    let all = page(low, 100_000);
+    let mut found = Told::new();
+    for one in all
+        .iter()
+        .filter(|t| from_ms <= t.ts_ms && t.ts_ms <= to_ms)
+    {
+        add(
+            &mut found,
+            one.ts_ms,
+            &one.price,
+            &one.qty,
+            one.is_buyer_maker,
+        );
+    }
     found
 }
 
 async fn missed_trades_are_stored(rig: &Rig) {
+    let mut feed = rig.feed().await;
+    for (exchange, _, _, symbol) in TAPES {
+        feed.subscribe(
+            json!({"stream": "crypto.trades", "provider": exchange.as_str(),
+            "symbols": [symbol]}),
+        )
+        .await;
+    }
     let control = rig.sim.control();
-    let from_ms = control.now_ms() - 1_000;
-    let missed = |body: &Value| -> u64 {
-        let text = body.as_str().unwrap();
-        let line = text
-            .lines()
-            .find_map(|l| l.strip_prefix("bookwire_trades_missed_total "));
-        line.unwrap().parse().unwrap()
-    };
-    let (_, before) = rig.get("/metrics").await;
-    control.inject("maintenance:market=spot,for=2s".parse().unwrap());
-    let is_news = |body: &Value| missed(body) > missed(&before);
-    until(rig, "/metrics", "a hole in the trades", is_news).await;
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let stored = stored_trades(rig, from_ms).await;
-        let (first, last) = (stored[0].0, stored[stored.len() - 1].0);
-        let count = usize::try_from(last - first + 1).unwrap();
-        if stored.len() == count {
-            let truth = control.trades(Segment::Spot, "BTCUSDT", first, count);
-            let plain = |text: &str| match text.contains('.') {
-                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-                false => text.to_owned(),
-            };
-            let truth: Vec<_> = truth
-                .iter()
-                .map(|t| (t.id, plain(&t.price), plain(&t.qty), t.is_buyer_maker))
-                .collect();
-            let stored: Vec<_> = stored
-                .iter()
-                .map(|row| (row.0, plain(&row.1), plain(&row.2), row.3))
-                .collect();
-            assert_eq!(stored, truth);
-            return;
+    let _ = feed.collect(Duration::from_millis(1500)).await;
+    let from_ms = control.now_ms() - 500;
+    for (exchange, ..) in TAPES {
+        let control = control.of(exchange).unwrap();
+        control.inject("maintenance:for=1500ms".parse().unwrap());
+    }
+    // Until all of them have gone on.
+    let over = control.now_ms() + 1_500;
+    let mut to_ms = BTreeMap::new();
+    let end = Instant::now() + Duration::from_secs(30);
+    while to_ms.len() < TAPES.len() {
+        assert!(Instant::now() < end, "still away: {to_ms:?}");
+        let Some(message) = feed.next(Duration::from_millis(100)).await else {
+            continue;
+        };
+        if message["stream"] == "crypto.trades" {
+            let ts = TsNanos::parse(message["data"]["timestamp"].as_str().unwrap());
+            let provider = message["provider"].as_str().unwrap().to_owned();
+            if ts.unwrap().as_ms() > over {
+                to_ms.entry(provider).or_insert(ts.unwrap().as_ms() - 1);
+            }
         }
-        assert!(Instant::now() < end, "{} of {count} trades", stored.len());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for tape in TAPES {
+        let name = tape.0.as_str();
+        let truth = true_trades(rig, tape, from_ms, to_ms[name]);
+        assert!(truth.len() > 10, "{name}: {} trades", truth.len());
+        loop {
+            let stored = stored_trades(rig, tape, from_ms, to_ms[name]).await;
+            if stored == truth {
+                break;
+            }
+            let differs = |(key, qty): &(&_, &_)| truth.get(*key) != Some(*qty);
+            let wrong = stored.iter().filter(differs).count();
+            let (have, want) = (stored.len(), truth.len());
+            assert!(
+                Instant::now() < end,
+                "{name}: {have} of {want} trades, {wrong} of them wrong"
+            );
+            let _ = feed.next(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub enum Effect {
     FetchTrades {
         /// Of which instrument.
         instrument: InstrumentId,
-        /// From the last trade before to the first one after, both instants included.
+        /// From the last trade before to the first one after; with its instant where numbers tell
+        /// which trades of it were missed.
         span: Span,
         /// Number of the last trade before, where trades are numbered.
         after: Option<u64>,

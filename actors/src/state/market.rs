@@ -253,8 +253,9 @@ impl ShardState {
         };
         let spec = &state.instrument.spec;
         let mut lost_at = state.trades.lost_at.take();
+        let is_consecutive = spec.provider.exchange().has_consecutive_trades(spec.market);
         if let (Some(last), Some(number)) = (after, trade.trade_id.number())
-            && spec.provider.exchange().has_consecutive_trades(spec.market)
+            && is_consecutive
         {
             let missing = number - last - 1;
             if missing > 0 {
@@ -272,7 +273,10 @@ impl ShardState {
             let (entity, trades) = (&state.entity, &mut state.trades);
             let covered = trades.covered_from.take();
             promise(&mut self.recorder, out, entity, covered, trades.last_ts);
-            let end = TsNanos(trade.ts_event.0.saturating_add(1));
+            // Others of this instant may have been missed too. Where numbers don't tell them, they
+            // may also be parts of this trade, which a stream can tell as one (OKX).
+            let end = trade.ts_event.0.saturating_add(i64::from(is_consecutive));
+            let end = TsNanos(end);
             let span = Span { start, end };
             if self.recorder.is_some() && !span.is_empty() {
                 self.effects.push(Effect::FetchTrades {
