@@ -449,3 +449,7 @@ fn partly(rows: Vec<Row>, span: Span, next: TsNanos) -> Page {
         reached,
     }
 }
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;
