@@ -38,7 +38,7 @@ async fn until(rig: &Rig, path: &str, what: &str, is_right: impl Fn(&Value) -> b
             return body;
         }
         assert!(Instant::now() < end, "{what}: {body}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -55,7 +55,7 @@ fn is_over(body: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_goes_on_after_a_kill_and_missed_trades_are_fetched() {
     let config = SimConfig {
-        intensity: 10.0,
+        intensity: 3.0,
         ..SimConfig::default()
     };
     let more = format!(
@@ -229,7 +229,7 @@ async fn missed_trades_are_stored(rig: &Rig) {
                 Instant::now() < end,
                 "{name}: {have} of {want} trades, {wrong} of them wrong"
             );
-            let _ = feed.next(Duration::from_millis(50)).await;
+            let _ = feed.collect(Duration::from_millis(300)).await;
         }
     }
 }

@@ -18,6 +18,7 @@ use super::ShardShared;
 use crate::history::bars::BarRequests;
 use crate::history::pages::Pages;
 use crate::history::store;
+use crate::recorder::Recorder;
 use crate::rest_client::RestError;
 use crate::rest_client::budget::Priority;
 use crate::state::ShardState;
@@ -181,8 +182,8 @@ async fn trades_before(
 }
 
 /// Fetches trades that the stream lacked, for the store only: subscribers are never told old news.
-/// By number from the last one on where the exchange can be asked so, else by time or the newest;
-/// what the answers prove to be complete is promised.
+/// By number from the last one on where the exchange can be asked so, else by time or the newest, at
+/// once, for they are soon out of reach; what the answers prove to be complete is promised.
 pub(super) async fn trades(
     shared: ShardShared,
     instrument: Arc<Instrument>,
@@ -192,23 +193,43 @@ pub(super) async fn trades(
     let Some(recorder) = shared.recorder.clone() else {
         return;
     };
+    let by_id = PageRequest {
+        from_id: Some(0),
+        limit: 1,
+        ..PageRequest::default()
+    };
+    let exchange = instrument.spec.provider.exchange();
+    if exchange.trade_request(&instrument, by_id).is_none() {
+        missed(&shared, &recorder, &instrument, span, None).await;
+    }
     // Answers may be a second old, and must show the trade that the stream went on with.
     shared.clock.sleep(SETTLE).await;
+    let hint = after.map(|last| (span.start, last.saturating_add(1)));
+    missed(&shared, &recorder, &instrument, span, hint).await;
+}
+
+async fn missed(
+    shared: &ShardShared,
+    recorder: &Recorder,
+    instrument: &Arc<Instrument>,
+    span: Span,
+    hint: Option<(TsNanos, u64)>,
+) {
     let mut pages = Pages {
         rest: &shared.rest,
-        instrument: &instrument,
+        instrument,
         series: Series::Trades,
         priority: Priority::Background,
         quarantine: &shared.quarantine,
         now: shared.clock.now(),
-        hint: after.map(|last| (span.start, last.saturating_add(1))),
+        hint,
     };
     let mut left = span;
     for _ in 0..MISSED_PAGES {
         let fetched = match pages.fetch(left).await {
             Ok(page) => {
                 left.start = page.reached;
-                store(&recorder, &instrument, Series::Trades, page).await
+                store(recorder, instrument, Series::Trades, page).await
             }
             Err(error) => Err(error),
         };
