@@ -39,6 +39,7 @@ pub(super) async fn instrument_of(
         .text("symbol")?
         .ok_or_else(|| params::missing("symbol", "a symbol such as btcusdt or btcusdt-perp"))?;
     let mut exchange = params.text("exchange")?;
+    gateway.check_enabled(provider)?;
     if provider.exchange().bridge().is_some() {
         exchange = exchange.or_else(|| symbol.split('_').nth(1));
         in_time(gateway.prepare(provider, exchange)).await?;
