@@ -100,8 +100,13 @@ impl Keeper {
     fn push(&self, write: Order) {
         let Some(inner) = &self.0 else { return };
         let queue = inner.queue.lock();
+        // After the end nothing is wrong with the disk.
+        let is_over = queue.is_none();
         let is_taken = queue.as_ref().is_some_and(|q| q.try_send(write).is_ok());
-        if !is_taken && inner.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+        if is_taken {
+            return;
+        }
+        if inner.lost.fetch_add(1, Ordering::Relaxed) == 0 && !is_over {
             tracing::error!(folder = %inner.folder.display(), "the disk is too slow: lines are lost");
         }
     }

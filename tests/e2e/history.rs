@@ -28,7 +28,7 @@ use crate::rig::{Rig, TURN};
 
 const BACKFILL: &str = "/api/crypto/history/backfill";
 const KEY: &str = "ops.an-operators-secret";
-const DAYS: i64 = 20;
+const DAYS: i64 = 10;
 
 async fn until(rig: &Rig, path: &str, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + Duration::from_secs(60);
@@ -64,7 +64,7 @@ async fn a_backfill_goes_on_after_a_kill_and_missed_trades_are_fetched() {
     );
     let mut rig = Rig::start_with(config, &more).await;
     let control = rig.sim.control();
-    control.inject("slow:path=/api/v3/klines,ms=30".parse().unwrap());
+    control.inject("slow:path=/api/v3/klines,ms=60".parse().unwrap());
     let all = u64::try_from(DAYS * 1440).unwrap();
     let first = until(&rig, BACKFILL, "some pages", |body| {
         bars_of(body) >= all / 3

@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::incidents::Subject;
 use crate::keeper::Keeper;
 use crate::latency::ShardLatency;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{LiveCheck, Quarantine};
 use crate::recorder::RecorderPort;
 use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
 use crate::status::{ProviderMeter, ShardCounters};
@@ -144,6 +144,7 @@ impl ShardState {
                 state.klines = std::mem::take(&mut state.klines).map(|feed| {
                     let mut feed = feed?;
                     (feed.last, feed.held) = (None, None);
+                    feed.check = LiveCheck::default();
                     feed.begin_anew();
                     Some(feed)
                 });
@@ -393,6 +394,7 @@ impl ShardState {
             Feed::Klines(level) => {
                 let feed = state.kline_feed(level);
                 (feed.last, feed.held, feed.built) = (None, None, None);
+                feed.check = LiveCheck::default();
                 feed.gate = KlineGate::new(level);
             }
             Feed::Ticker => state.ticker = None,

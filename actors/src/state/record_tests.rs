@@ -160,6 +160,10 @@ fn bars_that_cannot_be_true_are_not_stored() {
     let released = |bench: &mut Bench| bench.state.give_up_bars(BTC, Level::M1);
     released(&mut bench);
     assert_eq!(bench.state.counters().kline_gaps.get(), 2);
+    // What nobody wanted was not missed.
+    bench.state.forget(BTC, Feed::Klines(Level::M1));
+    bench.frame(&kline("BTCUSDT", 30, "2.00", true));
+    assert_eq!(bench.state.counters().kline_gaps.get(), 2);
     assert!(recorder.stop(Duration::from_secs(10)));
     let rows = memory.0.lock();
     let minutes = |of: fn(&Row) -> Option<TsNanos>| -> Vec<i64> {
@@ -176,5 +180,6 @@ fn bars_that_cannot_be_true_are_not_stored() {
         Row::Coverage(row) => Some(row.span.start),
         _ => None,
     });
-    assert_eq!((bars, promised), (vec![10, 12, 14], vec![10, 12, 14]));
+    let all = vec![10, 12, 14, 30];
+    assert_eq!((bars, promised), (all.clone(), all));
 }
