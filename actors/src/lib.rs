@@ -40,12 +40,17 @@
 //! |---|---|---|---|
 //! | [`ring::LaneTx`] | shard, API worker | `GatewayOptions::lane_capacity` | counted for each topic, told as `Lost`; delta books go on from a new image |
 //! | [`recorder::RecorderPort`] | shard, recorder | `RecorderOptions::ring` + `overflow` | rows are lost, counted, logged |
+//! | [`keeper`] | shards and control, its thread | 4096 lines | lines are lost, counted, logged |
 //! | [`tap`] | shard and control, `bookwire record` | chosen by the caller | messages are lost and counted |
 //!
 //! # Stop order
 //! [`gateway::Gateway::shutdown`], after the sessions have gone: connections and books of each
 //! shard, last promises and rows to the recorder, shard threads, then the recorder writes what is
-//! left and flushes. Each step is bounded in time.
+//! left and flushes, and the [`keeper`] its lines. Each step is bounded in time.
+//!
+//! # Tasks of the control runtime
+//! Loaders of instruments and heartbeats for each provider, [`history::backfill`] for each provider,
+//! and [`uptime`], which looks at the connections once a second. All hold the engine weakly.
 
 pub mod body;
 pub mod book;
@@ -56,9 +61,11 @@ pub mod dispatcher;
 pub mod gateway;
 pub mod history;
 pub mod incidents;
+pub mod keeper;
 pub mod latency;
 mod loader;
 pub mod options;
+pub mod quarantine;
 pub mod recorder;
 pub mod rest_client;
 pub mod ring;
@@ -72,4 +79,5 @@ pub mod tap;
 mod testkit;
 pub mod topic;
 pub mod upstream;
+pub mod uptime;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! What the engine is started with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bookwire_engine::exchange::{Exchange, ProviderId};
@@ -8,6 +9,7 @@ use bookwire_engine::instrument::Market;
 use bookwire_engine::store::SpoolOptions;
 
 use crate::bridge::BridgeOptions;
+use crate::history::backfill::BackfillOptions;
 use crate::tap::Tap;
 
 /// One provider's part of [`GatewayOptions`].
@@ -125,6 +127,13 @@ pub struct GatewayOptions {
     pub reload: Duration,
     /// How rows are handed to the store.
     pub recorder: RecorderOptions,
+    /// What is fetched of the configured symbols at the start.
+    pub backfill: BackfillOptions,
+    /// Bars are checked before they are stored.
+    pub has_quality_checks: bool,
+    /// Folder of what is kept besides the rows: when we ran, what is in quarantine. `None`: that is
+    /// forgotten with the end.
+    pub data_dir: Option<PathBuf>,
     /// Takes a copy of everything that exchanges send.
     pub tap: Option<Tap>,
 }
@@ -141,6 +150,12 @@ impl Default for GatewayOptions {
             providers: Vec::new(),
             reload: Duration::from_secs(3600),
             recorder: RecorderOptions::default(),
+            backfill: BackfillOptions {
+                days: 0,
+                trades_max: 0,
+            },
+            has_quality_checks: true,
+            data_dir: None,
             tap: None,
         }
     }

@@ -468,6 +468,8 @@ counters! {
     klines,
     /// Bars that ended without their closing message.
     klines_missed,
+    /// Times that a bar was stored and the one before it had not been.
+    kline_gaps,
     /// Best bid and ask updates.
     tickers,
     /// Funding updates.

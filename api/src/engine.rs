@@ -6,6 +6,7 @@ use std::time::Duration;
 use bookwire_actors::bridge::BridgeOptions;
 use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::{Gateway, GatewayError};
+use bookwire_actors::history::backfill::BackfillOptions;
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
 use bookwire_engine::config::{Config, Durability, ProviderConfig, StoreKind};
 use bookwire_engine::exchange::ProviderId;
@@ -37,18 +38,24 @@ pub enum StartError {
 pub fn start(config: &Config) -> Result<Gateway, StartError> {
     let file = config.store_file();
     let dir = file.parent().unwrap_or(&config.server.data_dir);
-    std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir {
-        path: dir.display().to_string(),
-        source,
-    })?;
+    for dir in [dir, &config.server.data_dir] {
+        std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir {
+            path: dir.display().to_string(),
+            source,
+        })?;
+    }
     let store: Box<dyn Store> = match config.store.kind {
         StoreKind::Embedded => Box::new(open_embedded(file)?),
     };
     let clock = Arc::new(SystemClock::new());
-    Ok(Gateway::start(options(config), clock, Some(store))?)
+    let options = GatewayOptions {
+        data_dir: Some(config.server.data_dir.clone()),
+        ..options(config)
+    };
+    Ok(Gateway::start(options, clock, Some(store))?)
 }
 
-/// The engine's part of the configuration.
+/// The engine's part of the configuration, the data directory aside.
 #[must_use]
 pub fn options(config: &Config) -> GatewayOptions {
     let providers = config
@@ -67,6 +74,11 @@ pub fn options(config: &Config) -> GatewayOptions {
         session_memory: config.websocket.memory_bytes_max,
         streams_max: config.data_collection.max_concurrent_streams,
         providers,
+        backfill: BackfillOptions {
+            days: config.data_collection.default_backfill_days,
+            trades_max: config.data_collection.backfill_trades_max,
+        },
+        has_quality_checks: config.data_collection.data_quality_checks_enabled,
         recorder: RecorderOptions {
             batch: config.store.batch,
             flush: Duration::from_millis(config.store.flush_ms),

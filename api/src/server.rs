@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
 use crate::operator::{Door, OperatorKey};
-use crate::rest::{data, metrics, ops, providers};
+use crate::rest::{backfill, data, metrics, ops, providers, validation};
 use crate::ws::{WsOptions, WsState};
 
 /// Largest request body; nothing that is served so far takes one.
@@ -178,6 +178,20 @@ pub fn routes(config: &mut web::ServiceConfig) {
             "/api/crypto/providers/{name}/resync",
             providers::resync,
         ))
+        .service(get("/api/crypto/validation/gaps", validation::gaps))
+        .service(get(
+            "/api/crypto/validation/quarantine",
+            validation::quarantine,
+        ))
+        .service(post(
+            "/api/crypto/validation/quarantine/{id}/release",
+            validation::release,
+        ))
+        .service(get_or_post(
+            "/api/crypto/history/backfill",
+            backfill::list,
+            backfill::order,
+        ))
         .service(get("/api/data/providers", data::providers))
         .service(get("/api/data/schemas", data::schemas))
         .service(get("/api/data/query_data", data::query_data))
@@ -207,6 +221,27 @@ where
     web::resource(path)
         .route(web::post().to(handler))
         .default_service(web::to(not_post))
+}
+
+/// A path that can be read, and commands when it is posted to.
+fn get_or_post<F, A, G, B>(path: &'static str, read: F, command: G) -> impl HttpServiceFactory
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+    G: Handler<B>,
+    B: FromRequest + 'static,
+    G::Output: Responder + 'static,
+{
+    let reads = guard::Any(guard::Get()).or(guard::Head());
+    web::resource(path)
+        .route(web::route().guard(reads).to(read))
+        .route(web::post().to(command))
+        .default_service(web::to(not_get_or_post))
+}
+
+async fn not_get_or_post(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD, POST"))
 }
 
 async fn wrong_method(method: Method) -> Result<String, ApiError> {

@@ -160,6 +160,27 @@ async fn every_refusal_has_the_contract_form() {
         ),
         ("/api/data/providers?x=1", "x"),
         ("/api/crypto/health?x=1", "x"),
+        ("/api/crypto/validation/gaps?symbol=btcusdt", "provider"),
+        ("/api/crypto/validation/gaps?provider=binance", "symbol"),
+        (
+            "/api/crypto/validation/gaps?provider=binance&symbol=btcusdt&interval=2m",
+            "interval",
+        ),
+        (
+            "/api/crypto/validation/gaps?provider=binance&symbol=btcusdt&backfill=yes",
+            "backfill",
+        ),
+        (
+            "/api/crypto/validation/gaps?provider=binance&symbol=btcusdt\
+             &start_timestamp=2024-02-01&end_timestamp=2024-01-01",
+            "start_timestamp",
+        ),
+        ("/api/crypto/validation/gaps?codes=btcusdt", "codes"),
+        ("/api/crypto/validation/quarantine?reason=bad", "reason"),
+        ("/api/crypto/validation/quarantine?source=tape", "source"),
+        ("/api/crypto/validation/quarantine?columns=x", "columns"),
+        ("/api/crypto/history/backfill?provider=mtgox", "provider"),
+        ("/api/crypto/history/backfill?symbol=btcusdt", "symbol"),
     ];
     for (path, name) in rows {
         let told = error(rig.get(path).await, 400, "CRYPTO_INVALID_PARAMETER").await;
@@ -339,6 +360,8 @@ async fn capabilities_are_those_of_the_adapters() {
 }
 
 const RECONNECT: &str = "/api/crypto/providers/binance/reconnect";
+const BACKFILL: &str =
+    "/api/crypto/history/backfill?provider=binance&symbol=btcusdt&start_timestamp=2024-01-01";
 const RESYNC: &str = "/api/crypto/providers/binance/resync?symbol=btcusdt";
 
 #[actix_web::test]
@@ -368,7 +391,7 @@ async fn only_the_operator_commands() {
         }
         request.send().await.unwrap()
     };
-    for path in [RECONNECT, RESYNC] {
+    for path in [RECONNECT, RESYNC, BACKFILL] {
         for header in [
             None,
             Some("Bearer ops"),
@@ -398,6 +421,32 @@ async fn only_the_operator_commands() {
         }
     }
     let own = Some("Bearer ops.0123456789abcdef");
+    let release = |id: &str| format!("/api/crypto/validation/quarantine/{id}/release");
+    let answer = send(&release("1"), None).await;
+    error(answer, 401, "CRYPTO_UNAUTHORIZED").await;
+    let answer = send(&release("1"), own).await;
+    error(answer, 404, "CRYPTO_NOT_FOUND").await;
+    let answer = send(&release("one"), own).await;
+    let told = error(answer, 400, "CRYPTO_INVALID_PARAMETER").await;
+    assert_eq!(told["details"]["parameter"], "id");
+    for (more, name) in [
+        ("provider=binance&symbol=btcusdt", "start_timestamp"),
+        (
+            "provider=binance&symbol=btcusdt&start_timestamp=2999-01-01",
+            "start_timestamp",
+        ),
+        ("provider=binance&start_timestamp=2024-01-01", "symbol"),
+        ("provider=binance&symbol=btcusdt&series=books", "series"),
+        (
+            "provider=binance&symbol=btcusdt&series=trades&interval=1m",
+            "interval",
+        ),
+        ("provider=binance&symbol=btcusdt&force=1", "force"),
+    ] {
+        let path = format!("/api/crypto/history/backfill?{more}");
+        let told = error(send(&path, own).await, 400, "CRYPTO_INVALID_PARAMETER").await;
+        assert_eq!(told["details"]["parameter"], name, "{more}");
+    }
     let answer = send("/api/crypto/providers/mtgox/reconnect", own).await;
     let told = error(answer, 404, "CRYPTO_NOT_FOUND").await;
     assert!(told["details"]["accepted"].to_string().contains("coinbase"));

@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod instrument;
 pub mod kline;
 pub mod num;
+pub mod quality;
 pub mod replay;
 pub mod store;
 pub mod time;

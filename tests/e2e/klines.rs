@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::rig::{Feed, TURN};
+use crate::rig::{Feed, turns};
 
 const DAY_MS: i64 = 86_400_000;
 /// Market time before midnight at the start: a whole minute lies within it.
@@ -54,12 +54,12 @@ struct Shop {
     sim: Sim,
     server: server::ServerHandle,
     _folder: tempfile::TempDir,
-    _turn: tokio::sync::MutexGuard<'static, ()>,
+    _turn: tokio::sync::SemaphorePermit<'static>,
 }
 
 impl Shop {
     async fn open(exchange: Exchange, start_ms: i64) -> Self {
-        let turn = TURN.lock().await;
+        let turn = turns(1).await;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sim = Sim::start(SimConfig {
             exchanges: vec![exchange],

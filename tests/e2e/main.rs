@@ -9,6 +9,7 @@ mod ccxt;
 mod channels;
 mod contract;
 mod faults;
+mod history;
 mod klines;
 mod load;
 mod operations;

@@ -7,7 +7,7 @@ mod venues;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,10 +25,13 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::dispatcher::MarketSource;
 use crate::history::History;
+use crate::history::backfill::{self, Backfill};
 use crate::incidents::Moment;
+use crate::keeper::Keeper;
 use crate::latency::{self, StageLatency};
 use crate::loader;
 use crate::options::GatewayOptions;
+use crate::quarantine::Quarantine;
 use crate::recorder::{Recorder, RecorderError, RecorderStats};
 use crate::rest_client::RestClient;
 use crate::ring::{WorkerWake, lane};
@@ -40,6 +43,7 @@ use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
 use crate::upstream::StreamRoom;
+use crate::uptime::{self, Uptime};
 use crate::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use read::{READERS, ReaderPool};
 use venues::Venues;
@@ -103,9 +107,14 @@ pub(crate) struct Inner {
     shards: Vec<ShardHandle>,
     pub(crate) rest: RestClient,
     pub(crate) meters: Vec<Arc<ProviderMeter>>,
-    recorder: Option<Recorder>,
+    pub(crate) recorder: Option<Recorder>,
     readers: Option<ReaderPool>,
-    history: History,
+    pub(crate) history: History,
+    pub(crate) backfill: Backfill,
+    pub(crate) gaps_found: AtomicU64,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) uptime: Uptime,
+    keeper: Keeper,
     pub(crate) venues: Venues,
     next_worker: AtomicU16,
     workers: Mutex<Vec<Arc<WorkerMeter>>>,
@@ -164,12 +173,19 @@ impl Gateway {
             }
             None => (None, (0..shard_count).map(|_| None).collect::<Vec<_>>()),
         };
+        let keeper = match &options.data_dir {
+            Some(folder) => Keeper::start(folder)?,
+            None => Keeper::none(),
+        };
+        let quarantine = Quarantine::open(keeper.clone(), options.has_quality_checks);
+        let uptime = Uptime::open(keeper.clone(), clock.now());
         let shared = ShardShared::new(
             options.clone(),
             clock.clone(),
             rest.clone(),
             meters.clone(),
             recorder.clone(),
+            quarantine.clone(),
         );
         let mut shards = Vec::with_capacity(shard_count);
         for (index, port) in ports.into_iter().enumerate() {
@@ -187,7 +203,12 @@ impl Gateway {
             meters,
             recorder: recorder.clone(),
             readers,
-            history: History::new(rest.clone(), recorder, clock.clone()),
+            history: History::new(rest.clone(), recorder, clock.clone(), quarantine.clone()),
+            backfill: Backfill::default(),
+            gaps_found: AtomicU64::new(0),
+            quarantine,
+            uptime,
+            keeper,
             venues: Venues::default(),
             rest,
             next_worker: AtomicU16::new(0),
@@ -201,6 +222,8 @@ impl Gateway {
             control: Some(control),
         }));
         loader::start(&gateway);
+        backfill::start(&gateway);
+        gateway.spawn_control(uptime::watch(Arc::downgrade(&gateway.0)));
         Ok(gateway)
     }
 
@@ -447,6 +470,12 @@ impl Gateway {
         self.0.recorder.as_ref()
     }
 
+    /// Bars that were not stored.
+    #[must_use]
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.0.quarantine
+    }
+
     /// The clock in use.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
@@ -490,6 +519,12 @@ impl Gateway {
                 .unwrap_or(false),
             _ => true,
         };
+        self.0.uptime.save(self.0.clock.now());
+        if let Some(control) = &self.0.control {
+            let keeper = self.0.keeper.clone();
+            // What it can't write by then is lost; the rows are more important.
+            let _ = control.spawn_blocking(move || keeper.stop(half)).await;
+        }
         ShutdownReport {
             shards_stopped,
             shards_left: stopped.len() - shards_stopped,

@@ -4,8 +4,10 @@
 //! Only what is over is stored: the forming bar and the last two seconds are left to the live
 //! streams.
 
+pub mod backfill;
 pub(crate) mod bars;
-mod pages;
+pub mod gaps;
+pub(crate) mod pages;
 
 use std::sync::Arc;
 
@@ -20,8 +22,10 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::gateway::Gateway;
+use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::rest_client::RestClient;
+use crate::rest_client::budget::Priority;
 use pages::{Page, Pages};
 
 /// What ended less than this ago may not be final at the exchange yet, nanoseconds.
@@ -50,17 +54,175 @@ pub struct History {
     rest: RestClient,
     recorder: Option<Recorder>,
     clock: Arc<dyn Clock>,
+    quarantine: Quarantine,
     turns: Mutex<AHashMap<(InstrumentId, Series), Turn>>,
 }
 
+/// What a step of a long fetch did.
+pub(crate) struct Step {
+    /// Where the next one begins.
+    pub(crate) reached: TsNanos,
+    /// Rows that came.
+    pub(crate) rows: usize,
+    /// From which id trades go on.
+    pub(crate) hint: Option<(TsNanos, u64)>,
+    /// What was missing before it, nanoseconds.
+    pub(crate) missing: i64,
+    /// Holes between what the store has, seen before it.
+    pub(crate) holes: usize,
+}
+
 impl History {
-    pub(crate) fn new(rest: RestClient, recorder: Option<Recorder>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        rest: RestClient,
+        recorder: Option<Recorder>,
+        clock: Arc<dyn Clock>,
+        quarantine: Quarantine,
+    ) -> Self {
         Self {
             rest,
             recorder,
             clock,
+            quarantine,
             turns: Mutex::default(),
         }
+    }
+
+    /// One fetch of a series at a time.
+    fn turn(&self, instrument: &Instrument, series: Series) -> Turn {
+        let mut turns = self.turns.lock();
+        turns.entry((instrument.id, series)).or_default().clone()
+    }
+
+    /// What is over and final by now.
+    pub(crate) fn settled(&self, series: Series) -> TsNanos {
+        let settled = TsNanos(self.clock.now().0.saturating_sub(SETTLE_NANOS));
+        match series {
+            Series::Klines(level) => settled.floor_to(level),
+            Series::Trades | Series::Funding => settled,
+        }
+    }
+
+    fn pages<'a>(
+        &'a self,
+        instrument: &'a Arc<Instrument>,
+        series: Series,
+        priority: Priority,
+    ) -> Pages<'a> {
+        Pages {
+            rest: &self.rest,
+            instrument,
+            series,
+            priority,
+            quarantine: &self.quarantine,
+            now: TsNanos(self.clock.now().0.saturating_sub(SETTLE_NANOS)),
+            hint: None,
+        }
+    }
+
+    /// Fetches and stores all that is missing of a span, what is in quarantine too.
+    ///
+    /// # Errors
+    /// Why it could not be fetched or stored; the pages before are stored.
+    pub(crate) async fn repair(
+        &self,
+        gateway: &Gateway,
+        instrument: &Arc<Instrument>,
+        series: Series,
+        span: Span,
+    ) -> Result<(), CryptoError> {
+        let end = span.end.min(self.settled(series));
+        let mut at = span.start;
+        while at < end {
+            let span = Span { start: at, end };
+            let turn = self.turn(instrument, series);
+            let _turn = turn.lock().await;
+            let missing = missing(gateway, instrument, series, span).await?;
+            let Some(gap) = missing.first() else { break };
+            let mut pages = self.pages(instrument, series, Priority::Background);
+            let page = pages.fetch(*gap).await?;
+            at = page.reached;
+            self.store(instrument, series, page).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches and stores the first page of what is missing of a span, or with `is_anew` of the
+    /// span, at the lowest priority. `None`: nothing is missing.
+    pub(crate) async fn step(
+        &self,
+        gateway: &Gateway,
+        instrument: &Arc<Instrument>,
+        series: Series,
+        span: Span,
+        hint: Option<(TsNanos, u64)>,
+        is_anew: bool,
+    ) -> Result<Option<Step>, CryptoError> {
+        // Takes no turn: it may wait long for its share of the budget, and a query must not wait
+        // with it. That both fetch a page once in a while does no harm.
+        let gaps = match is_anew {
+            true if span.is_empty() => Vec::new(),
+            true => vec![span],
+            false => self.wanted(gateway, instrument, series, span).await?,
+        };
+        let Some(gap) = gaps.first() else {
+            return Ok(None);
+        };
+        let mut pages = self.pages(instrument, series, Priority::Backfill);
+        pages.hint = hint;
+        let page = pages.fetch(*gap).await?;
+        let (reached, rows, hint) = (page.reached, page.rows.len(), pages.hint);
+        self.store(instrument, series, page).await?;
+        let lengths = gaps.iter().map(|gap| gap.end.0.saturating_sub(gap.start.0));
+        let is_hole = |gap: &&Span| gap.start > span.start && gap.end < span.end;
+        Ok(Some(Step {
+            reached,
+            rows,
+            hint,
+            missing: lengths.sum(),
+            holes: gaps.iter().filter(is_hole).count(),
+        }))
+    }
+
+    /// Where the latest `count` trades of a span begin, and from which id they can be had.
+    pub(crate) async fn latest_trades(
+        &self,
+        instrument: &Arc<Instrument>,
+        span: Span,
+        count: usize,
+    ) -> Result<(TsNanos, Option<(TsNanos, u64)>), CryptoError> {
+        let mut pages = self.pages(instrument, Series::Trades, Priority::Backfill);
+        let start = pages.latest_start(span, count).await?;
+        Ok((start, pages.hint))
+    }
+
+    async fn store(
+        &self,
+        instrument: &Instrument,
+        series: Series,
+        page: Page,
+    ) -> Result<(), CryptoError> {
+        match &self.recorder {
+            Some(recorder) => store(recorder, instrument, series, page).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What is missing of a span and worth a request: what is in quarantine has had one.
+    async fn wanted(
+        &self,
+        gateway: &Gateway,
+        instrument: &Arc<Instrument>,
+        series: Series,
+        span: Span,
+    ) -> Result<Vec<Span>, CryptoError> {
+        let missing = missing(gateway, instrument, series, span).await?;
+        let Series::Klines(level) = series else {
+            return Ok(missing);
+        };
+        let entity = Entity::of(instrument);
+        let refused = self.quarantine.spans(&entity, level, span);
+        Ok(without(missing, &refused))
     }
 
     /// Sees to it that the store holds all that `window` can show of a series.
@@ -87,21 +249,10 @@ impl History {
         let Some(span) = needed(instrument, series, window, self.clock.now()) else {
             return Ok(());
         };
-        let turn = self
-            .turns
-            .lock()
-            .entry((instrument.id, series))
-            .or_default()
-            .clone();
+        let turn = self.turn(instrument, series);
         let _turn = turn.lock().await;
-        let mut pages = Pages {
-            rest: &self.rest,
-            instrument,
-            series,
-            now: TsNanos(self.clock.now().0.saturating_sub(SETTLE_NANOS)),
-            hint: None,
-        };
-        let mut missing = missing(gateway, instrument, series, span).await?;
+        let mut pages = self.pages(instrument, series, Priority::Background);
+        let mut missing = self.wanted(gateway, instrument, series, span).await?;
         if series == Series::Trades && window.start.is_none() {
             // The latest trades: those that the store has count, and only what leads up to the end
             // is worth fetching, else each query would dig deeper into the past.
@@ -191,7 +342,27 @@ fn cut(span: Span, reach: i64, order: Order) -> Span {
     }
 }
 
-async fn missing(
+/// Spans without the parts that others hold; both ascending.
+pub(crate) fn without(spans: Vec<Span>, others: &[Span]) -> Vec<Span> {
+    let mut left = Vec::with_capacity(spans.len());
+    for span in spans {
+        let mut start = span.start;
+        let overlapping = others
+            .iter()
+            .filter(|other| other.start < span.end && span.start < other.end);
+        for other in overlapping {
+            let end = other.start;
+            left.push(Span { start, end });
+            start = start.max(other.end);
+        }
+        let end = span.end;
+        left.push(Span { start, end });
+    }
+    left.retain(|span| !span.is_empty());
+    left
+}
+
+pub(crate) async fn missing(
     gateway: &Gateway,
     instrument: &Arc<Instrument>,
     series: Series,
@@ -229,20 +400,23 @@ async fn has_latest(
 }
 
 /// Stores a page, and then the promise that nothing is missing in what it covers.
-async fn store(
+pub(crate) async fn store(
     recorder: &Recorder,
     instrument: &Instrument,
     series: Series,
     page: Page,
 ) -> Result<(), CryptoError> {
     let mut rows = page.rows;
-    if !page.covered.is_empty() {
-        rows.push(Row::Coverage(CoverageRow {
-            entity: Entity::of(instrument),
+    let entity = Entity::of(instrument);
+    let promised = page.covered.into_iter().filter(|span| !span.is_empty());
+    rows.extend(promised.map(|span| {
+        let entity = entity.clone();
+        Row::Coverage(CoverageRow {
+            entity,
             series,
-            span: page.covered,
-        }));
-    }
+            span,
+        })
+    }));
     recorder.write(rows).await
 }
 
@@ -298,6 +472,21 @@ mod tests {
         check((Some(100), None, 5, up), at + 30_000, None);
         check((Some(200), Some(300), 5, up), at, None);
         check((None, None, usize::MAX, up), at, Some((0, 99)));
+    }
+
+    #[test]
+    fn parts_are_cut_out_of_spans() {
+        let span = |start, end| Span {
+            start: TsNanos(start),
+            end: TsNanos(end),
+        };
+        let cut = |others: &[Span]| without(vec![span(0, 10), span(20, 30)], others);
+        assert_eq!(cut(&[]), [span(0, 10), span(20, 30)]);
+        assert_eq!(
+            cut(&[span(2, 3), span(3, 5), span(9, 21), span(29, 40)]),
+            [span(0, 2), span(5, 9), span(21, 29)]
+        );
+        assert_eq!(cut(&[span(0, 30)]), []);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bookwire_engine::error::CryptoError;
-use bookwire_engine::event::Trade;
+use bookwire_engine::event::{Kline, Trade};
 use bookwire_engine::exchange::{DecodeError, HistoryOf, PageRequest, RestRequest};
 use bookwire_engine::instrument::Instrument;
+use bookwire_engine::quality::{self, Fault, NEIGHBOURS, NEIGHBOURS_MIN};
 use bookwire_engine::store::{Entity, FundingRow, KlineRow, Row, Series, Span, TradeRow};
 use bookwire_engine::time::{Level, TsNanos};
 use bytes::Bytes;
 
-use super::bars::BarRequests;
+use super::bars::{BarRequests, Bars};
+use super::without;
+use crate::quarantine::{Quarantine, Source};
 use crate::rest_client::budget::Priority;
 use crate::rest_client::{RestClient, RestError};
 
@@ -27,28 +30,31 @@ const CUT_NANOS: i64 = 3_500_000_000_000;
 const KEPT_NANOS: i64 = 23 * 3_600_000_000_000;
 
 /// A page, ready to be stored.
-pub(super) struct Page {
-    pub(super) rows: Vec<Row>,
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
     /// What the rows are known to be complete for; empty when they are not.
-    pub(super) covered: Span,
+    pub(crate) covered: Vec<Span>,
     /// Where the next page begins.
-    pub(super) reached: TsNanos,
+    pub(crate) reached: TsNanos,
 }
 
 /// Asks for pages of one series.
-pub(super) struct Pages<'a> {
-    pub(super) rest: &'a RestClient,
-    pub(super) instrument: &'a Arc<Instrument>,
-    pub(super) series: Series,
+pub(crate) struct Pages<'a> {
+    pub(crate) rest: &'a RestClient,
+    pub(crate) instrument: &'a Arc<Instrument>,
+    pub(crate) series: Series,
+    pub(crate) priority: Priority,
+    /// Bars are checked, and those that are not stored go there.
+    pub(crate) quarantine: &'a Quarantine,
     /// Nothing after this is taken for final.
-    pub(super) now: TsNanos,
+    pub(crate) now: TsNanos,
     /// From which id trades from this time on can be had, as far as it is known by now.
-    pub(super) hint: Option<(TsNanos, u64)>,
+    pub(crate) hint: Option<(TsNanos, u64)>,
 }
 
 impl Pages<'_> {
     /// The first page of `span`. It reaches further than its start, so that a loop ends.
-    pub(super) async fn fetch(&mut self, span: Span) -> Result<Page, CryptoError> {
+    pub(crate) async fn fetch(&mut self, span: Span) -> Result<Page, CryptoError> {
         let page = match self.series {
             Series::Klines(level) => self.klines(level, span).await?,
             Series::Funding => self.funding(span).await?,
@@ -63,17 +69,81 @@ impl Pages<'_> {
         let requests = BarRequests {
             rest: self.rest,
             instrument: self.instrument,
-            priority: Priority::Background,
+            priority: self.priority,
             now: self.now,
         };
-        let found = requests.page(level, span).await?;
-        let rows = found
-            .bars
-            .iter()
-            .filter_map(|bar| KlineRow::new(&entity, self.instrument, bar).ok())
-            .map(Row::Kline)
-            .collect();
-        Ok(partly(rows, span, found.reached))
+        let (mut found, faults) = match self.quarantine.is_on() {
+            true => self.judged(&requests, level, span).await?,
+            false => {
+                let found = requests.page(level, span).await?;
+                let faults = vec![None; found.bars.len()];
+                (found, faults)
+            }
+        };
+        found.reached = found.reached.min(span.end);
+        let in_quarantine = self.quarantine.spans(&entity, level, span);
+        let mut refused = Vec::new();
+        let mut rows = Vec::with_capacity(found.bars.len());
+        for (bar, fault) in found.bars.iter().zip(faults) {
+            if bar.open_time < span.start || bar.open_time >= found.reached {
+                continue;
+            }
+            let Ok(row) = KlineRow::new(&entity, self.instrument, bar) else {
+                continue;
+            };
+            match fault.or_else(|| self.quarantine.fault_of(&row)) {
+                Some(fault) => {
+                    let end = TsNanos(row.ts.0.saturating_add(level.nanos()));
+                    refused.push(Span { start: row.ts, end });
+                    let (source, now) = (Source::History, self.now);
+                    self.quarantine.put(row, fault, source, now);
+                }
+                None => {
+                    if in_quarantine.iter().any(|span| span.start == row.ts) {
+                        self.quarantine.resolve(&entity, level, row.ts);
+                    }
+                    rows.push(Row::Kline(row));
+                }
+            }
+        }
+        let mut page = partly(rows, span, found.reached);
+        page.covered = without(page.covered, &refused);
+        Ok(page)
+    }
+
+    /// A page with what is wrong with its bars. Neighbours on both sides are asked for with it, to
+    /// judge by. A bar near the end that others may excuse is left to the next page, where there is
+    /// one.
+    async fn judged(
+        &self,
+        requests: &BarRequests<'_>,
+        level: Level,
+        span: Span,
+    ) -> Result<(Bars, Vec<Option<Fault>>), RestError> {
+        let around = i64::try_from(NEIGHBOURS).unwrap_or(0) * level.nanos();
+        let end = TsNanos(span.end.0.saturating_add(around));
+        let wide = Span {
+            start: TsNanos(span.start.0.saturating_sub(around)).max(TsNanos(0)),
+            end: end.min(self.now.floor_to(level)).max(span.end),
+        };
+        let mut found = requests.page(level, wide).await?;
+        if found.reached <= span.start {
+            found = requests.page(level, span).await?;
+        }
+        let far = quality::outliers(&found.bars);
+        let tail = found.bars.len().saturating_sub(NEIGHBOURS_MIN);
+        let doubtful = (tail..found.bars.len()).find(|at| far[*at]);
+        if let Some(at) = doubtful.filter(|_| found.reached < span.end)
+            && found.bars[at].open_time > span.start
+        {
+            found.reached = found.bars[at].open_time;
+        }
+        let of = |(bar, is_outlier): (&Kline, bool)| {
+            quality::impossible(self.instrument, bar)
+                .or_else(|| is_outlier.then_some(Fault::Outlier))
+        };
+        let faults = found.bars.iter().zip(far).map(of).collect();
+        Ok((found, faults))
     }
 
     async fn funding(&self, span: Span) -> Result<Page, CryptoError> {
@@ -128,10 +198,7 @@ impl Pages<'_> {
         let is_old = self.now.0.saturating_sub(span.start.0) > KEPT_NANOS;
         Ok(match page.rows.is_empty() && is_old {
             true => Page {
-                covered: Span {
-                    start: span.start,
-                    end: span.start,
-                },
+                covered: Vec::new(),
                 ..page
             },
             false => page,
@@ -148,14 +215,11 @@ impl Pages<'_> {
         }
         let covered = match (trades.first(), trades.last()) {
             // Others of the first and the last instant may be missing.
-            (Some(first), Some(last)) => Span {
+            (Some(first), Some(last)) => vec![Span {
                 start: TsNanos(first.ts_event.0.saturating_add(1)).max(span.start),
                 end: last.ts_event.min(span.end),
-            },
-            _ => Span {
-                start: span.start,
-                end: span.start,
-            },
+            }],
+            _ => Vec::new(),
         };
         let rows = trades
             .iter()
@@ -198,7 +262,7 @@ impl Pages<'_> {
     }
 
     /// Where the latest `count` trades of a span begin.
-    pub(super) async fn latest_start(
+    pub(crate) async fn latest_start(
         &mut self,
         span: Span,
         count: usize,
@@ -337,13 +401,9 @@ impl Pages<'_> {
 
     async fn get(&self, request: RestRequest) -> Result<Bytes, CryptoError> {
         let spec = &self.instrument.spec;
-        let answer = self.rest.get(
-            spec.provider,
-            spec.market,
-            request,
-            Priority::Background,
-            TRIES,
-        );
+        let answer = self
+            .rest
+            .get(spec.provider, spec.market, request, self.priority, TRIES);
         Ok(answer.await?)
     }
 
@@ -371,7 +431,7 @@ fn id_of(trade: &Trade) -> u64 {
 fn done(rows: Vec<Row>, span: Span) -> Page {
     Page {
         rows,
-        covered: span,
+        covered: vec![span],
         reached: span.end,
     }
 }
@@ -382,10 +442,14 @@ fn partly(rows: Vec<Row>, span: Span, next: TsNanos) -> Page {
     let reached = next.min(span.end);
     Page {
         rows,
-        covered: Span {
+        covered: vec![Span {
             end: reached,
             ..span
-        },
+        }],
         reached,
     }
 }
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;

@@ -18,12 +18,16 @@ const HEADROOM_PER_MILLE: u32 = 100;
 const CANCELS_PER_MILLE: u32 = 100;
 /// Part of what is left that history and housekeeping may not use, per mille.
 const RESERVE_PER_MILLE: u32 = 300;
+/// The same for history that nobody waits for.
+const BACKFILL_RESERVE_PER_MILLE: u32 = 600;
 /// Parts of a sliding window: weight is forgotten a part at a time.
 const SLOTS: i64 = 20;
 
 /// Who asks, from what matters least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
+    /// History that nobody waits for: leaves room for that which somebody does wait for.
+    Backfill,
     /// History and housekeeping: leaves a reserve for what somebody waits for.
     Background,
     /// A book, an instrument list or an order waits for it.
@@ -81,6 +85,7 @@ impl RateBudget {
             Priority::Cancel => usable,
             Priority::Live => live,
             Priority::Background => live - per_mille(live, RESERVE_PER_MILLE),
+            Priority::Backfill => live - per_mille(live, BACKFILL_RESERVE_PER_MILLE),
         }
     }
 

@@ -11,11 +11,14 @@ use bookwire_engine::exchange::levels::history_level;
 use bookwire_engine::exchange::{DecodeError, PageRequest};
 use bookwire_engine::instrument::{Instrument, InstrumentId};
 use bookwire_engine::kline::{MissedBars, PartsNeeded, TradesNeeded};
-use bookwire_engine::store::{Entity, Row, Span, TradeRow};
+use bookwire_engine::store::{Series, Span};
 use bookwire_engine::time::{Level, TsNanos};
 
 use super::ShardShared;
 use crate::history::bars::BarRequests;
+use crate::history::pages::Pages;
+use crate::history::store;
+use crate::recorder::Recorder;
 use crate::rest_client::RestError;
 use crate::rest_client::budget::Priority;
 use crate::state::ShardState;
@@ -24,6 +27,8 @@ use crate::state::ShardState;
 const PAGE: u32 = 1000;
 /// Pages that bars are worth; the gate forgets older ones anyway.
 const BAR_PAGES: usize = 8;
+/// Pages that trades which were missed are worth.
+const MISSED_PAGES: usize = 50;
 /// Pages that the trades of a bar's beginning are worth.
 const TRADE_PAGES: usize = 5;
 /// Attempts of a page.
@@ -176,62 +181,69 @@ async fn trades_before(
     Ok(None)
 }
 
-/// Fetches trades that the stream skipped, for the store only: subscribers are never told old news.
+/// Fetches trades that the stream lacked, for the store only: subscribers are never told old news.
+/// By number from the last one on where the exchange can be asked so, else by time or the newest, at
+/// once, for they are soon out of reach; what the answers prove to be complete is promised.
 pub(super) async fn trades(
     shared: ShardShared,
     instrument: Arc<Instrument>,
-    first: u64,
-    last: u64,
+    span: Span,
+    after: Option<u64>,
 ) {
     let Some(recorder) = shared.recorder.clone() else {
         return;
     };
-    let entity = Entity::of(&instrument);
-    let mut next = first;
-    while next <= last {
-        let trades = match fetch_trades(&shared, &instrument, next).await {
-            Ok(trades) => trades,
-            Err(error) => {
-                tracing::warn!(
-                    symbol = %instrument.stream_symbol(), from = next, to = last, %error,
-                    "missed trades not fetched"
-                );
-                return;
-            }
-        };
-        let Some(reached) = trades.last().and_then(|trade| trade.trade_id.number()) else {
-            return;
-        };
-        let rows: Vec<Row> = trades
-            .iter()
-            .filter(|trade| {
-                let number = trade.trade_id.number();
-                number.is_some_and(|id| (first..=last).contains(&id))
-            })
-            .map(|trade| Row::Trade(TradeRow::new(&entity, &instrument, trade)))
-            .collect();
-        if let Err(error) = recorder.write(rows).await {
-            tracing::warn!(symbol = %instrument.stream_symbol(), %error, "missed trades not stored");
-            return;
-        }
-        if reached < next {
-            return;
-        }
-        next = reached + 1;
-    }
-}
-
-async fn fetch_trades(
-    shared: &ShardShared,
-    instrument: &Instrument,
-    from_id: u64,
-) -> Result<Vec<Trade>, RestError> {
-    let page = PageRequest {
-        from_id: Some(from_id),
-        limit: PAGE,
+    let by_id = PageRequest {
+        from_id: Some(0),
+        limit: 1,
         ..PageRequest::default()
     };
-    trade_page(shared, instrument, page, Priority::Background).await
+    let exchange = instrument.spec.provider.exchange();
+    if exchange.trade_request(&instrument, by_id).is_none() {
+        missed(&shared, &recorder, &instrument, span, None).await;
+    }
+    // Answers may be a second old, and must show the trade that the stream went on with.
+    shared.clock.sleep(SETTLE).await;
+    let hint = after.map(|last| (span.start, last.saturating_add(1)));
+    missed(&shared, &recorder, &instrument, span, hint).await;
+}
+
+async fn missed(
+    shared: &ShardShared,
+    recorder: &Recorder,
+    instrument: &Arc<Instrument>,
+    span: Span,
+    hint: Option<(TsNanos, u64)>,
+) {
+    let mut pages = Pages {
+        rest: &shared.rest,
+        instrument,
+        series: Series::Trades,
+        priority: Priority::Background,
+        quarantine: &shared.quarantine,
+        now: shared.clock.now(),
+        hint,
+    };
+    let mut left = span;
+    for _ in 0..MISSED_PAGES {
+        let fetched = match pages.fetch(left).await {
+            Ok(page) => {
+                left.start = page.reached;
+                store(recorder, instrument, Series::Trades, page).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = fetched {
+            let symbol = instrument.stream_symbol();
+            tracing::warn!(%symbol, ?left, %error, "missed trades not fetched");
+            return;
+        }
+        if left.is_empty() {
+            return;
+        }
+    }
+    let symbol = instrument.stream_symbol();
+    tracing::warn!(%symbol, ?left, "too many trades were missed: the rest is left out");
 }
 
 async fn trade_page(

@@ -129,7 +129,8 @@ fn run(
         .with_meters(shared.meters.clone())
         .with_latency(latency)
         .with_memory(shared.memory.clone())
-        .with_snapshots(recording.book_interval, recording.book_depth);
+        .with_snapshots(recording.book_interval, recording.book_depth)
+        .with_quarantine(shared.quarantine.clone());
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {

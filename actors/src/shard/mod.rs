@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::connection::backoff::ConnectBudgets;
 use crate::connection::{ReconnectNow, UseTable};
 use crate::options::GatewayOptions;
+use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::rest_client::{RestClient, tls_config};
 use crate::state::ShardState;
@@ -73,6 +74,8 @@ pub struct ShardShared {
     pub room: Arc<StreamRoom>,
     /// The memory of all sessions.
     pub memory: Arc<SessionMemory>,
+    /// Bars that are not stored.
+    pub quarantine: Quarantine,
     /// Limits on snapshots under way.
     pub snapshots: Arc<AHashMap<ProviderId, Arc<Semaphore>>>,
 }
@@ -86,6 +89,7 @@ impl ShardShared {
         rest: RestClient,
         meters: Vec<Arc<ProviderMeter>>,
         recorder: Option<Recorder>,
+        quarantine: Quarantine,
     ) -> Self {
         let permits = |meter: &Arc<ProviderMeter>| {
             let permits = Arc::new(Semaphore::new(SNAPSHOTS));
@@ -101,6 +105,7 @@ impl ShardShared {
             meters,
             budgets: ConnectBudgets::default(),
             recorder,
+            quarantine,
             tls: tls_config(),
         }
     }
@@ -238,12 +243,12 @@ impl StreamHandler<Effect> for Shard {
             }
             Effect::FetchTrades {
                 instrument,
-                first,
-                last,
+                span,
+                after,
             } => {
                 let table = self.state.borrow().table().clone();
                 if let Some(instrument) = table.get(instrument).cloned() {
-                    actix_rt::spawn(fetch::trades(self.shared.clone(), instrument, first, last));
+                    actix_rt::spawn(fetch::trades(self.shared.clone(), instrument, span, after));
                 }
             }
         }

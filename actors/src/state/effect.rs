@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use bookwire_engine::instrument::InstrumentId;
 use bookwire_engine::kline::{MissedBars, PartsNeeded, TradesNeeded};
+use bookwire_engine::store::Span;
 use bookwire_engine::time::Level;
 use futures_util::Stream;
 
@@ -50,14 +51,15 @@ pub enum Effect {
         /// Which.
         needed: TradesNeeded,
     },
-    /// Trade ids were skipped.
+    /// Trades were missed, by a connection that was lost or by ids that were skipped.
     FetchTrades {
         /// Of which instrument.
         instrument: InstrumentId,
-        /// First missing id.
-        first: u64,
-        /// Last missing id.
-        last: u64,
+        /// From the last trade before to the first one after; with its instant where numbers tell
+        /// which trades of it were missed.
+        span: Span,
+        /// Number of the last trade before, where trades are numbered.
+        after: Option<u64>,
     },
 }
 

@@ -16,6 +16,7 @@ use bookwire_engine::time::{Level, TsNanos};
 use tokio::sync::Notify;
 
 use super::topics::Topics;
+use crate::quarantine::LiveCheck;
 use crate::topic::StreamKind;
 
 /// Number of feeds: four and one for each bar level.
@@ -80,6 +81,8 @@ pub(crate) struct KlineFeed {
     pub(crate) held: Option<Held>,
     /// An overdue close is looked for again then (monotonic).
     pub(crate) check_at: Duration,
+    /// What closed bars have to pass before they are stored.
+    pub(crate) check: LiveCheck,
     pub(crate) topics: Topics,
 }
 
@@ -92,6 +95,7 @@ impl KlineFeed {
             last: None,
             held: None,
             check_at: Duration::ZERO,
+            check: LiveCheck::default(),
             topics: Topics::default(),
         }
     }
@@ -163,6 +167,8 @@ pub(crate) struct TradeFeed {
     pub(crate) last_ts: TsNanos,
     /// All trades from here to `last_ts` have been handed to the recorder.
     pub(crate) covered_from: Option<TsNanos>,
+    /// The stream was lost after this instant, and what came since may lack something.
+    pub(crate) lost_at: Option<TsNanos>,
     pub(crate) topics: Topics,
 }
 

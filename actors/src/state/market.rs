@@ -9,7 +9,7 @@ use bookwire_engine::event::{
     Trade,
 };
 use bookwire_engine::exchange::{DecodeError, Decoder, Feed};
-use bookwire_engine::instrument::{Instrument, InstrumentId};
+use bookwire_engine::instrument::InstrumentId;
 use bookwire_engine::kline::{GateOutcome, MissedBars};
 use bookwire_engine::store::{CoverageRow, Entity, KlineRow, Row, Series, Span, TradeRow};
 use bookwire_engine::time::{Level, TsNanos};
@@ -19,6 +19,7 @@ use super::ShardState;
 use super::books::{gain_book, mark, tell_loss};
 use super::feeds::{Held, InstrumentState, TradeNews, feed_index};
 use super::outlet::Outlet;
+use crate::quarantine::{Source, Verdict};
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;
 use crate::state::effect::Effect;
@@ -28,8 +29,6 @@ use crate::upstream::StreamKey;
 const HOLD: Duration = Duration::from_secs(10);
 /// Closed bars that may wait like this.
 const HELD_MAX: usize = 64;
-/// Most trade ids that a gap is worth fetching.
-const TRADE_GAP_MAX: u64 = 50_000;
 
 /// When a frame was read from its socket.
 #[derive(Clone, Copy, Debug)]
@@ -253,8 +252,10 @@ impl ShardState {
             return;
         };
         let spec = &state.instrument.spec;
+        let mut lost_at = state.trades.lost_at.take();
+        let is_consecutive = spec.provider.exchange().has_consecutive_trades(spec.market);
         if let (Some(last), Some(number)) = (after, trade.trade_id.number())
-            && spec.provider.exchange().has_consecutive_trades(spec.market)
+            && is_consecutive
         {
             let missing = number - last - 1;
             if missing > 0 {
@@ -262,21 +263,27 @@ impl ShardState {
                 if let Some(bars) = state.trade_bars() {
                     bars.lose();
                 }
-                let (entity, trades) = (&state.entity, &mut state.trades);
-                promise(
-                    &mut self.recorder,
-                    out,
-                    entity,
-                    trades.covered_from.take(),
-                    trades.last_ts,
-                );
-                if self.recorder.is_some() && missing <= TRADE_GAP_MAX {
-                    self.effects.push(Effect::FetchTrades {
-                        instrument: id,
-                        first: last + 1,
-                        last: number - 1,
-                    });
-                }
+                lost_at = lost_at.or(Some(state.trades.last_ts));
+            } else if let Some(from) = lost_at.take() {
+                // The numbers show that nothing came while the stream was lost.
+                state.trades.covered_from = Some(from);
+            }
+        }
+        if let Some(start) = lost_at {
+            let (entity, trades) = (&state.entity, &mut state.trades);
+            let covered = trades.covered_from.take();
+            promise(&mut self.recorder, out, entity, covered, trades.last_ts);
+            // Others of this instant may have been missed too. Where numbers don't tell them, they
+            // may also be parts of this trade, which a stream can tell as one (OKX).
+            let end = trade.ts_event.0.saturating_add(i64::from(is_consecutive));
+            let end = TsNanos(end);
+            let span = Span { start, end };
+            if self.recorder.is_some() && !span.is_empty() {
+                self.effects.push(Effect::FetchTrades {
+                    instrument: id,
+                    span,
+                    after,
+                });
             }
         }
         out.counters.trades.add(1);
@@ -369,7 +376,7 @@ impl ShardState {
         let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) else {
             return;
         };
-        let (instrument, entity) = (state.instrument.clone(), state.entity.clone());
+        let instrument = state.instrument.clone();
         let feed = state.kline_feed(kline.level);
         let is_newest = feed
             .last
@@ -386,33 +393,54 @@ impl ShardState {
                 wire::kline_data(buffer, &instrument, kline, numbers);
             });
         if kline.is_closed {
-            self.record_bar(&entity, &instrument, kline);
+            self.record_bar(id, kline);
         }
         self.add_to_sums(id, kline, ts_recv);
     }
 
-    fn record_bar(&mut self, entity: &Arc<Entity>, instrument: &Instrument, kline: &Kline) {
+    /// Checks a closed bar and hands it to the recorder. One that is doubtful waits for the next.
+    fn record_bar(&mut self, id: InstrumentId, kline: &Kline) {
+        let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) else {
+            return;
+        };
         let Some(port) = &mut self.recorder else {
             return;
         };
-        match KlineRow::new(entity, instrument, kline) {
-            Ok(row) => {
-                let end = TsNanos(kline.open_time.0.saturating_add(kline.level.nanos()));
-                let promise = CoverageRow {
-                    entity: entity.clone(),
-                    series: Series::Klines(kline.level),
-                    span: Span {
-                        start: kline.open_time,
-                        end,
-                    },
-                };
-                // Without the row there must be no promise of it.
-                if record(port, &self.out, Row::Kline(row)) {
-                    record(port, &self.out, Row::Coverage(promise));
+        let (instrument, entity) = (state.instrument.clone(), state.entity.clone());
+        let check = &mut state.kline_feed(kline.level).check;
+        let verdicts = match self.quarantine.is_on() {
+            true => check.judge(&instrument, kline),
+            false => [None, Some(Verdict::Store(*kline))],
+        };
+        for verdict in verdicts.into_iter().flatten() {
+            let (Verdict::Store(bar) | Verdict::Refuse(bar, _)) = verdict;
+            let row = match KlineRow::new(&entity, &instrument, &bar) {
+                Ok(row) => row,
+                Err(error) => {
+                    tracing::warn!(symbol = %instrument.code, %error, "bar can't be stored");
+                    continue;
                 }
+            };
+            if let Verdict::Refuse(_, fault) = verdict {
+                let now = self.clock.now();
+                self.quarantine.put(row, fault, Source::Live, now);
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(symbol = %instrument.code, %error, "bar can't be stored");
+            if check.is_gap(&bar) {
+                self.out.counters.kline_gaps.add(1);
+            }
+            let end = TsNanos(bar.open_time.0.saturating_add(bar.level.nanos()));
+            let promise = CoverageRow {
+                entity: entity.clone(),
+                series: Series::Klines(bar.level),
+                span: Span {
+                    start: bar.open_time,
+                    end,
+                },
+            };
+            // Without the row there must be no promise of it.
+            if record(port, &self.out, Row::Kline(row)) {
+                record(port, &self.out, Row::Coverage(promise));
             }
         }
     }
@@ -523,7 +551,7 @@ pub(super) fn record(port: &mut RecorderPort, out: &Outlet, row: Row) -> bool {
 
 /// Promises that all trades from `from` to just before `to` have been handed over. Those of the
 /// instant `to` itself may go on.
-fn promise(
+pub(super) fn promise(
     port: &mut Option<RecorderPort>,
     out: &Outlet,
     entity: &Arc<Entity>,

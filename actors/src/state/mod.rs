@@ -24,11 +24,14 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable};
 use bookwire_engine::kline::KlineGate;
+use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire;
 
 use crate::clock::Clock;
 use crate::incidents::Subject;
+use crate::keeper::Keeper;
 use crate::latency::ShardLatency;
+use crate::quarantine::{LiveCheck, Quarantine};
 use crate::recorder::RecorderPort;
 use crate::ring::{LaneTx, PubKind, StatusEvent, StatusState};
 use crate::status::{ProviderMeter, ShardCounters};
@@ -52,6 +55,7 @@ pub struct ShardState {
     slots: AHashMap<(WorkerId, Slot), Topic>,
     out: Outlet,
     recorder: Option<RecorderPort>,
+    quarantine: Quarantine,
     is_losing_rows: bool,
     effects: Effects,
     /// Instruments whose bars of trades have changed in this frame.
@@ -74,6 +78,7 @@ impl ShardState {
             instruments: Vec::new(),
             slots: AHashMap::new(),
             recorder,
+            quarantine: Quarantine::open(Keeper::none(), true),
             is_losing_rows: false,
             effects: Effects::default(),
             stirred: Vec::new(),
@@ -99,6 +104,13 @@ impl ShardState {
     #[must_use]
     pub fn with_memory(mut self, memory: Arc<SessionMemory>) -> Self {
         self.out.count_in(memory);
+        self
+    }
+
+    /// Bars that are not stored go there.
+    #[must_use]
+    pub fn with_quarantine(mut self, quarantine: Quarantine) -> Self {
+        self.quarantine = quarantine;
         self
     }
 
@@ -135,6 +147,7 @@ impl ShardState {
                 state.klines = std::mem::take(&mut state.klines).map(|feed| {
                     let mut feed = feed?;
                     (feed.last, feed.held) = (None, None);
+                    feed.check = LiveCheck::default();
                     feed.begin_anew();
                     Some(feed)
                 });
@@ -334,6 +347,7 @@ impl ShardState {
             instruments,
             out,
             clock,
+            recorder,
             ..
         } = self;
         let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
@@ -347,7 +361,12 @@ impl ShardState {
                 }
             }
             Feed::Trades => {
-                state.trades.covered_from = None;
+                let (entity, trades) = (&state.entity, &mut state.trades);
+                let covered = trades.covered_from.take();
+                market::promise(recorder, out, entity, covered, trades.last_ts);
+                if trades.last_ts > TsNanos::default() {
+                    trades.lost_at.get_or_insert(trades.last_ts);
+                }
                 if let Some(bars) = state.trade_bars() {
                     bars.lose();
                 }
@@ -373,11 +392,12 @@ impl ShardState {
             Feed::Book => self.close_book(id),
             Feed::Trades => {
                 state.trades.recent = RecentTrades::default();
-                state.trades.covered_from = None;
+                (state.trades.covered_from, state.trades.lost_at) = (None, None);
             }
             Feed::Klines(level) => {
                 let feed = state.kline_feed(level);
                 (feed.last, feed.held, feed.built) = (None, None, None);
+                feed.check = LiveCheck::default();
                 feed.gate = KlineGate::new(level);
             }
             Feed::Ticker => state.ticker = None,

@@ -1,8 +1,6 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::incidents::{Moment, Subject};
-use crate::options::RecorderOptions;
-use crate::recorder::Recorder;
 use crate::ring::{LaneMsg, LaneRx, Publication, WorkerWake, lane};
 use crate::testkit::{depth, kline, row, table, trade};
 use crate::topic::BookMode;
@@ -14,13 +12,10 @@ use bookwire_engine::exchange::Decoder;
 use bookwire_engine::instrument::Market;
 use bookwire_engine::kline::MissedBars;
 use bookwire_engine::num::{Price, Qty};
-use bookwire_engine::store::{Row, Store, StoreError, StoreReader, WriteReport};
 use bookwire_engine::time::Level;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
 use futures_util::{FutureExt, StreamExt};
-use parking_lot::Mutex;
-use rust_decimal::Decimal;
 
 const BTC: InstrumentId = InstrumentId(0);
 const ETH: InstrumentId = InstrumentId(1);
@@ -605,140 +600,5 @@ fn slots_are_checked() {
     assert!(bench.data().is_empty());
 }
 
-/// Keeps what is written.
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<Row>>>);
-
-impl Store for Memory {
-    fn kind(&self) -> &'static str {
-        "memory"
-    }
-
-    fn write(&mut self, rows: &[Row]) -> Result<WriteReport, StoreError> {
-        self.0.lock().extend_from_slice(rows);
-        Ok(WriteReport::default())
-    }
-
-    fn flush(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Err(StoreError::InvalidRow {
-            entity_id: String::new(),
-            reason: "not read here".to_owned(),
-        })
-    }
-}
-
-#[test]
-fn rows_reach_the_store_with_their_promises() {
-    let memory = Memory::default();
-    let (recorder, mut ports) = Recorder::start(
-        Box::new(memory.clone()),
-        RecorderOptions::default(),
-        1,
-        Arc::new(crate::clock::SystemClock::new()),
-    )
-    .unwrap();
-    let mut bench = Bench::new(64, ports.pop());
-    bench.subscribe(1, BTC, StreamKind::Trades);
-    bench.subscribe(2, BTC, StreamKind::Klines(Level::M1));
-    for id in 1..=3 {
-        bench.frame(&trade("BTCUSDT", id));
-    }
-    // A hole: what was promised ends before it, and it is asked for.
-    bench.frame(&trade("BTCUSDT", 9));
-    let hole = Effect::FetchTrades {
-        instrument: BTC,
-        first: 4,
-        last: 8,
-    };
-    assert_eq!(bench.effects(), [hole]);
-    bench.frame(&trade("BTCUSDT", 10));
-    bench.state.sweep_promises();
-    bench.frame(&kline("BTCUSDT", 10, "1.00", false));
-    bench.frame(&kline("BTCUSDT", 10, "1.00", true));
-    assert!(recorder.stop(Duration::from_secs(10)));
-    let rows = memory.0.lock();
-    let count = |fits: fn(&Row) -> bool| rows.iter().filter(|row| fits(row)).count();
-    assert_eq!(count(|row| matches!(row, Row::Trade(_))), 5);
-    assert_eq!(
-        count(|row| matches!(row, Row::Kline(_))),
-        1,
-        "closed bars only"
-    );
-    let spans: Vec<(i64, i64)> = rows
-        .iter()
-        .filter_map(|row| match row {
-            Row::Coverage(row) => Some((row.span.start.0, row.span.end.0)),
-            _ => None,
-        })
-        .collect();
-    let ms = |id: i64| (1_700_000_000_000 + id) * 1_000_000;
-    let minute = |m: i64| m * 60_000_000_000;
-    assert_eq!(
-        spans,
-        [
-            (ms(1) + 1, ms(3)),
-            (ms(9) + 1, ms(10)),
-            (minute(10), minute(11))
-        ]
-    );
-}
-
-#[test]
-fn trusted_books_are_recorded_on_the_grid() {
-    let memory = Memory::default();
-    let (recorder, mut ports) = Recorder::start(
-        Box::new(memory.clone()),
-        RecorderOptions::default(),
-        1,
-        Arc::new(crate::clock::SystemClock::new()),
-    )
-    .unwrap();
-    let mut bench = Bench::new(64, ports.pop());
-    let state = std::mem::replace(
-        &mut bench.state,
-        ShardState::new(Arc::new(bench.clock.clone()), Arc::default(), None),
-    );
-    bench.state = state.with_snapshots(Some(Duration::from_secs(10)), 1);
-    let kind = StreamKind::OrderBook {
-        depth: 20,
-        mode: BookMode::Delta,
-    };
-    bench.subscribe(1, BTC, kind);
-    bench.subscribe(2, ETH, kind);
-    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
-    bench.snapshot(BTC, 5);
-    // The clock starts at …00.1 s: nothing before the next full ten seconds.
-    bench.state.record_books();
-    bench.clock.advance(Duration::from_secs(9));
-    bench.state.record_books();
-    bench.clock.advance(Duration::from_millis(900));
-    bench.state.record_books();
-    bench.state.record_books();
-    bench.frame(&depth("BTCUSDT", 7, 8, r#"[["100.00","0.000"]]"#, "[]"));
-    bench.clock.advance(Duration::from_secs(10));
-    bench.state.record_books();
-    assert!(recorder.stop(Duration::from_secs(10)));
-    let rows = memory.0.lock();
-    let books: Vec<(u64, Decimal, usize, usize)> = rows
-        .iter()
-        .filter_map(|row| match row {
-            Row::Book(row) => Some((
-                row.sequence,
-                Decimal::new(row.bids[0].price.0, row.price_scale.into()),
-                row.bids.len(),
-                row.asks.len(),
-            )),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(
-        books,
-        [(6, Decimal::from(100), 1, 1), (8, Decimal::from(99), 1, 1)],
-        "one for each instant; the book that is not trusted is left out"
-    );
-    assert!(rows.iter().all(|row| row.entity().code == "btcusdt"));
-}
+#[path = "record_tests.rs"]
+mod record;

@@ -144,6 +144,10 @@ async fn demo(
         let (address, data_dir) = (server.address(), &config.server.data_dir);
         super::say(&greeting(address, data_dir, shown.as_deref()));
     }
+    if !is_screen {
+        // The screen shows it itself.
+        let _progress = tokio::spawn(super::progress::show(gateway.clone(), true));
+    }
     let mut screen = Screen::new(gateway.clone(), &config.providers, is_screen);
     let mut tick = tokio::time::interval(REFRESH);
     tick.tick().await;

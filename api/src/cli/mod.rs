@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod input;
 mod log;
+mod progress;
 mod record;
 mod replay;
 mod screen;

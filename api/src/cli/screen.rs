@@ -16,6 +16,8 @@ use bookwire_engine::num::fixed_to_string;
 use bookwire_engine::store::{TimeWindow, TradeQuery};
 use futures_util::future::join_all;
 
+use super::progress;
+
 /// Longest wait for one instrument's book.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -92,7 +94,12 @@ impl Screen {
         );
         self.before = (now, counters);
         let lines = if self.is_terminal {
-            block(&summary, &rows)
+            let mut lines = block(&summary, &rows);
+            let backfill = self.gateway.backfill().summary();
+            if backfill.over < backfill.series {
+                lines.insert(1, progress::line(&backfill));
+            }
+            lines
         } else {
             plain(&summary, &rows)
         };

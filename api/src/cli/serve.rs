@@ -55,6 +55,7 @@ async fn serve(
         super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
         super::say(&format!("WebSocket  ws://{address}/ws"));
     }
+    let _progress = tokio::spawn(super::progress::show(gateway.clone(), is_quiet));
     tokio::select! {
         () = signal::stopped(stop) => {}
         result = server.ended() => {

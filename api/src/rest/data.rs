@@ -346,7 +346,9 @@ async fn books(
 }
 
 /// Bounds the time of an answer.
-async fn in_time<T>(work: impl Future<Output = Result<T, CryptoError>>) -> Result<T, CryptoError> {
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, CryptoError>>,
+) -> Result<T, CryptoError> {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(result) => result,
         Err(_) => Err(CryptoError::new(

@@ -141,11 +141,21 @@ fn sums(gateway: &Gateway, gate: &Gate, latencies: &[StageLatency]) -> Sums {
         lag_ns: lag.map_or(0, |stage| stage.sum_ns),
         lags: lag.map_or(0, |stage| stage.histogram.len()),
         dropped: workers.iter().map(|worker| worker.dropped.get()).sum(),
-        failures: counters.malformed + counters.bbo_mismatches,
-        gaps: counters.book_desyncs + counters.trades_missed + counters.klines_missed,
+        failures: counters.malformed + counters.bbo_mismatches + quarantined(gateway),
+        gaps: counters.book_desyncs
+            + counters.trades_missed
+            + counters.klines_missed
+            + counters.kline_gaps
+            + gateway.gaps_found(),
         requests: read(&http.ok) + read(&http.client_errors) + read(&http.server_errors),
         busy_us: read(&http.busy_us),
     }
+}
+
+/// Bars that went into quarantine since the start.
+fn quarantined(gateway: &Gateway) -> u64 {
+    let counts = gateway.quarantine().counts();
+    counts.iter().map(|(_, count)| count).sum()
 }
 
 /// `sum / count`, `None` when there was nothing.
@@ -262,6 +272,7 @@ pub async fn metrics(
     worker_samples(&mut out, &gateway);
     recorder_samples(&mut out, &gateway);
     latency_samples(&mut out, &gateway.latencies());
+    history_samples(&mut out, &gateway);
     http_samples(&mut out, &gate);
     let uptime = started.0.elapsed().as_secs_f64();
     let name = "bookwire_uptime_seconds";
@@ -408,6 +419,40 @@ fn latency_samples(out: &mut String, latencies: &[StageLatency]) {
         let sum = stage.sum_ns as f64 / 1e9;
         let _ = writeln!(out, "{name}_sum{{stage=\"{label}\"}} {sum}");
         let _ = writeln!(out, "{name}_count{{stage=\"{label}\"}} {all}");
+    }
+}
+
+/// What is known of stored series: bars that were not stored, holes, and history that is fetched.
+fn history_samples(out: &mut String, gateway: &Gateway) {
+    let counts = gateway.quarantine().counts();
+    let rows: Vec<(String, f64)> = counts
+        .iter()
+        .map(|(fault, count)| (format!("{{reason=\"{fault}\"}}"), *count as f64))
+        .collect();
+    let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
+    sample(out, "bookwire_quarantined_bars_total", "counter", &rows);
+    let kept = gateway.quarantine().len() as f64;
+    sample(out, "bookwire_quarantine_bars", "gauge", &[("", kept)]);
+    // Bars whose predecessor was not stored, and holes that were found in what had been stored.
+    let gaps = gateway.counters().kline_gaps + gateway.gaps_found();
+    let name = "bookwire_data_gaps_detected_total";
+    sample(out, name, "counter", &[("", gaps as f64)]);
+    let backfill = gateway.backfill().summary();
+    for (name, kind, value) in [
+        (
+            "bookwire_backfill_rows_total",
+            "counter",
+            backfill.rows as f64,
+        ),
+        ("bookwire_backfill_series", "gauge", backfill.series as f64),
+        (
+            "bookwire_backfill_series_over",
+            "gauge",
+            backfill.over as f64,
+        ),
+        ("bookwire_backfill_done_ratio", "gauge", backfill.done),
+    ] {
+        sample(out, name, kind, &[("", value)]);
     }
 }
 

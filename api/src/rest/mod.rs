@@ -1,6 +1,7 @@
 //! REST: check the request, ask the engine or the store, encode. No business rule lives here.
 
 pub mod answer;
+pub mod backfill;
 pub mod data;
 pub mod entities;
 pub mod metrics;
@@ -9,3 +10,4 @@ pub mod params;
 pub mod providers;
 pub mod schema;
 pub mod series;
+pub mod validation;

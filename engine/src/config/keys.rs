@@ -120,6 +120,11 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             0..=3_650,
         );
         r.int(
+            "backfill_trades_max",
+            &mut data.backfill_trades_max,
+            0..=100_000_000,
+        );
+        r.int(
             "max_concurrent_streams",
             &mut data.max_concurrent_streams,
             1..=100_000,

@@ -176,8 +176,10 @@ pub struct LimitsConfig {
 /// `[data_collection]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataCollectionConfig {
-    /// Days of history to fetch when nothing else is said.
+    /// Days of history of the configured symbols that are fetched at the start.
     pub default_backfill_days: u32,
+    /// Trades of each of them, counted from the newest.
+    pub backfill_trades_max: usize,
     /// Streams of exchanges at the same time, all providers together.
     pub max_concurrent_streams: usize,
     /// Check prices and series while they are collected.
@@ -310,6 +312,7 @@ impl Default for Config {
             },
             data_collection: DataCollectionConfig {
                 default_backfill_days: 7,
+                backfill_trades_max: 20_000,
                 max_concurrent_streams: 10_000,
                 data_quality_checks_enabled: true,
             },

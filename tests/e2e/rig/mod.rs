@@ -41,7 +41,8 @@ pub async fn alone() -> SemaphorePermit<'static> {
     turns(PAIR).await
 }
 
-async fn turns(count: u32) -> SemaphorePermit<'static> {
+/// Waits until there is room for `count` more tests, of two.
+pub async fn turns(count: u32) -> SemaphorePermit<'static> {
     TURNS.acquire_many(count).await.expect("never closed")
 }
 
