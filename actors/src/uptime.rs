@@ -32,8 +32,9 @@ const NOW: &str = "uptime.now";
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what is going on is saved.
 const SAVE: Duration = Duration::from_secs(2);
-/// Shorter times without a connection are nothing to remember, nanoseconds.
-const SHORTEST: i64 = 1_000_000_000;
+/// Shorter times without a connection are nothing to remember, nanoseconds: what is missed in them
+/// is fetched, and an exchange that is asked for the first time has not answered yet.
+const SHORTEST: i64 = 3_000_000_000;
 /// Lines kept; the file is cut when it has twice as many.
 const LINES_MAX: usize = 10_000;
 
