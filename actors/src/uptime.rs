@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
 use bookwire_engine::store::Span;
 use bookwire_engine::time::TsNanos;
@@ -24,7 +23,7 @@ use parking_lot::Mutex;
 use crate::gateway::{Gateway, Inner as Engine};
 use crate::incidents::{Moment, Subject};
 use crate::keeper::Keeper;
-use crate::status::ProviderState;
+use crate::status::{ProviderMeter, ProviderState};
 
 const LOG: &str = "uptime.log";
 const NOW: &str = "uptime.now";
@@ -32,8 +31,9 @@ const NOW: &str = "uptime.now";
 const LOOK: Duration = Duration::from_secs(1);
 /// How often what is going on is saved.
 const SAVE: Duration = Duration::from_secs(2);
-/// Shorter times without a connection are nothing to remember, nanoseconds.
-const SHORTEST: i64 = 1_000_000_000;
+/// Shorter times without a connection are nothing to remember, nanoseconds: what is missed in them
+/// is fetched, and an exchange that is asked for the first time has not answered yet.
+const SHORTEST: i64 = 3_000_000_000;
 /// Lines kept; the file is cut when it has twice as many.
 const LINES_MAX: usize = 10_000;
 
@@ -250,43 +250,56 @@ pub(crate) async fn watch(engine: Weak<Engine>) {
 
 /// Markets that are down now, and since when.
 fn down(gateway: &Gateway, now: Moment) -> BTreeMap<Key, TsNanos> {
-    let mut found: BTreeMap<Key, TsNanos> = BTreeMap::new();
-    let mut add = |provider: ProviderId, market: &str, since: TsNanos| {
-        let key = (provider.name().to_owned(), market.to_owned());
-        let known = found.entry(key).or_insert(since);
-        *known = since.min(*known);
-    };
+    let mut found = BTreeMap::new();
     for meter in &gateway.0.meters {
-        let provider = meter.provider;
-        let view = meter.incidents.view(now);
-        let markets = gateway.0.options.provider(provider);
-        let markets = markets.map_or(&[][..], |options| &options.markets);
-        for incident in &view.open {
-            if let Subject::Connection(_, name) = &incident.subject
-                && let Some(market) = name.split('/').next()
-            {
-                add(provider, market, incident.since);
-            }
-        }
-        let is_bridge = provider.exchange().bridge().is_some();
-        let state = meter.status(now.monotonic).state;
-        let whole = match view.maintenance {
-            Some(maintenance) => Some(maintenance.since),
-            // A bridge that nobody has asked for has not answered either.
-            None => (state == ProviderState::Unavailable && !is_bridge).then_some(now.wall),
-        };
-        for market in markets {
-            if let Some(since) = whole {
-                add(provider, market.as_str(), since);
-            }
+        if let Some(options) = gateway.0.options.provider(meter.provider) {
+            down_of(meter, &options.markets, now, &mut found);
         }
     }
     found
 }
 
+/// Those of one provider.
+fn down_of(
+    meter: &ProviderMeter,
+    markets: &[Market],
+    now: Moment,
+    found: &mut BTreeMap<Key, TsNanos>,
+) {
+    let provider = meter.provider;
+    let mut add = |market: &str, since: TsNanos| {
+        let key = (provider.name().to_owned(), market.to_owned());
+        let known = found.entry(key).or_insert(since);
+        *known = since.min(*known);
+    };
+    let view = meter.incidents.view(now);
+    for incident in &view.open {
+        // `spot/public/0`
+        if let Subject::Connection(_, name) = &incident.subject
+            && let Some(market) = name.split('/').next()
+        {
+            add(market, incident.since);
+        }
+    }
+    let is_bridge = provider.exchange().bridge().is_some();
+    let state = meter.status(now.monotonic).state;
+    let whole = match view.maintenance {
+        Some(maintenance) => Some(maintenance.since),
+        // A bridge that nobody has asked for has not answered either.
+        None => (state == ProviderState::Unavailable && !is_bridge).then_some(now.wall),
+    };
+    for market in markets {
+        if let Some(since) = whole {
+            add(market.as_str(), since);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incidents::Cause;
+    use bookwire_engine::exchange::ProviderId;
 
     fn at(secs: i64) -> TsNanos {
         TsNanos(secs * 1_000_000_000)
@@ -344,6 +357,38 @@ mod tests {
         assert_eq!(outage(&third, 1320, 1330), Some(Outage::Bookwire));
         keeper.stop(limit);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn connections_maintenance_and_silence_count_as_down() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        let now = |secs: i64| Moment {
+            wall: at(secs),
+            monotonic: Duration::from_secs(u64::try_from(secs).unwrap()),
+        };
+        let down = |secs: i64| -> Vec<(String, i64)> {
+            let mut found = BTreeMap::new();
+            let markets = [Market::Spot, Market::Perp];
+            down_of(&meter, &markets, now(secs), &mut found);
+            let found = found.into_iter();
+            found
+                .map(|((_, market), since)| (market, since.0 / 1_000_000_000))
+                .collect()
+        };
+        let both = |since: i64| vec![("perp".to_owned(), since), ("spot".to_owned(), since)];
+        assert_eq!(down(1), both(1), "no answer so far");
+        meter.request_ok(now(2), Duration::from_millis(1));
+        assert_eq!(down(2), []);
+        let spot = Subject::Connection(0, "spot/public/0".to_owned());
+        meter
+            .incidents
+            .begin(spot.clone(), Cause::Known("disconnected"), now(5));
+        assert_eq!(down(9), [("spot".to_owned(), 5)]);
+        meter.maintained(now(7), "upgrade");
+        assert_eq!(down(9), [("perp".to_owned(), 7), ("spot".to_owned(), 5)]);
+        meter.request_ok(now(10), Duration::from_millis(1));
+        meter.incidents.end(&spot, now(10));
+        assert_eq!(down(11), []);
     }
 
     #[test]

@@ -123,6 +123,8 @@ impl Fake {
              \"stream.binance.com:9443\" = \"ws://{}\"\n\n",
             self.rest, self.stream
         );
+        // It has no history.
+        text.push_str("[data_collection]\ndefault_backfill_days = 0\n\n");
         // Nothing here may look for the real exchanges.
         for id in bookwire_engine::exchange::ProviderId::all() {
             if id.name() != "binance" {

@@ -292,6 +292,11 @@ mod tests {
                     let budget = RateBudget::new(*terms, exchange.budget_windows(*market));
                     let share = |priority| budget.share(priority);
                     let name = terms.name;
+                    assert!(share(Priority::Backfill) >= 1, "{name}");
+                    assert!(
+                        share(Priority::Backfill) <= share(Priority::Background),
+                        "{name}"
+                    );
                     assert!(share(Priority::Background) >= 1, "{name}");
                     assert!(
                         share(Priority::Background) <= share(Priority::Live),
