@@ -196,6 +196,9 @@ async fn missed_trades_are_stored(rig: &Rig) {
         let control = control.of(exchange).unwrap();
         control.inject("maintenance:for=1500ms".parse().unwrap());
     }
+    // More than the attempts of a request: what is left goes to the backfill.
+    let away = "503:path=/api/v3/historicalTrades,count=4";
+    control.inject(away.parse().unwrap());
     // Until all of them have gone on.
     let over = control.now_ms() + 1_500;
     let mut to_ms = BTreeMap::new();

@@ -179,7 +179,8 @@ impl Gateway {
         };
         let quarantine = Quarantine::open(keeper.clone(), options.has_quality_checks);
         let uptime = Uptime::open(keeper.clone(), clock.now());
-        let shared = ShardShared::new(
+        let backfill = Backfill::default();
+        let mut shared = ShardShared::new(
             options.clone(),
             clock.clone(),
             rest.clone(),
@@ -187,6 +188,7 @@ impl Gateway {
             recorder.clone(),
             quarantine.clone(),
         );
+        shared.backfill = backfill.clone();
         let mut shards = Vec::with_capacity(shard_count);
         for (index, port) in ports.into_iter().enumerate() {
             shards.push(ShardHandle::start(
@@ -204,7 +206,7 @@ impl Gateway {
             recorder: recorder.clone(),
             readers,
             history: History::new(rest.clone(), recorder, clock.clone(), quarantine.clone()),
-            backfill: Backfill::default(),
+            backfill,
             gaps_found: AtomicU64::new(0),
             quarantine,
             uptime,

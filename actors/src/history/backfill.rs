@@ -245,6 +245,17 @@ impl Backfill {
         Some(job)
     }
 
+    /// Takes over the rest of something that could not be fetched, to try until it can.
+    pub(crate) fn go_on(&self, instrument: Arc<Instrument>, series: Series, span: Span) {
+        let symbol = instrument.entity_id();
+        if self
+            .add(BackfillJob::new(instrument, series, span))
+            .is_none()
+        {
+            tracing::error!(%symbol, ?series, "too many series: history not fetched");
+        }
+    }
+
     /// The provider's next series whose time has come, or when that is.
     fn next(&self, provider: ProviderId, now: Duration) -> Result<BackfillJob, Option<Duration>> {
         let mut state = self.0.state.lock();

@@ -200,21 +200,26 @@ pub(super) async fn trades(
     };
     let exchange = instrument.spec.provider.exchange();
     if exchange.trade_request(&instrument, by_id).is_none() {
-        missed(&shared, &recorder, &instrument, span, None).await;
+        let _ = missed(&shared, &recorder, &instrument, span, None).await;
     }
     // Answers may be a second old, and must show the trade that the stream went on with.
     shared.clock.sleep(SETTLE).await;
     let hint = after.map(|last| (span.start, last.saturating_add(1)));
-    missed(&shared, &recorder, &instrument, span, hint).await;
+    let left = missed(&shared, &recorder, &instrument, span, hint).await;
+    if !left.is_empty() {
+        // What comes of it can wait, and the exchange may be away for long.
+        shared.backfill.go_on(instrument, Series::Trades, left);
+    }
 }
 
+/// Fetches the trades of a span; what is left of it when that fails, or they are too many.
 async fn missed(
     shared: &ShardShared,
     recorder: &Recorder,
     instrument: &Arc<Instrument>,
     span: Span,
     hint: Option<(TsNanos, u64)>,
-) {
+) -> Span {
     let mut pages = Pages {
         rest: &shared.rest,
         instrument,
@@ -226,24 +231,24 @@ async fn missed(
     };
     let mut left = span;
     for _ in 0..MISSED_PAGES {
+        if left.is_empty() {
+            break;
+        }
         let fetched = match pages.fetch(left).await {
             Ok(page) => {
-                left.start = page.reached;
-                store(recorder, instrument, Series::Trades, page).await
+                let reached = page.reached;
+                let stored = store(recorder, instrument, Series::Trades, page).await;
+                stored.map(|()| left.start = reached)
             }
             Err(error) => Err(error),
         };
         if let Err(error) = fetched {
             let symbol = instrument.stream_symbol();
-            tracing::warn!(%symbol, ?left, %error, "missed trades not fetched");
-            return;
-        }
-        if left.is_empty() {
-            return;
+            tracing::warn!(%symbol, ?left, %error, "missed trades not fetched yet");
+            break;
         }
     }
-    let symbol = instrument.stream_symbol();
-    tracing::warn!(%symbol, ?left, "too many trades were missed: the rest is left out");
+    left
 }
 
 async fn trade_page(

@@ -28,6 +28,7 @@ use crate::book::{CheckQuiet, NeedSnapshot};
 use crate::clock::Clock;
 use crate::connection::backoff::ConnectBudgets;
 use crate::connection::{ReconnectNow, UseTable};
+use crate::history::backfill::Backfill;
 use crate::options::GatewayOptions;
 use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
@@ -76,6 +77,8 @@ pub struct ShardShared {
     pub memory: Arc<SessionMemory>,
     /// Bars that are not stored.
     pub quarantine: Quarantine,
+    /// Goes on with what could not be fetched at once.
+    pub backfill: Backfill,
     /// Limits on snapshots under way.
     pub snapshots: Arc<AHashMap<ProviderId, Arc<Semaphore>>>,
 }
@@ -106,6 +109,7 @@ impl ShardShared {
             budgets: ConnectBudgets::default(),
             recorder,
             quarantine,
+            backfill: Backfill::default(),
             tls: tls_config(),
         }
     }
