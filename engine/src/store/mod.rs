@@ -26,9 +26,11 @@
 //! Rows need not be visible to readers before the next [`Store::flush`]; the embedded store shows
 //! them as soon as `write` returns.
 
+mod answer;
 mod embedded;
 mod error;
 mod query;
+mod questdb;
 mod row;
 #[cfg(any(test, feature = "testkit"))]
 pub mod suite;
@@ -36,6 +38,7 @@ pub mod suite;
 pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
 pub use query::{FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
+pub use questdb::{HostPort, QuestDb, QuestDbOptions, QuestDbReader, Secret, open_questdb};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};
 
 /// What a batch did.
