@@ -28,6 +28,11 @@ impl Fixture for Tables<'_> {
         self.open()
     }
 
+    fn seeds(&self) -> u64 {
+        // Each store of the suite has tables to make and statements to compile.
+        3
+    }
+
     fn reopen(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
         drop(store);
         self.open()

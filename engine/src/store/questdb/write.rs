@@ -21,8 +21,8 @@ use super::session::{Session, is_read_only};
 use super::spans::Covered;
 use crate::time::TsNanos;
 
-/// Pause between two looks at how far the server has come.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Pauses between two looks at how far the server has come: the first, doubled up to the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
 
 /// The store of a QuestDB server.
 pub struct QuestDb {
@@ -151,11 +151,9 @@ impl QuestDb {
     fn wait(&self, tables: &[Table]) -> Result<(), StoreError> {
         let names: Vec<String> = tables.iter().map(|t| t.name(&self.options)).collect();
         let mut accepted: Option<Vec<i64>> = None;
-        let looks = self.options.flush_timeout.as_millis() / LOOK_AGAIN.as_millis();
-        for look in 0..=looks {
-            if look > 0 {
-                std::thread::sleep(LOOK_AGAIN);
-            }
+        let mut waited = Duration::ZERO;
+        let mut pause = LOOK_AGAIN.0;
+        while waited <= self.options.flush_timeout {
             let asked = names.clone();
             let logs = self
                 .session
@@ -178,6 +176,9 @@ impl QuestDb {
             {
                 return Ok(());
             }
+            std::thread::sleep(pause);
+            waited += pause;
+            pause = (pause * 2).min(LOOK_AGAIN.1);
         }
         Err(StoreError::Behind {
             address: self.options.pg.to_string(),
