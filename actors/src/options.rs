@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bookwire_engine::exchange::{Exchange, ProviderId};
 use bookwire_engine::instrument::Market;
+use bookwire_engine::store::SpoolOptions;
 
 use crate::bridge::BridgeOptions;
 use crate::tap::Tap;
@@ -67,7 +68,7 @@ impl ProviderOptions {
 }
 
 /// How rows are handed to the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RecorderOptions {
     /// Rows in one write.
     pub batch: usize,
@@ -77,6 +78,15 @@ pub struct RecorderOptions {
     pub ring: usize,
     /// Rows of one shard kept when the ring is full, before rows are lost.
     pub overflow: usize,
+    /// Where rows wait that the store can't take now; `None`: they wait in memory alone.
+    pub spool: Option<SpoolOptions>,
+    /// All rows go to the spool before they go to the store, so that a killed process loses none
+    /// of them; without it the spool is used when the store is slow or away.
+    pub is_spool_first: bool,
+    /// How often the tops of the books are recorded; `None`: never.
+    pub book_interval: Option<Duration>,
+    /// Levels a side of recorded books.
+    pub book_depth: usize,
 }
 
 impl Default for RecorderOptions {
@@ -86,6 +96,10 @@ impl Default for RecorderOptions {
             flush: Duration::from_millis(200),
             ring: 1 << 15,
             overflow: 1 << 17,
+            spool: None,
+            is_spool_first: false,
+            book_interval: None,
+            book_depth: 20,
         }
     }
 }

@@ -7,9 +7,9 @@ use bookwire_actors::bridge::BridgeOptions;
 use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::{Gateway, GatewayError};
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
-use bookwire_engine::config::{Config, ProviderConfig, StoreKind};
+use bookwire_engine::config::{Config, Durability, ProviderConfig, StoreKind};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::store::{Store, StoreError, open_embedded};
+use bookwire_engine::store::{SpoolOptions, Store, StoreError, open_embedded};
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,13 @@ pub fn options(config: &Config) -> GatewayOptions {
         recorder: RecorderOptions {
             batch: config.store.batch,
             flush: Duration::from_millis(config.store.flush_ms),
+            spool: Some(SpoolOptions {
+                bytes_max: config.store.spool_bytes_max,
+                ..SpoolOptions::new(config.spool_dir())
+            }),
+            is_spool_first: config.store.durability == Durability::Spool,
+            book_interval: Some(Duration::from_secs(config.store.book_snapshot_secs)),
+            book_depth: config.store.book_snapshot_depth,
             ..RecorderOptions::default()
         },
         ..GatewayOptions::default()

@@ -29,7 +29,7 @@ use crate::incidents::Moment;
 use crate::latency::{self, StageLatency};
 use crate::loader;
 use crate::options::GatewayOptions;
-use crate::recorder::{Recorder, RecorderStats};
+use crate::recorder::{Recorder, RecorderError, RecorderStats};
 use crate::rest_client::RestClient;
 use crate::ring::{WorkerWake, lane};
 use crate::shard::messages::{
@@ -62,6 +62,9 @@ pub enum GatewayError {
     /// The store can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The recorder does not start.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
 }
 
 /// Counters and latencies of the whole engine.
@@ -156,7 +159,7 @@ impl Gateway {
         let (recorder, ports) = match store {
             Some(store) => {
                 let (recorder, ports) =
-                    Recorder::start(store, options.recorder, shard_count, clock.clone())?;
+                    Recorder::start(store, options.recorder.clone(), shard_count, clock.clone())?;
                 (Some(recorder), ports.into_iter().map(Some).collect())
             }
             None => (None, (0..shard_count).map(|_| None).collect::<Vec<_>>()),

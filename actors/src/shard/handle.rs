@@ -123,11 +123,13 @@ fn run(
     slot: Address,
 ) -> Supervisor {
     let clock = shared.clock.clone();
+    let recording = &shared.options.recorder;
     let supervisor = Supervisor::start(clock.clone(), counters.clone());
     let state = ShardState::new(clock, counters, recorder)
         .with_meters(shared.meters.clone())
         .with_latency(latency)
-        .with_memory(shared.memory.clone());
+        .with_memory(shared.memory.clone())
+        .with_snapshots(recording.book_interval, recording.book_depth);
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
     supervisor.supervise(format!("shard {index}"), move |life| {

@@ -130,6 +130,7 @@ impl Shard {
         let now = self.shared.clock.monotonic();
         self.ticks += 1;
         self.state.borrow_mut().sweep(now);
+        self.state.borrow_mut().record_books();
         if !self.ticks.is_multiple_of(10) {
             return;
         }

@@ -512,7 +512,7 @@ impl ShardState {
 }
 
 /// Hands a row over; false when it was lost.
-fn record(port: &mut RecorderPort, out: &Outlet, row: Row) -> bool {
+pub(super) fn record(port: &mut RecorderPort, out: &Outlet, row: Row) -> bool {
     let is_taken = port.push(row);
     match is_taken {
         true => out.counters.rows.add(1),

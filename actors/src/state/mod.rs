@@ -11,6 +11,7 @@ mod feeds;
 mod health;
 mod market;
 mod outlet;
+mod snapshots;
 mod sweep;
 mod topics;
 
@@ -55,6 +56,7 @@ pub struct ShardState {
     effects: Effects,
     /// Instruments whose bars of trades have changed in this frame.
     stirred: Vec<InstrumentId>,
+    snapshots: Option<snapshots::Snapshots>,
 }
 
 impl ShardState {
@@ -75,6 +77,7 @@ impl ShardState {
             is_losing_rows: false,
             effects: Effects::default(),
             stirred: Vec::new(),
+            snapshots: None,
         }
     }
 

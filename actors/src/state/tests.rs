@@ -20,6 +20,7 @@ use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use rust_decimal::Decimal;
 
 const BTC: InstrumentId = InstrumentId(0);
 const ETH: InstrumentId = InstrumentId(1);
@@ -684,4 +685,60 @@ fn rows_reach_the_store_with_their_promises() {
             (minute(10), minute(11))
         ]
     );
+}
+
+#[test]
+fn trusted_books_are_recorded_on_the_grid() {
+    let memory = Memory::default();
+    let (recorder, mut ports) = Recorder::start(
+        Box::new(memory.clone()),
+        RecorderOptions::default(),
+        1,
+        Arc::new(crate::clock::SystemClock::new()),
+    )
+    .unwrap();
+    let mut bench = Bench::new(64, ports.pop());
+    let state = std::mem::replace(
+        &mut bench.state,
+        ShardState::new(Arc::new(bench.clock.clone()), Arc::default(), None),
+    );
+    bench.state = state.with_snapshots(Some(Duration::from_secs(10)), 1);
+    let kind = StreamKind::OrderBook {
+        depth: 20,
+        mode: BookMode::Delta,
+    };
+    bench.subscribe(1, BTC, kind);
+    bench.subscribe(2, ETH, kind);
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    bench.snapshot(BTC, 5);
+    // The clock starts at …00.1 s: nothing before the next full ten seconds.
+    bench.state.record_books();
+    bench.clock.advance(Duration::from_secs(9));
+    bench.state.record_books();
+    bench.clock.advance(Duration::from_millis(900));
+    bench.state.record_books();
+    bench.state.record_books();
+    bench.frame(&depth("BTCUSDT", 7, 8, r#"[["100.00","0.000"]]"#, "[]"));
+    bench.clock.advance(Duration::from_secs(10));
+    bench.state.record_books();
+    assert!(recorder.stop(Duration::from_secs(10)));
+    let rows = memory.0.lock();
+    let books: Vec<(u64, Decimal, usize, usize)> = rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Book(row) => Some((
+                row.sequence,
+                Decimal::new(row.bids[0].price.0, row.price_scale.into()),
+                row.bids.len(),
+                row.asks.len(),
+            )),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        books,
+        [(6, Decimal::from(100), 1, 1), (8, Decimal::from(99), 1, 1)],
+        "one for each instant; the book that is not trusted is left out"
+    );
+    assert!(rows.iter().all(|row| row.entity().code == "btcusdt"));
 }

@@ -30,6 +30,9 @@ const BOOK_WAIT: Duration = Duration::from_secs(5);
 /// Books in one answer.
 const BOOKS_MAX: usize = 50;
 
+/// Levels a side of all stored books in one answer: what they need has to fit into memory.
+const STORED_LEVELS_MAX: usize = 1_000_000;
+
 /// Rows in an answer of ZVT's generic form.
 const QUERY_DATA_ROWS: usize = 100;
 
@@ -252,6 +255,28 @@ async fn off_thread(
     }
 }
 
+/// Books as they were recorded.
+async fn stored_books(
+    gateway: &Gateway,
+    request: SeriesRequest,
+    depth: usize,
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    if shape.limit.saturating_mul(depth) > STORED_LEVELS_MAX {
+        return Err(CryptoError::invalid_parameter(
+            "depth",
+            &format!("{depth} with limit={}", shape.limit),
+            format!("depth times limit up to {STORED_LEVELS_MAX}"),
+        ));
+    }
+    let query = request.book_query(depth);
+    let rows = gateway
+        .query_store(move |reader| reader.books(&query))
+        .await?;
+    let shape = shape.clone();
+    off_thread(move || series::books(&request, &rows, &shape)).await
+}
+
 /// Live books.
 async fn books(
     gateway: &Gateway,
@@ -261,11 +286,7 @@ async fn books(
 ) -> Result<Listing, CryptoError> {
     let columns = shape.columns::<OrderbookView<'_>>()?;
     if request.window.start.is_some() || request.window.end.is_some() {
-        return Err(CryptoError::new(
-            CryptoCode::Unsupported,
-            "stored book snapshots are not recorded",
-        )
-        .suggest("leave start_timestamp and end_timestamp out for the live book"));
+        return stored_books(gateway, request, depth, shape).await;
     }
     if !request.is_named {
         return Err(params::missing("codes", "symbols separated by commas"));
@@ -313,6 +334,8 @@ async fn books(
         &found,
         |(instrument, book)| OrderbookView {
             instrument,
+            price_scale: book.instrument.price_scale,
+            qty_scale: book.instrument.qty_scale,
             bids: &book.bids,
             asks: &book.asks,
             sequence: book.seq,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::latency::{STAGES, StageLatency};
+use bookwire_actors::recorder::Recorder;
 use bookwire_actors::shard::messages::ShardObservation;
 use bookwire_actors::status::{ProviderState, ProviderStatus};
 use bookwire_actors::worker::WorkerMeter;
@@ -259,6 +260,7 @@ pub async fn metrics(
     }
     provider_samples(&mut out, &gateway.status());
     worker_samples(&mut out, &gateway);
+    recorder_samples(&mut out, &gateway);
     latency_samples(&mut out, &gateway.latencies());
     http_samples(&mut out, &gate);
     let uptime = started.0.elapsed().as_secs_f64();
@@ -315,6 +317,40 @@ fn provider_samples(out: &mut String, status: &[ProviderStatus]) {
             .collect();
         let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
         sample(out, name, kind, &rows);
+    }
+}
+
+fn recorder_samples(out: &mut String, gateway: &Gateway) {
+    let Some(stats) = gateway.recorder().map(Recorder::stats) else {
+        return;
+    };
+    let lag = stats.spooled_since.map_or(0.0, |since| {
+        (wall_clock().0.saturating_sub(since.0).max(0)) as f64 / 1e9
+    });
+    let is_well = stats.trouble.is_none() && stats.spool_trouble.is_none();
+    let rows = [
+        ("store_rows_written_total", "counter", stats.written as f64),
+        ("store_rows_known_total", "counter", stats.known as f64),
+        (
+            "store_rows_rejected_total",
+            "counter",
+            stats.rejected as f64,
+        ),
+        ("store_rows_dropped_total", "counter", stats.dropped as f64),
+        ("store_retries_total", "counter", stats.retries as f64),
+        ("store_up", "gauge", f64::from(is_well)),
+        ("store_rows_waiting", "gauge", stats.waiting as f64),
+        ("store_spool_rows", "gauge", stats.spooled_rows as f64),
+        ("store_spool_bytes", "gauge", stats.spooled_bytes as f64),
+        ("store_spool_lag_seconds", "gauge", lag),
+        (
+            "store_spool_damaged_total",
+            "counter",
+            stats.spool_damaged as f64,
+        ),
+    ];
+    for (name, kind, value) in rows {
+        sample(out, &format!("bookwire_{name}"), kind, &[("", value)]);
     }
 }
 

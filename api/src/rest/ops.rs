@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
+use bookwire_actors::recorder::{Recorder, RecorderStats};
 use bookwire_actors::status::{ProviderState, ProviderStatus};
 use bookwire_engine::error::CryptoError;
+use bookwire_engine::time::TsNanos;
 use serde_json::{Map, json};
 
 use super::params::Params;
@@ -20,6 +22,9 @@ const MEMORY_WARN: u64 = 2 << 30;
 
 /// Time allowed for the store to prove itself.
 const PING: Duration = Duration::from_secs(2);
+
+/// Rows that wait for the store on disk for longer are told; shorter waits are the spool's purpose.
+const BEHIND_NANOS: i64 = 5_000_000_000;
 
 /// When the server was started.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +102,36 @@ impl Check {
     }
 }
 
+/// A store that can be read may refuse what is written, or be behind.
+fn recorded(stats: Option<&RecorderStats>, now: TsNanos) -> Check {
+    let name = "database_connectivity";
+    let Some(stats) = stats else {
+        return Check::new(name, Grade::Pass, None);
+    };
+    let waiting = match stats.spooled_rows {
+        0 => String::new(),
+        rows => format!("; {rows} rows wait on disk"),
+    };
+    // Paths and addresses are in the log alone.
+    let reason = if stats.spool_trouble.is_some() {
+        "rows that the store can't take can't be kept on disk, and are lost: see the log"
+    } else if stats.trouble.is_some() {
+        "the store does not take rows: see the log"
+    } else if stats
+        .spooled_since
+        .is_some_and(|since| now.0 - since.0 > BEHIND_NANOS)
+    {
+        "the store is catching up"
+    } else {
+        return Check::new(name, Grade::Pass, None);
+    };
+    let grade = match stats.spool_trouble {
+        Some(_) => Grade::Fail,
+        None => Grade::Warn,
+    };
+    Check::new(name, grade, Some(format!("{reason}{waiting}")))
+}
+
 /// `GET /api/crypto/health`.
 ///
 /// # Errors
@@ -108,7 +143,10 @@ pub async fn health(
 ) -> Answer {
     no_parameters(&request)?;
     let store = match ping(&gateway).await {
-        Ok(()) => Check::new("database_connectivity", Grade::Pass, None),
+        Ok(()) => recorded(
+            gateway.recorder().map(Recorder::stats).as_ref(),
+            wall_clock(),
+        ),
         Err(reason) => Check::new("database_connectivity", Grade::Fail, Some(reason)),
     };
     let status = gateway.status();
@@ -273,7 +311,40 @@ mod tests {
     use bookwire_actors::incidents::Moment;
     use bookwire_actors::status::ProviderMeter;
     use bookwire_engine::exchange::ProviderId;
-    use bookwire_engine::time::TsNanos;
+
+    #[test]
+    fn a_store_that_does_not_take_rows_is_told() {
+        let second = 1_000_000_000;
+        let grade = |stats: &RecorderStats| {
+            let check = recorded(Some(stats), TsNanos(100 * second));
+            (check.grade, check.reason.unwrap_or_default())
+        };
+        let mut stats = RecorderStats {
+            spooled_rows: 7,
+            spooled_since: Some(TsNanos(99 * second)),
+            ..RecorderStats::default()
+        };
+        assert_eq!(
+            grade(&stats).0,
+            Grade::Pass,
+            "a moment behind is what the spool is for"
+        );
+        stats.spooled_since = Some(TsNanos(90 * second));
+        let (warn, reason) = grade(&stats);
+        assert!(
+            warn == Grade::Warn && reason.contains("catching up; 7 rows"),
+            "{reason}"
+        );
+        stats.trouble = Some("`/secret/path`: no".to_owned());
+        let (warn, reason) = grade(&stats);
+        assert!(
+            warn == Grade::Warn && reason.contains("does not take"),
+            "{reason}"
+        );
+        assert!(!reason.contains("secret"), "{reason}");
+        stats.spool_trouble = Some("full".to_owned());
+        assert_eq!(grade(&stats).0, Grade::Fail);
+    }
 
     #[test]
     fn a_first_connection_that_opens_is_no_failure() {

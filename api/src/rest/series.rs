@@ -1,4 +1,4 @@
-//! Time series out of the store: closed bars, trades, settled funding. Runs on threads that may
+//! Time series out of the store: closed bars, trades, settled funding, books. Runs on threads that may
 //! block.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,11 +9,11 @@ use bookwire_engine::event::Side;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, SymbolError};
 use bookwire_engine::store::{
-    FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series, Span, StoreError, StoreReader,
-    TimeWindow, TradeQuery, TradeRow,
+    BookQuery, BookRow, FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series, Span,
+    StoreError, StoreReader, TimeWindow, TradeQuery, TradeRow,
 };
 use bookwire_engine::time::{Level, TsNanos};
-use bookwire_engine::wire::{FundingView, KlineView, TradeView};
+use bookwire_engine::wire::{FundingView, KlineView, OrderbookView, TradeView};
 use rust_decimal::Decimal;
 
 use super::answer::{Listing, Shape};
@@ -122,6 +122,17 @@ impl SeriesRequest {
             window: self.window,
             side: self.side,
             min_volume: self.min_volume,
+        }
+    }
+
+    /// The store's query of books.
+    #[must_use]
+    pub fn book_query(&self, depth: usize) -> BookQuery {
+        BookQuery {
+            provider: self.provider.name().to_owned(),
+            entity_ids: self.entity_ids(),
+            window: self.window,
+            depth,
         }
     }
 
@@ -383,6 +394,43 @@ pub fn trades(
         &columns,
         rows,
         TradeView,
+        request.warnings.clone(),
+    ))
+}
+
+/// Answers `CryptoOrderbook` out of the rows of [`SeriesRequest::book_query`].
+///
+/// # Errors
+/// An unknown column.
+pub fn books(
+    request: &SeriesRequest,
+    rows: &[BookRow],
+    shape: &Shape,
+) -> Result<Listing, CryptoError> {
+    let columns = shape.columns::<OrderbookView<'_>>()?;
+    let instruments: HashMap<String, &Instrument> = request
+        .instruments
+        .iter()
+        .map(|row| (row.entity_id(), &**row))
+        .collect();
+    // All are there: nothing but the request's own entities was asked for.
+    let rows: Vec<(&BookRow, &Instrument)> = rows
+        .iter()
+        .filter_map(|row| Some((row, *instruments.get(&row.entity.entity_id)?)))
+        .collect();
+    Ok(Listing::encode(
+        shape,
+        &columns,
+        &rows,
+        |(row, instrument)| OrderbookView {
+            instrument,
+            price_scale: row.price_scale,
+            qty_scale: row.qty_scale,
+            bids: &row.bids,
+            asks: &row.asks,
+            sequence: row.sequence,
+            ts: row.ts,
+        },
         request.warnings.clone(),
     ))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::url::{self, Serves};
-use super::{BridgeConfig, Config, LogFormat, LogLevel, ProviderConfig, StoreKind};
+use super::{BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, StoreKind};
 use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
 
@@ -88,6 +88,22 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         r.text("path", &mut config.store.path, "the path of a file", path);
         r.int("batch", &mut config.store.batch, 1..=100_000);
         r.int("flush_ms", &mut config.store.flush_ms, 1..=60_000);
+        r.choice("durability", &mut config.store.durability, &Durability::ALL);
+        r.int(
+            "spool_bytes_max",
+            &mut config.store.spool_bytes_max,
+            1_048_576..=1_099_511_627_776,
+        );
+        r.int(
+            "book_snapshot_secs",
+            &mut config.store.book_snapshot_secs,
+            0..=86_400,
+        );
+        r.int(
+            "book_snapshot_depth",
+            &mut config.store.book_snapshot_depth,
+            1..=1_000,
+        );
     });
     reader.section("limits", |r| {
         r.int(

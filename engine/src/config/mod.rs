@@ -142,6 +142,28 @@ pub struct StoreConfig {
     pub batch: usize,
     /// Milliseconds that a row waits for others at most.
     pub flush_ms: u64,
+    /// What the death of the process may cost.
+    pub durability: Durability,
+    /// Bytes of rows on disk that the store could not take yet.
+    pub spool_bytes_max: u64,
+    /// Seconds between recorded snapshots of each book; 0: none.
+    pub book_snapshot_secs: u64,
+    /// Levels a side of a recorded book.
+    pub book_snapshot_depth: usize,
+}
+
+/// What the death of the process may cost of the rows that were received last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The batch that is being collected and the one that is being written.
+    Batch,
+    /// The batch that is being collected: each goes to the spool before it goes to the store.
+    Spool,
+}
+
+impl Durability {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 2] = [("batch", Self::Batch), ("spool", Self::Spool)];
 }
 
 /// `[limits]`
@@ -278,6 +300,10 @@ impl Default for Config {
                 path: PathBuf::from("bookwire.db"),
                 batch: 10_000,
                 flush_ms: 50,
+                durability: Durability::Batch,
+                spool_bytes_max: 4 << 30,
+                book_snapshot_secs: 60,
+                book_snapshot_depth: 20,
             },
             limits: LimitsConfig {
                 requests_per_minute: 1000,
@@ -353,6 +379,12 @@ impl Config {
         endpoints: &serde_json::Value,
     ) -> Result<usize, ConfigErrors> {
         keys::use_endpoints(self, source, endpoints)
+    }
+
+    /// The folder of the rows that the store could not take yet.
+    #[must_use]
+    pub fn spool_dir(&self) -> PathBuf {
+        self.server.data_dir.join("spool")
     }
 
     /// The file of the embedded store.

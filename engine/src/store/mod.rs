@@ -1,4 +1,4 @@
-//! Storage of closed bars, trades and settled funding behind one pair of traits.
+//! Storage of closed bars, trades, settled funding and snapshots of books behind one pair of traits.
 //!
 //! [`Store`] writes and belongs to one thread that may block; [`StoreReader`] reads, one for each
 //! thread that asks. [`Embedded`] is the store that needs nothing installed. Nothing here knows
@@ -27,19 +27,26 @@
 //! them as soon as `write` returns.
 
 mod answer;
+mod book;
+mod codec;
 mod embedded;
 mod error;
 mod query;
 mod questdb;
 mod row;
+mod spool;
 #[cfg(any(test, feature = "testkit"))]
 pub mod suite;
+mod varint;
 
+pub use book::{BOOK_LEVELS_MAX, BookRow};
+pub use codec::{decode as decode_rows, encode as encode_rows};
 pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
-pub use query::{FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
+pub use query::{BookQuery, FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
 pub use questdb::{HostPort, QuestDb, QuestDbOptions, QuestDbReader, Secret, open_questdb};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};
+pub use spool::{Frame, Spool, SpoolError, SpoolOptions, SpoolUse};
 
 /// What a batch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +127,12 @@ pub trait StoreReader: Send {
     /// # Errors
     /// As [`StoreReader::klines`].
     fn funding(&self, query: &FundingQuery) -> Result<Vec<FundingRow>, StoreError>;
+
+    /// Snapshots of books.
+    ///
+    /// # Errors
+    /// As [`StoreReader::klines`].
+    fn books(&self, query: &BookQuery) -> Result<Vec<BookRow>, StoreError>;
 
     /// The parts of `span` that no [`CoverageRow`] has promised, ascending, joined where they
     /// touch: what has to be fetched before an answer is complete.

@@ -90,6 +90,19 @@ pub struct TradeQuery {
     pub min_volume: Option<Decimal>,
 }
 
+/// Snapshots of books of entities of one provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookQuery {
+    /// Source of the data.
+    pub provider: String,
+    /// Whose; unknown ones have no rows. A repeated one counts once.
+    pub entity_ids: Vec<String>,
+    /// Which.
+    pub window: TimeWindow,
+    /// Levels a side at most, from the best on.
+    pub depth: usize,
+}
+
 /// Settled funding of entities of one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FundingQuery {

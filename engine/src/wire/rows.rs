@@ -338,6 +338,10 @@ impl TableRow for FundingView<'_> {
 pub struct OrderbookView<'a> {
     /// Whose book.
     pub instrument: &'a Instrument,
+    /// Digits behind the point of prices; a stored book keeps those that it was written with.
+    pub price_scale: u8,
+    /// Digits behind the point of quantities.
+    pub qty_scale: u8,
     /// Bids, best first.
     pub bids: &'a [BookLevel],
     /// Asks, best first.
@@ -378,8 +382,9 @@ impl TableRow for OrderbookView<'_> {
 
     fn cell(&self, column: usize, cell: &mut Cell<'_>) {
         let instrument = self.instrument;
-        let scale = u32::from(instrument.price_scale);
-        let price = |mantissa: Option<i64>| mantissa.map(|m| to_decimal(m, instrument.price_scale));
+        let scale = u32::from(self.price_scale);
+        let scales = (self.price_scale, self.qty_scale);
+        let price = |mantissa: Option<i64>| mantissa.map(|m| to_decimal(m, self.price_scale));
         let spec = &instrument.spec;
         let entity_id = [
             spec.market.entity_type(),
@@ -407,8 +412,8 @@ impl TableRow for OrderbookView<'_> {
                     Decimal::try_from_i128_with_scale(ask - bid, scale).ok()
                 }))
             }
-            "bids" => cell.json(|out, numbers| levels(out, instrument, self.bids, numbers)),
-            "asks" => cell.json(|out, numbers| levels(out, instrument, self.asks, numbers)),
+            "bids" => cell.json(|out, numbers| levels(out, scales, self.bids, numbers)),
+            "asks" => cell.json(|out, numbers| levels(out, scales, self.asks, numbers)),
             _ => cell.null(),
         }
     }

@@ -167,7 +167,7 @@ pub fn funding_data(out: &mut Vec<u8>, funding: &Funding, numbers: Numbers) {
 
 pub(super) fn levels(
     out: &mut Vec<u8>,
-    instrument: &Instrument,
+    (price_scale, qty_scale): (u8, u8),
     levels: &[BookLevel],
     numbers: Numbers,
 ) {
@@ -177,12 +177,16 @@ pub(super) fn levels(
             out.push(b',');
         }
         out.push(b'[');
-        write_number(out, level.price.0, instrument.price_scale, numbers);
+        write_number(out, level.price.0, price_scale, numbers);
         out.push(b',');
-        write_number(out, level.qty.0, instrument.qty_scale, numbers);
+        write_number(out, level.qty.0, qty_scale, numbers);
         out.push(b']');
     }
     out.push(b']');
+}
+
+const fn scales_of(instrument: &Instrument) -> (u8, u8) {
+    (instrument.price_scale, instrument.qty_scale)
 }
 
 /// Appends the `data` of a whole book: both levels slices best first, already cut to the depth.
@@ -196,9 +200,9 @@ pub fn book_snapshot_data(
     numbers: Numbers,
 ) {
     out.extend_from_slice(b"{\"type\":\"snapshot\",\"bids\":");
-    levels(out, instrument, bids, numbers);
+    levels(out, scales_of(instrument), bids, numbers);
     out.extend_from_slice(b",\"asks\":");
-    levels(out, instrument, asks, numbers);
+    levels(out, scales_of(instrument), asks, numbers);
     out.extend_from_slice(b",\"sequence\":");
     write_int(out, seq);
     out.extend_from_slice(b",\"timestamp\":");
@@ -222,9 +226,9 @@ pub fn book_update_data(
     numbers: Numbers,
 ) {
     out.extend_from_slice(b"{\"type\":\"update\",\"bids\":");
-    levels(out, instrument, bids, numbers);
+    levels(out, scales_of(instrument), bids, numbers);
     out.extend_from_slice(b",\"asks\":");
-    levels(out, instrument, asks, numbers);
+    levels(out, scales_of(instrument), asks, numbers);
     out.extend_from_slice(b",\"sequence\":");
     write_int(out, seq);
     out.extend_from_slice(b",\"prev_sequence\":");

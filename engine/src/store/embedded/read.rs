@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 
 use super::super::answer::{Answer, Missing, direction};
 use super::super::{
-    Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span, StoreError, StoreReader,
-    TimeWindow, TradeId, TradeQuery, TradeRow,
+    BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span,
+    StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
 };
 use super::number::{SCALE_BITS, decimal, unpack};
 use super::schema::{level_number, series_number};
@@ -176,6 +176,40 @@ impl EmbeddedReader {
                     index_price: optional_column(row, 4, unpack(scales, 3))?,
                     funding_interval_hours: row.get(5)?,
                     next_funding_time: row.get::<_, Option<i64>>(6)?.map(TsNanos),
+                });
+            }
+            answer.entity_done();
+        }
+        Ok(answer.finish())
+    }
+
+    fn read_books(&self, query: &BookQuery) -> Read<Vec<BookRow>> {
+        let window = query.window;
+        let mut answer = Answer::new(window, |a: &BookRow, b| {
+            (a.ts, &a.entity).cmp(&(b.ts, &b.entity))
+        });
+        let (start, end) = bounds(&window);
+        let limit = i64::try_from(window.limit).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT ts, sequence, scales, levels FROM books
+             WHERE entity = ?1 AND ts BETWEEN ?2 AND ?3 ORDER BY ts {} LIMIT ?4",
+            direction(&window)
+        ))?;
+        for (number, entity) in self.entities(&query.provider, &query.entity_ids)? {
+            let mut rows = statement.query([number, start, end, limit])?;
+            while let Some(row) = rows.next()? {
+                let scales: i64 = row.get(2)?;
+                let levels = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+                let (bids, asks) = BookRow::unpack_levels(levels, query.depth)
+                    .ok_or(ReadError::Damaged("levels that are none"))?;
+                answer.rows.push(BookRow {
+                    entity: Arc::clone(&entity),
+                    ts: TsNanos(row.get(0)?),
+                    sequence: row.get::<_, i64>(1)?.cast_unsigned(),
+                    price_scale: unpack(scales, 0) as u8,
+                    qty_scale: unpack(scales, 1) as u8,
+                    bids,
+                    asks,
                 });
             }
             answer.entity_done();
@@ -361,6 +395,10 @@ impl StoreReader for EmbeddedReader {
 
     fn funding(&self, query: &FundingQuery) -> Result<Vec<FundingRow>, StoreError> {
         self.run("read funding", || self.read_funding(query))
+    }
+
+    fn books(&self, query: &BookQuery) -> Result<Vec<BookRow>, StoreError> {
+        self.run("read books", || self.read_books(query))
     }
 
     fn missing(

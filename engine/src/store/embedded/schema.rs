@@ -11,7 +11,8 @@ const APPLICATION_ID: i64 = 0x626b_7772;
 
 /// Each entry takes a file from the version of its index to the next one. Never change an entry
 /// that has been released: add one.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 -- Everything else names an entity by `id`.
 CREATE TABLE entities (
     id INTEGER PRIMARY KEY,
@@ -88,7 +89,20 @@ CREATE TABLE coverage (
 -- One row that a flush changes, so that it has something to commit.
 CREATE TABLE flushes (id INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 INSERT INTO flushes VALUES (0, 0);
-"];
+",
+    "
+-- Snapshots of books. scales: 5 bits each for price and quantity, price lowest; levels: counts,
+-- distances and quantities as variable-length integers.
+CREATE TABLE books (
+    entity INTEGER NOT NULL,
+    ts INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    scales INTEGER NOT NULL,
+    levels BLOB NOT NULL,
+    PRIMARY KEY (entity, ts)
+) WITHOUT ROWID;
+",
+];
 
 /// Brings a file to the newest version.
 pub(super) fn migrate(

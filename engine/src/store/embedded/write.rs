@@ -7,8 +7,8 @@ use ahash::AHashMap;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::super::{
-    CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader, TradeId,
-    TradeRow, WriteReport,
+    BookRow, CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader,
+    TradeId, TradeRow, WriteReport,
 };
 use super::number::{Mantissa, SCALE_BITS, pack};
 use super::read::EmbeddedReader;
@@ -144,19 +144,12 @@ impl Store for Embedded {
 /// Refuses rows that could be written but not read back.
 fn check(rows: &[Row]) -> Result<(), StoreError> {
     for row in rows {
-        let reason = match row {
-            Row::Kline(kline) if i64::try_from(kline.trade_count.unwrap_or(0)).is_err() => {
-                "trade_count is beyond 63 bits"
-            }
-            Row::Kline(kline) if kline.ts != kline.ts.floor_to(kline.level) => {
-                "the open time is not on the level's grid"
-            }
-            _ => continue,
-        };
-        return Err(StoreError::InvalidRow {
-            entity_id: row.entity().entity_id.clone(),
-            reason: reason.to_owned(),
-        });
+        if let Some(reason) = row.unfit() {
+            return Err(StoreError::InvalidRow {
+                entity_id: row.entity().entity_id.clone(),
+                reason: reason.to_owned(),
+            });
+        }
     }
     Ok(())
 }
@@ -188,6 +181,7 @@ impl Batch<'_> {
             match row {
                 Row::Kline(row) => self.kline(row)?,
                 Row::Funding(row) => self.funding(row)?,
+                Row::Book(row) => self.book(row)?,
                 Row::Coverage(_) => {}
                 Row::Trade(row) => {
                     let address = Arc::as_ptr(&row.entity).addr();
@@ -433,6 +427,23 @@ impl Batch<'_> {
                 row.funding_interval_hours,
                 row.next_funding_time.map(|ts| ts.0),
                 pack(&[row.funding_rate, predicted, mark, index]),
+            ])?;
+        self.report.written += 1;
+        Ok(())
+    }
+
+    fn book(&mut self, row: &BookRow) -> rusqlite::Result<()> {
+        let number = self.known(&row.entity)?.number;
+        let scales = i64::from(row.price_scale) | i64::from(row.qty_scale) << SCALE_BITS;
+        self.transaction
+            .prepare_cached("INSERT OR REPLACE INTO books VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                number,
+                row.ts.0,
+                // All 64 bits: SQLite's integers have a sign.
+                row.sequence.cast_signed(),
+                scales,
+                row.pack_levels(),
             ])?;
         self.report.written += 1;
         Ok(())

@@ -23,6 +23,7 @@
 //! operating system. `flush` returns when the rows can be read, and only then writes the promises of
 //! [`super::CoverageRow`]s: a crash in between forgets promises, never rows.
 
+mod books;
 mod known;
 mod read;
 mod schema;
@@ -124,6 +125,8 @@ pub struct QuestDbOptions {
     pub table_prefix: String,
     /// Days that trades are kept; 0: for good.
     pub keep_trades_days: u32,
+    /// Days that snapshots of books are kept; 0: for good.
+    pub keep_books_days: u32,
     /// Months that bars are kept; 0: for good.
     pub keep_klines_months: u32,
     /// Months that settled funding is kept; 0: for good.
@@ -168,6 +171,7 @@ impl Default for QuestDbOptions {
             password: Secret::new("quest"),
             table_prefix: "bookwire_".to_owned(),
             keep_trades_days: 0,
+            keep_books_days: 0,
             keep_klines_months: 0,
             keep_funding_months: 0,
             request_timeout: Duration::from_secs(10),

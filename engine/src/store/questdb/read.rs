@@ -8,10 +8,11 @@ use rust_decimal::Decimal;
 
 use super::super::answer::{Answer, Missing, direction};
 use super::super::{
-    Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span, StoreError, StoreReader,
-    TimeWindow, TradeId, TradeQuery, TradeRow,
+    BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span,
+    StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
 };
 use super::QuestDbOptions;
+use super::books::levels_of;
 use super::schema::{self, Table, level_name, series_name, side_name, table_of};
 use super::session::{Fault, Link, Session};
 use super::value::{Binds, Number};
@@ -249,6 +250,48 @@ fn read_funding(link: &mut Link, query: &FundingQuery) -> Result<Vec<FundingRow>
     Ok(answer.finish())
 }
 
+fn read_books(link: &mut Link, query: &BookQuery) -> Result<Vec<BookRow>, Fault> {
+    let mut answer = Answer::new(query.window, |a: &BookRow, b| {
+        (a.ts, &a.entity).cmp(&(b.ts, &b.entity))
+    });
+    let ask = Ask {
+        table: Table::Books,
+        columns: "sequence, price_scale, qty_scale, bids, asks",
+        provider: &query.provider,
+        entity_ids: &query.entity_ids,
+        window: query.window,
+    };
+    let rows = ask.rows(link, |_| String::new())?;
+    let mut entities = Entities {
+        provider: &query.provider,
+        found: HashMap::new(),
+    };
+    let scale = |row: &Row, index: usize| -> Result<u8, Fault> {
+        let scale: i64 = row.try_get(index)?;
+        u8::try_from(scale).map_err(|_| Fault::Damaged("a scale that is none"))
+    };
+    for row in &rows {
+        let (price_scale, qty_scale) = (scale(row, 4)?, scale(row, 5)?);
+        let side = |index: usize| {
+            let text: &str = row.try_get(index)?;
+            levels_of(text, price_scale, qty_scale, query.depth)
+                .ok_or(Fault::Damaged("levels that are none"))
+        };
+        // The database takes the lowest number for NULL.
+        let sequence: Option<i64> = row.try_get(3)?;
+        answer.rows.push(BookRow {
+            entity: entities.of(row, 1)?,
+            ts: TsNanos(row.try_get(0)?),
+            sequence: sequence.unwrap_or(i64::MIN).cast_unsigned(),
+            price_scale,
+            qty_scale,
+            bids: side(6)?,
+            asks: side(7)?,
+        });
+    }
+    Ok(answer.finish())
+}
+
 fn read_missing(
     link: &mut Link,
     provider: &str,
@@ -300,6 +343,12 @@ impl StoreReader for QuestDbReader {
         let query = query.clone();
         self.session
             .run("read funding", move |link| read_funding(link, &query))
+    }
+
+    fn books(&self, query: &BookQuery) -> Result<Vec<BookRow>, StoreError> {
+        let query = query.clone();
+        self.session
+            .run("read books", move |link| read_books(link, &query))
     }
 
     fn missing(

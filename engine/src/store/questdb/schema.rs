@@ -37,6 +37,13 @@ const DDL: &[&[&str]] = &[&[
         funding_rate {d}, predicted_rate {d}, mark_price {d}, index_price {d},
         funding_interval_hours LONG, next_funding_time TIMESTAMP_NS
      ) TIMESTAMP(ts) PARTITION BY MONTH WAL DEDUP UPSERT KEYS(ts, provider, entity_id)",
+    // Snapshots of books. bids, asks: [["price","quantity"],…], best first, with all digits of the
+    // scales; sequence: 64 bits without a sign; the best levels stand in columns of their own too.
+    "CREATE TABLE IF NOT EXISTS {p}books (
+        ts TIMESTAMP_NS, provider SYMBOL, entity_id SYMBOL, code SYMBOL, sequence LONG,
+        price_scale LONG, qty_scale LONG, best_bid {d}, best_bid_volume {d}, best_ask {d},
+        best_ask_volume {d}, bids VARCHAR, asks VARCHAR
+     ) TIMESTAMP(ts) PARTITION BY DAY WAL DEDUP UPSERT KEYS(ts, provider, entity_id)",
     // What is known to be complete: from ts, inclusive, to span_end, exclusive. Spans can overlap.
     "CREATE TABLE IF NOT EXISTS {p}coverage (
         ts TIMESTAMP_NS, provider SYMBOL, entity_id SYMBOL, series SYMBOL, span_end TIMESTAMP_NS
@@ -49,17 +56,25 @@ pub(super) enum Table {
     Trades,
     Klines,
     Funding,
+    Books,
     Coverage,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 4] = [Self::Trades, Self::Klines, Self::Funding, Self::Coverage];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Trades,
+        Self::Klines,
+        Self::Funding,
+        Self::Books,
+        Self::Coverage,
+    ];
 
     fn suffix(self) -> &'static str {
         match self {
             Self::Trades => "trades",
             Self::Klines => "klines",
             Self::Funding => "funding",
+            Self::Books => "books",
             Self::Coverage => "coverage",
         }
     }
@@ -83,6 +98,11 @@ impl Table {
                 ("close", DECIMAL),
             ],
             Self::Funding => &[("ts", "TIMESTAMP_NS"), ("funding_rate", DECIMAL)],
+            Self::Books => &[
+                ("ts", "TIMESTAMP_NS"),
+                ("bids", "VARCHAR"),
+                ("asks", "VARCHAR"),
+            ],
             Self::Coverage => &[("ts", "TIMESTAMP_NS"), ("span_end", "TIMESTAMP_NS")],
         }
     }
@@ -290,6 +310,7 @@ fn check(link: &mut Link, options: &QuestDbOptions, table: Table) -> Result<(), 
 fn set_ttl(link: &mut Link, options: &QuestDbOptions) -> Result<(), Fault> {
     let wanted = [
         (Table::Trades, options.keep_trades_days, "DAY"),
+        (Table::Books, options.keep_books_days, "DAY"),
         (Table::Klines, options.keep_klines_months, "MONTH"),
         (Table::Funding, options.keep_funding_months, "MONTH"),
     ];

@@ -11,14 +11,17 @@ use questdb::ingress::{
 use rust_decimal::Decimal;
 
 use super::super::{
-    Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader, TradeRow, WriteReport,
+    BookRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader, TradeRow,
+    WriteReport,
 };
 use super::QuestDbOptions;
+use super::books::text_of;
 use super::known::Known;
 use super::read::QuestDbReader;
 use super::schema::{self, Table, level_name, series_name, side_name};
 use super::session::{Session, is_read_only};
 use super::spans::Covered;
+use crate::event::BookLevel;
 use crate::time::TsNanos;
 
 /// Pauses between two looks at how far the server has come: the first, doubled up to the longest.
@@ -192,18 +195,21 @@ impl QuestDb {
         let mut trades = Vec::new();
         let mut klines = Vec::new();
         let mut funding = Vec::new();
+        let mut books = Vec::new();
         for row in rows {
             match row {
                 Row::Trade(row) => trades.push(row),
                 Row::Kline(row) => klines.push(row),
                 Row::Funding(row) => funding.push(row),
+                Row::Book(row) => books.push(row),
                 Row::Coverage(_) => {}
             }
         }
         let mut report = self.write_trades(&trades)?;
         self.send(Table::Klines, &klines, |row| &row.entity, kline_line)?;
         self.send(Table::Funding, &funding, |row| &row.entity, funding_line)?;
-        report.written += klines.len() + funding.len();
+        self.send(Table::Books, &books, |row| &row.entity, book_line)?;
+        report.written += klines.len() + funding.len() + books.len();
         // Last: nothing is promised unless all of the batch is there.
         for row in rows {
             if let Row::Coverage(row) = row {
@@ -301,21 +307,20 @@ fn line_of(message: &str) -> Option<usize> {
 
 /// Refuses rows that could be written but not read back.
 fn check(rows: &[Row]) -> Result<(), StoreError> {
-    let is_early = |ts: TsNanos| ts.0 < 0;
     for row in rows {
-        let reason = match row {
-            Row::Trade(row) if is_early(row.ts) => "ts is before 1970",
-            Row::Funding(row) if is_early(row.ts) => "ts is before 1970",
-            Row::Kline(row) if is_early(row.ts) => "ts is before 1970",
-            Row::Kline(row) if i64::try_from(row.trade_count.unwrap_or(0)).is_err() => {
-                "trade_count is beyond 63 bits"
-            }
-            Row::Kline(row) if row.ts != row.ts.floor_to(row.level) => {
-                "the open time is not on the level's grid"
-            }
-            _ => continue,
+        let ts = match row {
+            Row::Trade(row) => row.ts,
+            Row::Kline(row) => row.ts,
+            Row::Funding(row) => row.ts,
+            Row::Book(row) => row.ts,
+            Row::Coverage(_) => TsNanos(0),
         };
-        return Err(invalid(row.entity(), reason));
+        if let Some(reason) = row.unfit() {
+            return Err(invalid(row.entity(), reason));
+        }
+        if ts.0 < 0 {
+            return Err(invalid(row.entity(), "its time is before 1970"));
+        }
     }
     Ok(())
 }
@@ -398,6 +403,33 @@ fn funding_line(line: &mut Line<'_>, row: &FundingRow) -> questdb::Result<()> {
     if let Some(next) = row.next_funding_time {
         buffer.column_ts(column("next_funding_time"), TimestampNanos::new(next.0))?;
     }
+    at(buffer, row.ts.0)
+}
+
+fn book_line(line: &mut Line<'_>, row: &BookRow) -> questdb::Result<()> {
+    let (price_scale, qty_scale) = (row.price_scale, row.qty_scale);
+    let price = |side: &[BookLevel]| {
+        let level = side.first()?;
+        Some(Decimal::new(level.price.0, u32::from(price_scale)))
+    };
+    let volume = |side: &[BookLevel]| {
+        let level = side.first()?;
+        Some(Decimal::new(level.qty.0, u32::from(qty_scale)))
+    };
+    let buffer = line.begin(&row.entity)?;
+    buffer
+        .symbol(column("code"), &row.entity.code)?
+        // All 64 bits: the database's integers have a sign.
+        .column_i64(column("sequence"), row.sequence.cast_signed())?
+        .column_i64(column("price_scale"), i64::from(price_scale))?
+        .column_i64(column("qty_scale"), i64::from(qty_scale))?;
+    optional(buffer, "best_bid", price(&row.bids))?;
+    optional(buffer, "best_bid_volume", volume(&row.bids))?;
+    optional(buffer, "best_ask", price(&row.asks))?;
+    optional(buffer, "best_ask_volume", volume(&row.asks))?;
+    buffer
+        .column_str(column("bids"), text_of(&row.bids, price_scale, qty_scale))?
+        .column_str(column("asks"), text_of(&row.asks, price_scale, qty_scale))?;
     at(buffer, row.ts.0)
 }
 

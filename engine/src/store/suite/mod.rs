@@ -18,10 +18,11 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 
 use super::{
-    CoverageRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Row, Series, Span,
-    Store, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow, WriteReport,
+    BookQuery, BookRow, CoverageRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Order,
+    Row, Series, Span, Store, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow, WriteReport,
 };
-use crate::event::Side;
+use crate::event::{BookLevel, Side};
+use crate::num::{Price, Qty};
 use crate::time::{Level, TsNanos};
 
 /// Makes stores to test.
@@ -43,6 +44,7 @@ pub fn run(fixture: &mut dyn Fixture) {
     windows_limits_and_orders(&mut *fixture.fresh());
     filters(&mut *fixture.fresh());
     providers_are_apart(&mut *fixture.fresh());
+    books_come_back(&mut *fixture.fresh());
     coverage_tells_what_is_missing(&mut *fixture.fresh());
     bars_before_a_window(&mut *fixture.fresh());
     data_survive(fixture);
@@ -375,6 +377,80 @@ fn providers_are_apart(store: &mut dyn Store) {
     assert_eq!(reader.trades(&query).unwrap(), [trade(&native, 1, T0)]);
     query.provider = "ccxt".to_owned();
     assert_eq!(reader.trades(&query).unwrap(), [other]);
+}
+
+fn books_come_back(store: &mut dyn Store) {
+    let (btc, eth) = (entity("btcusdt"), entity("ethusdt"));
+    let levels = |side: &[(i64, i64)]| -> Box<[BookLevel]> {
+        side.iter()
+            .map(|&(price, qty)| BookLevel {
+                price: Price(price),
+                qty: Qty(qty),
+            })
+            .collect()
+    };
+    let book = |entity: &Arc<Entity>, ts| BookRow {
+        entity: Arc::clone(entity),
+        ts: TsNanos(ts),
+        sequence: 7,
+        price_scale: 2,
+        qty_scale: 5,
+        bids: levels(&[(6_173_763, 1), (6_173_762, 250_000), (1, i64::MAX)]),
+        asks: levels(&[(6_173_764, 99), (6_200_000, 1)]),
+    };
+    let first = book(&btc, T0);
+    let wide = BookRow {
+        sequence: u64::MAX,
+        price_scale: 18,
+        qty_scale: 0,
+        bids: levels(&[(i64::MAX, i64::MAX)]),
+        asks: levels(&[]),
+        ..book(&btc, T0 + 1)
+    };
+    let other = book(&eth, T0 + 1);
+    let rows = [&first, &wide, &other].map(|row| Row::Book(row.clone()));
+    put(store, rows.to_vec());
+    let reader = store.reader().unwrap();
+    let ask = |codes: &[&str], window, depth| {
+        let query = BookQuery {
+            provider: "binance".to_owned(),
+            entity_ids: ids(codes),
+            window,
+            depth,
+        };
+        reader.books(&query).unwrap()
+    };
+    let all = TimeWindow::latest(9);
+    assert_eq!(ask(&["btcusdt"], all, 10), [first.clone(), wide.clone()]);
+    let both = ask(&["ethusdt", "btcusdt", "nope"], all, 10);
+    assert_eq!(both, [first.clone(), wide.clone(), other]);
+    let top = ask(
+        &["btcusdt"],
+        TimeWindow::between(TsNanos(T0), TsNanos(T0), 9),
+        1,
+    );
+    assert_eq!(
+        (&top[0].bids[..], &top[0].asks[..]),
+        (&first.bids[..1], &first.asks[..1])
+    );
+    assert_eq!(ask(&["btcusdt"], TimeWindow::latest(1), 10), [wide]);
+    // A later row of a key replaces; a repeated one changes nothing.
+    let again = BookRow {
+        asks: levels(&[(6_173_765, 1)]),
+        ..first
+    };
+    put(
+        store,
+        vec![Row::Book(again.clone()), Row::Book(again.clone())],
+    );
+    let reader = store.reader().unwrap();
+    let query = BookQuery {
+        provider: "binance".to_owned(),
+        entity_ids: ids(&["btcusdt"]),
+        window: TimeWindow::between(TsNanos(0), TsNanos(T0), 9),
+        depth: 10,
+    };
+    assert_eq!(reader.books(&query).unwrap(), [again]);
 }
 
 fn coverage_tells_what_is_missing(store: &mut dyn Store) {

@@ -63,7 +63,7 @@ impl Model {
                     self.covered.insert((Arc::clone(&row.entity), at), ());
                 }
             }
-            Row::Funding(_) => {}
+            Row::Funding(_) | Row::Book(_) => {}
         }
     }
 

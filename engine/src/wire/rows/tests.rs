@@ -201,6 +201,8 @@ fn an_order_book_row_has_exact_middle_and_spread() {
     };
     let view = OrderbookView {
         instrument: &btc,
+        price_scale: 2,
+        qty_scale: 5,
         bids: &[level(6_173_763, 150), level(6_173_700, 1)],
         asks: &[level(6_173_766, 7)],
         sequence: 9,
