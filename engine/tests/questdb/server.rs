@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bookwire_engine::store::{HostPort, QuestDbOptions, Secret};
+use bookwire_engine::store::{HostPort, QuestDbOptions};
 use tempfile::TempDir;
 
 /// How long a server may take to start on a machine that builds something else.
@@ -53,6 +53,20 @@ pub struct Server {
 }
 
 impl Server {
+    /// One that the tests of this process share; `None`: there is none.
+    pub fn shared() -> Option<Arc<Self>> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        // A test that failed to start it leaves nothing half done.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Some(server);
+        }
+        // The development mode lets a test suspend a table.
+        let server = Arc::new(Self::start(&[("QDB_DEV_MODE_ENABLED", "true")])?);
+        *shared = Arc::downgrade(&server);
+        Some(server)
+    }
+
     /// Starts one with settings; `None`: there is none to start.
     pub fn start(settings: &[(&'static str, &'static str)]) -> Option<Self> {
         jar()?;
@@ -78,6 +92,12 @@ impl Server {
 
     /// Starts it again on its data and ports.
     pub fn restart(&mut self) {
+        self.restart_with(&self.settings.clone());
+    }
+
+    /// The same with other settings.
+    pub fn restart_with(&mut self, settings: &[(&'static str, &'static str)]) {
+        self.settings = settings.to_vec();
         self.child = spawn(self.folder.path(), self.http, self.pg, &self.settings);
         self.wait();
     }
@@ -168,9 +188,4 @@ pub fn local(port: u16) -> HostPort {
         host: "127.0.0.1".to_owned(),
         port,
     }
-}
-
-/// A password.
-pub fn secret(text: &str) -> Secret {
-    Secret::new(text)
 }

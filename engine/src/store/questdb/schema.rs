@@ -153,7 +153,7 @@ pub(super) fn ensure(link: &mut Link) -> Result<(), Fault> {
         }));
     }
     let mut found = applied(link, &options)?;
-    if found > 0 && found <= known && tables(link)? < Table::ALL.len() {
+    if found > 0 && found <= known && numbers(link)?.len() < Table::ALL.len() {
         // Somebody has dropped one.
         found = 0;
     }
@@ -171,26 +171,27 @@ pub(super) fn ensure(link: &mut Link) -> Result<(), Fault> {
     set_ttl(link, &options)
 }
 
-/// How many of the tables there are.
-fn tables(link: &mut Link) -> Result<usize, Fault> {
+/// The server's numbers of the tables that are there. A table that was dropped and made again has
+/// another one.
+fn numbers(link: &mut Link) -> Result<Vec<i64>, Fault> {
     let names = Table::ALL.map(|table| table.name(&link.options));
     let mut binds = Binds::default();
     let sql = format!(
-        "SELECT count() FROM tables() WHERE table_name IN ({})",
+        "SELECT id::long FROM tables() WHERE table_name IN ({}) ORDER BY table_name",
         binds.texts(names.iter().map(String::as_str))
     );
-    let count = first_int(&link.query(&sql, &binds)?)?;
-    Ok(count
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(0))
+    let rows = link.query(&sql, &binds)?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Proves that all tables are there, and makes those that are not.
-pub(super) fn are_there(link: &mut Link) -> Result<(), Fault> {
-    match tables(link)? < Table::ALL.len() {
-        true => ensure(link),
-        false => Ok(()),
+/// The server's numbers of all tables; makes those that are not there.
+pub(super) fn present(link: &mut Link) -> Result<Vec<i64>, Fault> {
+    let found = numbers(link)?;
+    if found.len() == Table::ALL.len() {
+        return Ok(found);
     }
+    ensure(link)?;
+    numbers(link)
 }
 
 /// How far the server has come with a table's log.

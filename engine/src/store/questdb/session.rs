@@ -276,10 +276,10 @@ impl Link {
     }
 }
 
-/// Whether a server says so of itself.
+/// Whether a server says that it takes no rows: over the PostgreSQL wire, over HTTP.
 pub(super) fn is_read_only(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.contains("read only") || text.contains("read-only") || text.contains("permission denied")
+    text.contains("write permission denied") || text.contains("not accepting writes")
 }
 
 /// An error with its causes.

@@ -33,6 +33,8 @@ pub struct QuestDb {
     sender: Sender,
     buffer: Buffer,
     session: Session,
+    /// The server's numbers of the tables, when they were last looked at.
+    tables: Vec<i64>,
     known: Known,
     covered: Covered,
     /// Tables with rows that readers may not see yet.
@@ -45,24 +47,12 @@ impl QuestDb {
         if !QuestDbOptions::is_prefix(&options.table_prefix) {
             return Err(server(&options, "open", QuestDbOptions::PREFIX_FORM));
         }
-        let protocol = match options.is_tls {
-            true => Protocol::Https,
-            false => Protocol::Http,
-        };
-        // The version is said: asking for it would need the server now. Repeating is the
-        // recorder's, which knows when to stop.
-        let sender = SenderBuilder::new(protocol, options.http.host.as_str(), options.http.port)
-            .protocol_version(ProtocolVersion::V3)
-            .and_then(|builder| builder.username(&options.user))
-            .and_then(|builder| builder.password(options.password.expose()))
-            .and_then(|builder| builder.request_timeout(options.request_timeout))
-            .and_then(|builder| builder.retry_timeout(Duration::ZERO))
-            .and_then(|builder| builder.build())
-            .map_err(|error| server(&options, "set up the client", error.msg()))?;
+        let sender = connect(&options)?;
         Ok(Self {
             buffer: sender.new_buffer(),
             sender,
             session: Session::new(Arc::clone(&options)),
+            tables: Vec::new(),
             known: Known::default(),
             covered: Covered::default(),
             unseen: BTreeSet::new(),
@@ -72,8 +62,19 @@ impl QuestDb {
 
     /// The server answers and all tables are there: the line protocol would make a missing one, with
     /// columns of its own choice.
-    fn look(&self) -> Result<(), StoreError> {
-        self.session.run("look for the tables", schema::are_there)
+    fn look(&mut self) -> Result<(), StoreError> {
+        let tables = self.session.run("look for the tables", schema::present)?;
+        if tables != self.tables {
+            // Some were dropped and made again. An HTTP connection that has written to the old one
+            // goes on doing so once: the server takes those rows and loses them (seen in 9.3.4).
+            self.sender = connect(&self.options)?;
+            self.known.forget();
+            if !self.tables.is_empty() {
+                self.covered = Covered::default();
+            }
+            self.tables = tables;
+        }
+        Ok(())
     }
 
     fn write_trades(&mut self, rows: &[&TradeRow]) -> Result<WriteReport, StoreError> {
@@ -274,6 +275,23 @@ impl Store for QuestDb {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(QuestDbReader::new(Arc::clone(&self.options))))
     }
+}
+
+fn connect(options: &QuestDbOptions) -> Result<Sender, StoreError> {
+    let protocol = match options.is_tls {
+        true => Protocol::Https,
+        false => Protocol::Http,
+    };
+    // The version is said: asking for it would need the server now. Repeating is the recorder's,
+    // which knows when to stop.
+    SenderBuilder::new(protocol, options.http.host.as_str(), options.http.port)
+        .protocol_version(ProtocolVersion::V3)
+        .and_then(|builder| builder.username(&options.user))
+        .and_then(|builder| builder.password(options.password.expose()))
+        .and_then(|builder| builder.request_timeout(options.request_timeout))
+        .and_then(|builder| builder.retry_timeout(Duration::ZERO))
+        .and_then(|builder| builder.build())
+        .map_err(|error| server(options, "set up the client", error.msg()))
 }
 
 /// A coverage row.
