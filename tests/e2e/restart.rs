@@ -1,5 +1,6 @@
 //! What survives a stop, and how the gateway stops.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bookwire_sim::SimConfig;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use crate::rig::Rig;
 
 const KLINES: &str = "/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&numbers=string";
+const BOOKS: &str = "/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&numbers=string";
 const TRADES: &str =
     "/api/data/CryptoTrade?provider=binance&entity_ids=cryptopair_binance_btcusdt&numbers=string";
 
@@ -20,9 +22,10 @@ fn ids(body: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_rows_survive_and_never_double() {
-    let mut rig = Rig::start(SimConfig::default()).await;
+    let more = "[store]\nbook_snapshot_secs = 1\n";
+    let mut rig = Rig::start_with(SimConfig::default(), more).await;
     let mut feed = rig.feed().await;
-    for stream in ["crypto.trades", "crypto.ticker"] {
+    for stream in ["crypto.trades", "crypto.ticker", "crypto.orderbook"] {
         feed.subscribe(json!({"stream": stream, "provider": "binance", "symbols": ["btcusdt"]}))
             .await;
     }
@@ -38,6 +41,11 @@ async fn stored_rows_survive_and_never_double() {
         })
         .collect();
     assert!(seen.len() >= 3, "only {} trades", seen.len());
+    let served: HashMap<u64, &Value> = messages
+        .iter()
+        .filter(|message| message["stream"] == "crypto.orderbook")
+        .filter_map(|message| Some((message["data"]["sequence"].as_u64()?, &message["data"])))
+        .collect();
     let (status, bars) = rig.get(&format!("{KLINES}&limit=30")).await;
     assert_eq!((status, bars["total"].as_u64()), (200, Some(30)), "{bars}");
 
@@ -60,6 +68,36 @@ async fn stored_rows_survive_and_never_double() {
     stored.sort_unstable();
     stored.dedup();
     assert_eq!(stored.len(), all, "a trade is stored twice");
+
+    // Books are recorded each second, and are what clients saw at that moment.
+    let (status, books) = rig
+        .get(&format!("{BOOKS}&start_timestamp=2020-01-01&depth=5"))
+        .await;
+    assert_eq!(status, 200, "{books}");
+    let books = books["data"].as_array().unwrap();
+    assert!(books.len() >= 3, "{} books", books.len());
+    let mut compared = 0;
+    for book in books {
+        if let Some(seen) = served.get(&book["sequence"].as_u64().unwrap()) {
+            for side in ["bids", "asks"] {
+                let seen = seen[side].as_array().unwrap();
+                assert_eq!(book[side].as_array().unwrap(), &seen[..5], "{side}");
+            }
+            assert_eq!(book["timestamp"], seen["timestamp"]);
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "no stored book was served: {books:?}");
+    let (status, error) = rig
+        .get(&format!(
+            "{BOOKS}&end_timestamp=2030-01-01&depth=5000&limit=10000"
+        ))
+        .await;
+    assert_eq!(
+        (status, error["error"]["details"]["parameter"].as_str()),
+        (400, Some("depth")),
+        "{error}"
+    );
 
     // The same bars again, now with the exchange's answers stored already.
     let first = bars["data"][0]["timestamp"].as_str().unwrap();
