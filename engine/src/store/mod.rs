@@ -33,6 +33,7 @@ mod embedded;
 mod error;
 mod query;
 mod questdb;
+mod rollup;
 mod row;
 mod spool;
 #[cfg(any(test, feature = "testkit"))]
@@ -114,6 +115,17 @@ pub trait StoreReader: Send {
             found.extend(self.klines(&before)?);
         }
         Ok(found)
+    }
+
+    /// Bars of `query.level` added up from stored minutes: those of which each minute is there, or
+    /// promised by a [`CoverageRow`] of the minutes and so known to have had no trade. A bar without
+    /// any minute is none. Prices come from the traded minutes (an exchange's bar without volume
+    /// repeats an older price); sums are exact, and `None` where that of a minute is `None`.
+    ///
+    /// # Errors
+    /// As [`StoreReader::klines`]; [`StoreError::InvalidRow`] for a sum beyond the range of a number.
+    fn rolled_up(&self, query: &KlineQuery) -> Result<Vec<KlineRow>, StoreError> {
+        rollup::rolled_up(self, query)
     }
 
     /// Matches.

@@ -173,7 +173,7 @@ impl KlineRow {
 }
 
 /// `mantissa × 10^-scale` as a decimal, exactly.
-fn wide_decimal(mut mantissa: i128, mut scale: u32) -> Result<Decimal, NumError> {
+pub(super) fn wide_decimal(mut mantissa: i128, mut scale: u32) -> Result<Decimal, NumError> {
     loop {
         if let Ok(value) = Decimal::try_from_i128_with_scale(mantissa, scale) {
             return Ok(value);
