@@ -10,7 +10,9 @@ use bookwire_actors::history::backfill::BackfillOptions;
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
 use bookwire_engine::config::{Config, Durability, ProviderConfig, StoreKind};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::store::{SpoolOptions, Store, StoreError, open_embedded};
+use bookwire_engine::store::{
+    QuestDbOptions, Secret, SpoolOptions, Store, StoreError, open_embedded, open_questdb,
+};
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The store's password can't be read.
+    #[error("{0}")]
+    Password(String),
     /// The store can't be opened.
     #[error("can't open the store: {0}")]
     Store(#[from] StoreError),
@@ -31,7 +36,47 @@ pub enum StartError {
     Gateway(#[from] GatewayError),
 }
 
-/// Starts the engine with its store.
+/// The environment's name of the password of QuestDB.
+pub const QUESTDB_PASSWORD: &str = "BOOKWIRE_QUESTDB_PASSWORD";
+
+/// The options of the QuestDB store with the password: the environment's, else that of
+/// `store.questdb.password_file`, else the one that servers come with. `None`: another store is
+/// configured.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn questdb(config: &Config) -> Result<Option<QuestDbOptions>, String> {
+    if config.store.kind != StoreKind::QuestDb {
+        return Ok(None);
+    }
+    let mut options = config.store.questdb.options.clone();
+    let file = &config.store.questdb.password_file;
+    // What is not text is no password of a server.
+    let variable = std::env::var(QUESTDB_PASSWORD).unwrap_or_default();
+    if !variable.is_empty() {
+        options.password = Secret::new(variable);
+    } else if !file.as_os_str().is_empty() {
+        let place = format!("store.questdb.password_file {}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{place}: {error}"))?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(format!(
+                "{place}: the file is empty; accepted: the password in one line"
+            ));
+        }
+        options.password = Secret::new(text);
+    }
+    Ok(Some(options))
+}
+
+fn open_store(config: &Config) -> Result<Box<dyn Store>, StartError> {
+    Ok(match questdb(config).map_err(StartError::Password)? {
+        Some(options) => Box::new(open_questdb(options)?),
+        None => Box::new(open_embedded(config.store_file())?),
+    })
+}
+
+/// Starts the engine with its store. A QuestDB server that is away is no error: rows wait for it.
 ///
 /// # Errors
 /// [`StartError`]. Exchanges that can't be reached are no error.
@@ -44,9 +89,7 @@ pub fn start(config: &Config) -> Result<Gateway, StartError> {
             source,
         })?;
     }
-    let store: Box<dyn Store> = match config.store.kind {
-        StoreKind::Embedded => Box::new(open_embedded(file)?),
-    };
+    let store = open_store(config)?;
     let clock = Arc::new(SystemClock::new());
     let options = GatewayOptions {
         data_dir: Some(config.server.data_dir.clone()),

@@ -85,6 +85,7 @@ pub(super) async fn look(bridge: &Bridge) -> Result<String, BridgeError> {
     let asked = Command::new(&bridge.0.python)
         .args(["-c", LOOK, bridge.0.terms.package])
         .env_remove("BOOKWIRE_ADMIN_KEY")
+        .env_remove("BOOKWIRE_QUESTDB_PASSWORD")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -107,6 +108,7 @@ pub(super) async fn start(bridge: &Bridge) -> Result<Arc<Running>, BridgeError> 
         .args(["-u", "-c", LAUNCHER, &program.len().to_string()])
         // Keys of ours are no business of the child's.
         .env_remove("BOOKWIRE_ADMIN_KEY")
+        .env_remove("BOOKWIRE_QUESTDB_PASSWORD")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -9,6 +9,7 @@ use bookwire_engine::exchange::ProviderId;
 use clap::Subcommand;
 
 use super::{Failure, GlobalArgs, log};
+use crate::engine;
 use crate::operator::{self, OperatorKey};
 
 /// Looks at configuration files.
@@ -28,6 +29,7 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
         ConfigCommand::Check { file } => {
             let config = load(global, file.as_deref())?;
             operator_key(&config)?;
+            engine::questdb(&config).map_err(Failure::Usage)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
                 None => super::say("no problem found"),

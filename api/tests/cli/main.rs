@@ -184,6 +184,27 @@ fn an_operator_key_is_checked_and_never_shown() {
     }
 }
 
+#[test]
+fn a_questdb_password_is_looked_for_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    let config = format!(
+        "[store]\nkind = \"questdb\"\n[store.questdb]\npassword_file = {:?}\n",
+        secret.display().to_string()
+    );
+    let config = write(dir.path(), "questdb.toml", &config);
+    let place = "store.questdb.password_file";
+    check(&["config", "check", &config], 2, place);
+    std::fs::write(&secret, "\n").unwrap();
+    check(&["config", "check", &config], 2, place);
+    std::fs::write(&secret, "hush-hush\n").unwrap();
+    check(&["config", "check", &config], 0, "no problem found");
+    // In the file itself it would be printed and copied about.
+    let open = "[store.questdb]\npassword = \"hush-hush\"\n";
+    let open = write(dir.path(), "open.toml", open);
+    check(&["config", "check", &open], 2, "password_file");
+}
+
 /// A book of two changes after its snapshot, one trade, and a line that is not JSON.
 const RECORDING: &str = r#"{"e":"depthUpdate","E":1723161254000,"s":"BTCUSDT","U":101,"u":102,"b":[["100.00","2.5"]],"a":[]}
 {"lastUpdateId":102,"bids":[["100.00","2.5"],["99.50","1"]],"asks":[["101.00","3"]]}

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::url::{self, Serves};
-use super::{BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, StoreKind};
+use super::{
+    BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
+};
 use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
+use crate::store::{HostPort, QuestDbOptions};
 
 /// Reads all keys into `config`.
 pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
@@ -104,6 +108,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             &mut config.store.book_snapshot_depth,
             1..=1_000,
         );
+        r.section("questdb", |r| visit_questdb(&mut config.store.questdb, r));
     });
     reader.section("limits", |r| {
         r.int(
@@ -193,6 +198,72 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         &mut provider.streams_per_connection,
         0..=limit,
     );
+}
+
+fn visit_questdb(questdb: &mut QuestDbConfig, r: &mut Reader<'_>) {
+    let options = &mut questdb.options;
+    let mut http = (options.is_tls, options.http.clone());
+    let accepted =
+        "http or https, a host and a port, without a path, such as http://127.0.0.1:9000";
+    r.text("http", &mut http, accepted, http_address);
+    (options.is_tls, options.http) = http;
+    let accepted = "a host and a port such as 127.0.0.1:8812";
+    r.text("pg", &mut options.pg, accepted, |text| {
+        HostPort::parse(text, QuestDbOptions::PG_PORT)
+    });
+    r.text("user", &mut options.user, "the name of a user", |text| {
+        let is_bad = text.is_empty() || text.contains(|c: char| c.is_control() || c == ':');
+        (!is_bad).then(|| text.to_owned())
+    });
+    let file = "the path of a file, or \"\" for none";
+    r.text("password_file", &mut questdb.password_file, file, |text| {
+        (!text.contains('\0')).then(|| PathBuf::from(text))
+    });
+    let prefix = &mut options.table_prefix;
+    r.text(
+        "table_prefix",
+        prefix,
+        QuestDbOptions::PREFIX_FORM,
+        |text| QuestDbOptions::is_prefix(text).then(|| text.to_owned()),
+    );
+    r.int(
+        "keep_trades_days",
+        &mut options.keep_trades_days,
+        0..=36_500,
+    );
+    r.int("keep_books_days", &mut options.keep_books_days, 0..=36_500);
+    r.int(
+        "keep_klines_months",
+        &mut options.keep_klines_months,
+        0..=1_200,
+    );
+    r.int(
+        "keep_funding_months",
+        &mut options.keep_funding_months,
+        0..=1_200,
+    );
+    millis("request_timeout_ms", &mut options.request_timeout, r);
+    millis("flush_timeout_ms", &mut options.flush_timeout, r);
+}
+
+fn millis(name: &str, target: &mut Duration, r: &mut Reader<'_>) {
+    let mut value = u64::try_from(target.as_millis()).unwrap_or(u64::MAX);
+    r.int(name, &mut value, 100..=600_000);
+    *target = Duration::from_millis(value);
+}
+
+/// Whether it is encrypted, and where.
+fn http_address(text: &str) -> Option<(bool, HostPort)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let at = HostPort::parse(
+        rest.strip_suffix('/').unwrap_or(rest),
+        QuestDbOptions::HTTP_PORT,
+    )?;
+    match scheme {
+        "http" => Some((false, at)),
+        "https" => Some((true, at)),
+        _ => None,
+    }
 }
 
 fn visit_bridge(bridge: &mut BridgeConfig, r: &mut Reader<'_>) {

@@ -21,6 +21,7 @@ pub use source::{FileText, Override};
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
+use crate::store::QuestDbOptions;
 
 /// The whole configuration. Units and meanings of the keys are in `config/default.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +130,18 @@ pub struct WebsocketConfig {
 pub enum StoreKind {
     /// A file of ours; nothing to install.
     Embedded,
+    /// A QuestDB server.
+    QuestDb,
+}
+
+/// `[store.questdb]`: the options of the store, and where their password is. The password itself is
+/// never part of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuestDbConfig {
+    /// All but the password.
+    pub options: QuestDbOptions,
+    /// File with the password; empty: none.
+    pub password_file: PathBuf,
 }
 
 /// `[store]`
@@ -136,6 +149,8 @@ pub enum StoreKind {
 pub struct StoreConfig {
     /// Which.
     pub kind: StoreKind,
+    /// `[store.questdb]`
+    pub questdb: QuestDbConfig,
     /// File of the embedded store; a relative path is inside `server.data_dir`.
     pub path: PathBuf,
     /// Rows that are written in one transaction at most.
@@ -234,7 +249,8 @@ impl LogLevel {
 
 impl StoreKind {
     /// All of them with their names.
-    pub const ALL: [(&'static str, Self); 1] = [("embedded", Self::Embedded)];
+    pub const ALL: [(&'static str, Self); 2] =
+        [("embedded", Self::Embedded), ("questdb", Self::QuestDb)];
 }
 
 fn name_of<T: Copy + PartialEq>(all: &'static [(&'static str, T)], value: T) -> &'static str {
@@ -299,6 +315,10 @@ impl Default for Config {
             },
             store: StoreConfig {
                 kind: StoreKind::Embedded,
+                questdb: QuestDbConfig {
+                    options: QuestDbOptions::default(),
+                    password_file: PathBuf::new(),
+                },
                 path: PathBuf::from("bookwire.db"),
                 batch: 10_000,
                 flush_ms: 50,

@@ -205,6 +205,23 @@ fn refused_values() {
             "websocket.allowed_origins",
         ),
         ("[store]\nkind = \"oracle\"", "store.kind"),
+        (
+            "[store.questdb]\nhttp = \"127.0.0.1:9000\"",
+            "store.questdb.http",
+        ),
+        (
+            "[store.questdb]\nhttp = \"http://db:9000/path\"",
+            "store.questdb.http",
+        ),
+        ("[store.questdb]\npg = \"db:port\"", "store.questdb.pg"),
+        (
+            "[store.questdb]\ntable_prefix = \"a b\"",
+            "store.questdb.table_prefix",
+        ),
+        (
+            "[store.questdb]\npassword = \"secret\"",
+            "store.questdb.password",
+        ),
         ("listen = \"127.0.0.1:1\"", "listen"),
     ] {
         match load(text) {
@@ -280,4 +297,20 @@ fn a_simulators_endpoints_are_taken() {
             .use_endpoints("endpoints.json", &serde_json::json!([]))
             .is_err()
     );
+}
+
+#[test]
+fn a_questdb_server_is_described() {
+    let config = load(
+        "[store]\nkind = \"questdb\"\n[store.questdb]\nhttp = \"https://[::1]:443\"\n\
+         pg = \"db.example.com\"\nkeep_trades_days = 30\nrequest_timeout_ms = 2500\n",
+    )
+    .unwrap();
+    assert_eq!(config.store.kind, StoreKind::QuestDb);
+    let options = config.store.questdb.options;
+    assert!(options.is_tls);
+    assert_eq!(options.http.to_string(), "[::1]:443");
+    assert_eq!(options.pg.to_string(), "db.example.com:8812");
+    assert_eq!(options.keep_trades_days, 30);
+    assert_eq!(options.request_timeout.as_millis(), 2_500);
 }

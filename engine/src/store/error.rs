@@ -74,6 +74,115 @@ pub enum StoreError {
         /// Newest version that is known.
         known: i64,
     },
+    /// The server does not answer.
+    #[error(
+        "QuestDB at {address} can't be reached ({detail}): start it, or set store.questdb.http and \
+         store.questdb.pg to where it listens; rows wait for it"
+    )]
+    Unreachable {
+        /// The server.
+        address: String,
+        /// The system's words.
+        detail: String,
+    },
+    /// The server does not let us in.
+    #[error(
+        "QuestDB at {address} refuses the user or the password ({detail}): set store.questdb.user \
+         and BOOKWIRE_QUESTDB_PASSWORD (or store.questdb.password_file) to what the server has as \
+         http.user, http.password, pg.user and pg.password"
+    )]
+    Denied {
+        /// The server.
+        address: String,
+        /// Its words.
+        detail: String,
+    },
+    /// The server lacks what is needed.
+    #[error(
+        "QuestDB at {address} is too old ({found}): decimals need version 9.2 or newer; update it, or \
+         set store.kind = \"embedded\""
+    )]
+    TooOld {
+        /// The server.
+        address: String,
+        /// Its version, or its words.
+        found: String,
+    },
+    /// The server takes rows of a table without showing them.
+    #[error(
+        "table `{table}` of QuestDB at {address} is suspended ({detail}): see the server's log, mend \
+         the cause, often a full disk, then run ALTER TABLE {table} RESUME WAL; nothing is lost"
+    )]
+    Suspended {
+        /// The server.
+        address: String,
+        /// The table.
+        table: String,
+        /// Its words.
+        detail: String,
+    },
+    /// The server is slow to show what it has taken.
+    #[error(
+        "QuestDB at {address} has not made its rows of {table} readable within {waited_ms} ms: it is \
+         overloaded or short of disk speed; it goes on, and nothing is lost"
+    )]
+    Behind {
+        /// The server.
+        address: String,
+        /// The tables.
+        table: String,
+        /// How long it was waited for.
+        waited_ms: u64,
+    },
+    /// The server takes no rows.
+    #[error(
+        "QuestDB at {address} does not let bookwire write ({detail}): switch readonly off in its \
+         configuration, or give the user of store.questdb.user the right to create tables and write"
+    )]
+    ReadOnly {
+        /// The server.
+        address: String,
+        /// Its words.
+        detail: String,
+    },
+    /// A table of ours has another form.
+    #[error(
+        "table `{table}` of QuestDB at {address} was not made by bookwire ({detail}): rename it, or \
+         set store.questdb.table_prefix to names that are free"
+    )]
+    ForeignTable {
+        /// The server.
+        address: String,
+        /// The table.
+        table: String,
+        /// What is different.
+        detail: String,
+    },
+    /// The tables were made by a newer version.
+    #[error(
+        "the tables `{prefix}*` of QuestDB at {address} have schema version {found}, this program \
+         knows versions up to {known}: use the newer bookwire, or another store.questdb.table_prefix"
+    )]
+    NewerTables {
+        /// The server.
+        address: String,
+        /// What their names begin with.
+        prefix: String,
+        /// Version found.
+        found: i64,
+        /// Newest version that is known.
+        known: i64,
+    },
+    /// The server refused an operation for another reason.
+    #[error("QuestDB at {address}: {operation} failed: {source}")]
+    Server {
+        /// The server.
+        address: String,
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A row that no store can keep.
     #[error("{entity_id}: {reason}")]
     InvalidRow {
@@ -99,13 +208,22 @@ impl StoreError {
     #[must_use]
     pub const fn class(&self) -> StoreClass {
         match self {
-            Self::DiskFull { .. } | Self::Locked { .. } | Self::Database { .. } => {
-                StoreClass::Retry
-            }
+            Self::DiskFull { .. }
+            | Self::Locked { .. }
+            | Self::Database { .. }
+            | Self::Unreachable { .. }
+            | Self::Behind { .. }
+            | Self::Server { .. } => StoreClass::Retry,
             Self::InvalidRow { .. } => StoreClass::Reject,
-            Self::Corrupt { .. } | Self::NotWritable { .. } | Self::NewerSchema { .. } => {
-                StoreClass::Fatal
-            }
+            Self::Corrupt { .. }
+            | Self::NotWritable { .. }
+            | Self::NewerSchema { .. }
+            | Self::Denied { .. }
+            | Self::TooOld { .. }
+            | Self::Suspended { .. }
+            | Self::ReadOnly { .. }
+            | Self::ForeignTable { .. }
+            | Self::NewerTables { .. } => StoreClass::Fatal,
         }
     }
 }
@@ -120,7 +238,15 @@ impl From<StoreError> for CryptoError {
             StoreError::Locked { .. } => "the store is locked by another process",
             StoreError::NewerSchema { .. } => "the store belongs to a newer version",
             StoreError::InvalidRow { .. } => "a row can't be stored",
-            StoreError::Database { .. } => "the store failed",
+            StoreError::Unreachable { .. } => "the store can't be reached",
+            StoreError::Denied { .. } => "the store refuses the password",
+            StoreError::TooOld { .. } => "the store's version is too old",
+            StoreError::Suspended { .. } => "a table of the store is suspended",
+            StoreError::Behind { .. } => "the store is overloaded",
+            StoreError::ReadOnly { .. } => "the store is read-only",
+            StoreError::ForeignTable { .. } => "a table of the store has another form",
+            StoreError::NewerTables { .. } => "the store belongs to a newer version",
+            StoreError::Server { .. } | StoreError::Database { .. } => "the store failed",
         };
         Self::new(CryptoCode::InternalError, reason)
             .suggest("see the server's log for the trace_id: it names the file and what to do")

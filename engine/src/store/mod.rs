@@ -26,11 +26,14 @@
 //! Rows need not be visible to readers before the next [`Store::flush`]; the embedded store shows
 //! them as soon as `write` returns.
 
+mod answer;
 mod book;
 mod codec;
 mod embedded;
 mod error;
 mod query;
+mod questdb;
+mod rollup;
 mod row;
 mod spool;
 #[cfg(any(test, feature = "testkit"))]
@@ -42,6 +45,7 @@ pub use codec::{decode as decode_rows, encode as encode_rows};
 pub use embedded::{Embedded, EmbeddedOptions, EmbeddedReader, open_embedded};
 pub use error::{StoreClass, StoreError};
 pub use query::{BookQuery, FundingQuery, KlineQuery, Order, TimeWindow, TradeQuery};
+pub use questdb::{HostPort, QuestDb, QuestDbOptions, QuestDbReader, Secret, open_questdb};
 pub use row::{CoverageRow, Entity, FundingRow, KlineRow, Row, Series, Span, TradeId, TradeRow};
 pub use spool::{Frame, Spool, SpoolError, SpoolOptions, SpoolUse};
 
@@ -111,6 +115,17 @@ pub trait StoreReader: Send {
             found.extend(self.klines(&before)?);
         }
         Ok(found)
+    }
+
+    /// Bars of `query.level` added up from stored minutes: those of which each minute is there, or
+    /// promised by a [`CoverageRow`] of the minutes and so known to have had no trade. A bar without
+    /// any minute is none. Prices come from the traded minutes (an exchange's bar without volume
+    /// repeats an older price); sums are exact, and `None` where that of a minute is `None`.
+    ///
+    /// # Errors
+    /// As [`StoreReader::klines`]; [`StoreError::InvalidRow`] for a sum beyond the range of a number.
+    fn rolled_up(&self, query: &KlineQuery) -> Result<Vec<KlineRow>, StoreError> {
+        rollup::rolled_up(self, query)
     }
 
     /// Matches.

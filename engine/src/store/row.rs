@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use super::BookRow;
+use super::{BOOK_LEVELS_MAX, BookRow};
 use crate::event::{self, Kline, Side, Trade};
 use crate::exchange;
 use crate::instrument::Instrument;
@@ -173,7 +173,7 @@ impl KlineRow {
 }
 
 /// `mantissa × 10^-scale` as a decimal, exactly.
-fn wide_decimal(mut mantissa: i128, mut scale: u32) -> Result<Decimal, NumError> {
+pub(super) fn wide_decimal(mut mantissa: i128, mut scale: u32) -> Result<Decimal, NumError> {
     loop {
         if let Ok(value) = Decimal::try_from_i128_with_scale(mantissa, scale) {
             return Ok(value);
@@ -304,6 +304,27 @@ impl Row {
             Self::Funding(row) => &row.entity,
             Self::Book(row) => &row.entity,
             Self::Coverage(row) => &row.entity,
+        }
+    }
+
+    /// Why no store can read the row back as it is; `None`: each can.
+    pub(super) fn unfit(&self) -> Option<&'static str> {
+        match self {
+            Self::Kline(kline) if i64::try_from(kline.trade_count.unwrap_or(0)).is_err() => {
+                Some("trade_count is beyond 63 bits")
+            }
+            Self::Kline(kline) if kline.ts != kline.ts.floor_to(kline.level) => {
+                Some("the open time is not on the level's grid")
+            }
+            Self::Book(book)
+                if u32::from(book.price_scale.max(book.qty_scale)) > Decimal::MAX_SCALE =>
+            {
+                Some("a scale of the book is beyond 28 digits")
+            }
+            Self::Book(book) if book.bids.len().max(book.asks.len()) > BOOK_LEVELS_MAX => {
+                Some("the book has more than 5000 levels a side")
+            }
+            _ => None,
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The reading side: a connection of its own, read-only.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rust_decimal::Decimal;
 
+use super::super::answer::{Answer, Missing, direction};
 use super::super::{
-    BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series,
-    Span, StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
+    BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span,
+    StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
 };
 use super::number::{SCALE_BITS, decimal, unpack};
 use super::schema::{level_number, series_number};
@@ -49,62 +49,10 @@ fn optional_column(row: &rusqlite::Row<'_>, index: usize, scale: u32) -> Read<Op
     }
 }
 
-/// Collects the rows of several entities and keeps only those that can be in the answer.
-struct Answer<R> {
-    rows: Vec<R>,
-    compare: fn(&R, &R) -> Ordering,
-    window: TimeWindow,
-}
-
-impl<R> Answer<R> {
-    fn new(window: TimeWindow, compare: fn(&R, &R) -> Ordering) -> Self {
-        Self {
-            rows: Vec::new(),
-            compare,
-            window,
-        }
-    }
-
-    /// Sorts in the direction of the scan, which costs one pass when it is sorted already, and
-    /// cuts to the limit.
-    fn cut(&mut self) {
-        let compare = self.compare;
-        if self.window.is_scanned_backwards() {
-            self.rows.sort_by(|a, b| compare(b, a));
-        } else {
-            self.rows.sort_by(compare);
-        }
-        self.rows.truncate(self.window.limit);
-    }
-
-    /// After an entity: bounded memory whatever the number of entities.
-    fn entity_done(&mut self) {
-        if self.rows.len() > self.window.limit.saturating_mul(2) {
-            self.cut();
-        }
-    }
-
-    fn finish(mut self) -> Vec<R> {
-        self.cut();
-        if self.window.is_scanned_backwards() && self.window.order == Order::Ascending {
-            self.rows.reverse();
-        }
-        self.rows
-    }
-}
-
 /// The bounds of a window as SQL wants them.
 fn bounds(window: &TimeWindow) -> (i64, i64) {
     let start = window.start.map_or(i64::MIN, |ts| ts.0);
     (start, window.end.map_or(i64::MAX, |ts| ts.0))
-}
-
-fn direction(window: &TimeWindow) -> &'static str {
-    if window.is_scanned_backwards() {
-        "DESC"
-    } else {
-        "ASC"
-    }
 }
 
 impl EmbeddedReader {
@@ -359,8 +307,7 @@ impl EmbeddedReader {
         series: Series,
         span: Span,
     ) -> Read<Vec<Span>> {
-        let mut missing = Vec::new();
-        let mut at = span.start.0;
+        let mut missing = Missing::of(span);
         let ids = [id.to_owned()];
         if let Some((number, _)) = self.entities(provider, &ids)?.first() {
             let mut statement = self.connection.prepare_cached(
@@ -371,22 +318,10 @@ impl EmbeddedReader {
             let mut rows = statement.query([*number, series, span.start.0, span.end.0])?;
             while let Some(row) = rows.next()? {
                 let (start, end): (i64, i64) = (row.get(0)?, row.get(1)?);
-                if start > at {
-                    missing.push(Span {
-                        start: TsNanos(at),
-                        end: TsNanos(start),
-                    });
-                }
-                at = at.max(end);
+                missing.covered(start, end);
             }
         }
-        if at < span.end.0 {
-            missing.push(Span {
-                start: TsNanos(at),
-                end: span.end,
-            });
-        }
-        Ok(missing)
+        Ok(missing.finish())
     }
 }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
-use rust_decimal::Decimal;
 
 use super::super::{
-    BOOK_LEVELS_MAX, BookRow, CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError,
-    StoreReader, TradeId, TradeRow, WriteReport,
+    BookRow, CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader,
+    TradeId, TradeRow, WriteReport,
 };
 use super::number::{Mantissa, SCALE_BITS, pack};
 use super::read::EmbeddedReader;
@@ -147,27 +146,12 @@ impl Store for Embedded {
 /// Refuses rows that could be written but not read back.
 fn check(rows: &[Row]) -> Result<(), StoreError> {
     for row in rows {
-        let reason = match row {
-            Row::Kline(kline) if i64::try_from(kline.trade_count.unwrap_or(0)).is_err() => {
-                "trade_count is beyond 63 bits"
-            }
-            Row::Kline(kline) if kline.ts != kline.ts.floor_to(kline.level) => {
-                "the open time is not on the level's grid"
-            }
-            Row::Book(book)
-                if u32::from(book.price_scale.max(book.qty_scale)) > Decimal::MAX_SCALE =>
-            {
-                "a scale of the book is beyond 28 digits"
-            }
-            Row::Book(book) if book.bids.len().max(book.asks.len()) > BOOK_LEVELS_MAX => {
-                "the book has more than 5000 levels a side"
-            }
-            _ => continue,
-        };
-        return Err(StoreError::InvalidRow {
-            entity_id: row.entity().entity_id.clone(),
-            reason: reason.to_owned(),
-        });
+        if let Some(reason) = row.unfit() {
+            return Err(StoreError::InvalidRow {
+                entity_id: row.entity().entity_id.clone(),
+                reason: reason.to_owned(),
+            });
+        }
     }
     Ok(())
 }
