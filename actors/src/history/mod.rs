@@ -15,9 +15,9 @@ use ahash::AHashMap;
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::instrument::{Instrument, InstrumentId};
 use bookwire_engine::store::{
-    CoverageRow, Entity, Order, Row, Series, Span, StoreReader, TimeWindow, TradeQuery,
+    CoverageRow, Entity, KlineQuery, Order, Row, Series, Span, StoreReader, TimeWindow, TradeQuery,
 };
-use bookwire_engine::time::TsNanos;
+use bookwire_engine::time::{Level, TsNanos};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -143,6 +143,7 @@ impl History {
             let page = pages.fetch(*gap).await?;
             at = page.reached;
             self.store(instrument, series, page).await?;
+            self.settle().await?;
         }
         Ok(())
     }
@@ -208,6 +209,13 @@ impl History {
         }
     }
 
+    async fn settle(&self) -> Result<(), CryptoError> {
+        match &self.recorder {
+            Some(recorder) => recorder.settle().await,
+            None => Ok(()),
+        }
+    }
+
     /// What is missing of a span and worth a request: what is in quarantine has had one.
     async fn wanted(
         &self,
@@ -266,7 +274,13 @@ impl History {
         }
         // Pages overlap where several trades share an instant: one page more than the limit.
         let mut room = window.limit.saturating_add(1000);
+        let is_complete = missing.is_empty();
         for gap in missing {
+            if let Series::Klines(level) = series
+                && self.roll_up(gateway, instrument, level, gap).await?
+            {
+                continue;
+            }
             let mut at = gap;
             while !at.is_empty() && room > 0 {
                 let page = pages.fetch(at).await?;
@@ -278,7 +292,48 @@ impl History {
                 store(recorder, instrument, series, page).await?;
             }
         }
-        Ok(())
+        match is_complete {
+            true => Ok(()),
+            false => recorder.settle().await,
+        }
+    }
+
+    /// Adds up bars whose minutes are all stored, instead of fetching them. False: they are not.
+    async fn roll_up(
+        &self,
+        gateway: &Gateway,
+        instrument: &Arc<Instrument>,
+        level: Level,
+        span: Span,
+    ) -> Result<bool, CryptoError> {
+        let minutes = Series::Klines(Level::M1);
+        let (Some(recorder), false) = (&self.recorder, level == Level::M1) else {
+            return Ok(false);
+        };
+        if !missing(gateway, instrument, minutes, span)
+            .await?
+            .is_empty()
+        {
+            return Ok(false);
+        }
+        let bars = span.end.0.saturating_sub(span.start.0) / level.nanos();
+        let last = TsNanos(span.end.0.saturating_sub(1));
+        let query = KlineQuery {
+            provider: instrument.spec.provider.name().to_owned(),
+            entity_ids: vec![instrument.entity_id()],
+            level,
+            window: TimeWindow::between(span.start, last, usize::try_from(bars).unwrap_or(0)),
+        };
+        let rows = gateway
+            .query_store(move |reader| reader.rolled_up(&query))
+            .await?;
+        let page = Page {
+            rows: rows.into_iter().map(Row::Kline).collect(),
+            covered: vec![span],
+            reached: span.end,
+        };
+        store(recorder, instrument, Series::Klines(level), page).await?;
+        Ok(true)
     }
 }
 
@@ -425,7 +480,6 @@ mod tests {
     use super::*;
     use crate::testkit::{row, table};
     use bookwire_engine::instrument::Market;
-    use bookwire_engine::time::Level;
 
     const MINUTE: i64 = 60_000_000_000;
 

@@ -318,6 +318,16 @@ impl Recorder {
         answer.await.map_err(|_| gone())?.map_err(CryptoError::from)
     }
 
+    /// Returns when readers see what [`Self::write`] has written.
+    ///
+    /// # Errors
+    /// As [`Recorder::write`].
+    pub async fn settle(&self) -> Result<(), CryptoError> {
+        let (done, answer) = oneshot::channel();
+        self.0.jobs.try_send(Job::Settle(done)).map_err(refused)?;
+        answer.await.map_err(|_| gone())?.map_err(CryptoError::from)
+    }
+
     /// Returns when all that was handed over before is safe on disk.
     ///
     /// # Errors

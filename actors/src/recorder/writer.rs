@@ -29,6 +29,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) enum Job {
     Write(Vec<Row>, Done),
+    /// What was written is to be seen by readers.
+    Settle(Done),
     Flush(Done),
 }
 
@@ -317,6 +319,12 @@ impl Writer {
         match job {
             Job::Write(rows, done) => {
                 let _ = done.send(self.write(&rows));
+            }
+            Job::Settle(done) => {
+                let _ = done.send(match self.store.shows_at_once() {
+                    true => Ok(()),
+                    false => self.flush(),
+                });
             }
             Job::Flush(done) => {
                 let _ = done.send(self.write_all().and_then(|()| self.flush()));

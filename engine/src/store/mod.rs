@@ -76,6 +76,12 @@ pub trait Store: Send {
     /// succeeds.
     fn flush(&mut self) -> Result<(), StoreError>;
 
+    /// True when readers see rows, promises included, as soon as [`Self::write`] returns; else they
+    /// do after [`Self::flush`], and who needs to see what was just written flushes first.
+    fn shows_at_once(&self) -> bool {
+        false
+    }
+
     /// A new reader, to be used on another thread.
     ///
     /// # Errors

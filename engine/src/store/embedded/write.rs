@@ -138,6 +138,10 @@ impl Store for Embedded {
             })
     }
 
+    fn shows_at_once(&self) -> bool {
+        true
+    }
+
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(EmbeddedReader::open(self.options.clone())?))
     }
