@@ -83,6 +83,9 @@ impl fmt::Display for TradeId {
 }
 
 /// A public match. Key: entity and trade id; the first row of a key stays.
+///
+/// A store whose keys must hold the time may take rows of one id that stand more than a second apart
+/// for two matches: an exchange tells a match's time once, at most cut to whole seconds elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TradeRow {
     /// Whose.

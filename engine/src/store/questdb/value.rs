@@ -57,7 +57,7 @@ fn decode(raw: &[u8]) -> Option<Decimal> {
         mantissa = mantissa.checked_mul(10)?;
         scale += 1;
     }
-    while scale > 0 && mantissa % 10 == 0 && (scale > 28 || mantissa >= 1 << 96) {
+    while scale > 0 && mantissa.is_multiple_of(10) && (scale > 28 || mantissa >= 1 << 96) {
         mantissa /= 10;
         scale -= 1;
     }
