@@ -14,5 +14,6 @@ mod klines;
 mod load;
 mod operations;
 mod overload;
+mod questdb;
 mod restart;
 mod rig;

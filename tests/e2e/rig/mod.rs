@@ -185,6 +185,14 @@ impl Rig {
         }
     }
 
+    /// A value of `/metrics` without labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get("/metrics").await;
+        let lines = text.as_str()?.lines();
+        let value = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.last()?.trim().parse().ok()
+    }
+
     /// Sends a command, with the operator's key or without.
     pub async fn command(&self, path: &str, key: Option<&str>) -> (u16, Value) {
         let mut request = self.http.post(format!("http://{}{path}", self.api));
