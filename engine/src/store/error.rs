@@ -74,6 +74,19 @@ pub enum StoreError {
         /// Newest version that is known.
         known: i64,
     },
+    /// The file was written by an older version, and the reader may not change it.
+    #[error(
+        "`{}` has schema version {found}, this program reads version {known}: start \
+         `bookwire serve` on this data directory once, which brings it up to date", path.display()
+    )]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Version found.
+        found: i64,
+        /// Version that is read.
+        known: i64,
+    },
     /// A row that no store can keep.
     #[error("{entity_id}: {reason}")]
     InvalidRow {
@@ -103,9 +116,10 @@ impl StoreError {
                 StoreClass::Retry
             }
             Self::InvalidRow { .. } => StoreClass::Reject,
-            Self::Corrupt { .. } | Self::NotWritable { .. } | Self::NewerSchema { .. } => {
-                StoreClass::Fatal
-            }
+            Self::Corrupt { .. }
+            | Self::NotWritable { .. }
+            | Self::NewerSchema { .. }
+            | Self::OlderSchema { .. } => StoreClass::Fatal,
         }
     }
 }
@@ -119,6 +133,7 @@ impl From<StoreError> for CryptoError {
             StoreError::DiskFull { .. } => "the store's disk is full",
             StoreError::Locked { .. } => "the store is locked by another process",
             StoreError::NewerSchema { .. } => "the store belongs to a newer version",
+            StoreError::OlderSchema { .. } => "the store belongs to an older version",
             StoreError::InvalidRow { .. } => "a row can't be stored",
             StoreError::Database { .. } => "the store failed",
         };
