@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bridge;
+mod captures;
 mod ccxt;
 mod channels;
 mod contract;
+mod export;
 mod faults;
 mod klines;
 mod load;
@@ -15,3 +17,4 @@ mod operations;
 mod overload;
 mod restart;
 mod rig;
+mod store_failures;
