@@ -181,6 +181,11 @@ impl Recorded {
 
 /// An instrument of which nothing but the name is known, with many digits of everything.
 fn spec(provider: ProviderId, market: Market, native_symbol: &str) -> InstrumentSpec {
+    // Traded by the billion, at a millionth of a dollar.
+    let (price_digits, qty_digits) = match native_symbol {
+        "ELON-USDT" => (12, 4),
+        _ => (10, 8),
+    };
     InstrumentSpec {
         provider,
         exchange: provider.name().to_owned(),
@@ -189,8 +194,8 @@ fn spec(provider: ProviderId, market: Market, native_symbol: &str) -> Instrument
         base_symbol: native_symbol.replace('-', ""),
         quote_symbol: String::new(),
         settlement_symbol: None,
-        price_step: Decimal::new(1, 12),
-        qty_step: Decimal::new(1, 8),
+        price_step: Decimal::new(1, price_digits),
+        qty_step: Decimal::new(1, qty_digits),
         bar_levels: None,
         price_digits: 0,
         qty_digits: 0,
