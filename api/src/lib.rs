@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod gate;
 pub mod limit;
 pub mod operator;

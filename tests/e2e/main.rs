@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bridge;
+mod captures;
 mod ccxt;
 mod channels;
 mod contract;
+mod export;
 mod faults;
 mod history;
 mod klines;
@@ -17,3 +19,4 @@ mod overload;
 mod questdb;
 mod restart;
 mod rig;
+mod store_failures;

@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod export;
 mod input;
 mod log;
 mod progress;
@@ -80,6 +81,8 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Subscribes to one stream of a running bookwire and prints its messages
     Watch(watch::WatchArgs),
+    /// Stored rows to a Parquet or CSV file
+    Export(export::ExportArgs),
     /// Looks at configuration files
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -151,6 +154,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&global, &args),
         Command::Record(args) => record::run(&global, &args),
         Command::Watch(args) => watch::run(&args),
+        Command::Export(args) => export::run(&global, &args),
     }
 }
 

@@ -274,7 +274,7 @@ pub fn klines(
     let (rows, older) = without_older(rows, &request.window);
     let needs_previous = columns.names().any(|name| name == "change_pct");
     let previous = if needs_previous {
-        previous_closes(reader, &request.kline_query(level), &rows, older)?
+        previous_closes(reader, &request.kline_query(level), &rows, older).map_err(told)?
     } else {
         vec![None; rows.len()]
     };
@@ -317,12 +317,15 @@ fn without_older(mut rows: Vec<KlineRow>, window: &TimeWindow) -> (Vec<KlineRow>
 ///
 /// An older bar with an unknown stretch between is not the bar before: a quiet market leaves real
 /// holes, history that nobody fetched leaves others, and only the store's promises tell them apart.
-fn previous_closes(
+///
+/// # Errors
+/// The store fails.
+pub fn previous_closes(
     reader: &dyn StoreReader,
     query: &KlineQuery,
     rows: &[KlineRow],
     mut older: Vec<KlineRow>,
-) -> Result<Vec<Option<Decimal>>, CryptoError> {
+) -> Result<Vec<Option<Decimal>>, StoreError> {
     let mut ascending: Vec<usize> = (0..rows.len()).collect();
     ascending.sort_by_key(|&at| rows[at].ts);
     older.sort_by_key(|row| row.ts);
@@ -340,7 +343,7 @@ fn previous_closes(
                 let mut first = query.clone();
                 first.entity_ids = vec![entity_id.to_owned()];
                 first.window.start = Some(row.ts);
-                let before = reader.klines_before(&first).map_err(told)?.pop();
+                let before = reader.klines_before(&first)?.pop();
                 before.map(|row| (row.ts, row.close))
             }
         };
@@ -364,7 +367,7 @@ fn is_neighbour(
     query: &KlineQuery,
     before: TsNanos,
     row: &KlineRow,
-) -> Result<bool, CryptoError> {
+) -> Result<bool, StoreError> {
     let next = TsNanos(before.0.saturating_add(query.level.nanos()));
     if next >= row.ts {
         return Ok(true);
@@ -376,7 +379,7 @@ fn is_neighbour(
     let entity_id = &row.entity.entity_id;
     let series = Series::Klines(query.level);
     let missing = reader.missing(&query.provider, entity_id, series, span);
-    Ok(missing.map_err(told)?.is_empty())
+    Ok(missing?.is_empty())
 }
 
 /// Answers `CryptoTrade` out of the rows of [`SeriesRequest::trade_query`].

@@ -7,6 +7,8 @@
 )]
 
 mod demo;
+mod export;
+mod store;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

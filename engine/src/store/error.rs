@@ -183,6 +183,19 @@ pub enum StoreError {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The file was written by an older version, and the reader may not change it.
+    #[error(
+        "`{}` has schema version {found}, this program reads version {known}: start \
+         `bookwire serve` on this data directory once, which brings it up to date", path.display()
+    )]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Version found.
+        found: i64,
+        /// Version that is read.
+        known: i64,
+    },
     /// A row that no store can keep.
     #[error("{entity_id}: {reason}")]
     InvalidRow {
@@ -223,7 +236,8 @@ impl StoreError {
             | Self::Suspended { .. }
             | Self::ReadOnly { .. }
             | Self::ForeignTable { .. }
-            | Self::NewerTables { .. } => StoreClass::Fatal,
+            | Self::NewerTables { .. }
+            | Self::OlderSchema { .. } => StoreClass::Fatal,
         }
     }
 }
@@ -237,6 +251,7 @@ impl From<StoreError> for CryptoError {
             StoreError::DiskFull { .. } => "the store's disk is full",
             StoreError::Locked { .. } => "the store is locked by another process",
             StoreError::NewerSchema { .. } => "the store belongs to a newer version",
+            StoreError::OlderSchema { .. } => "the store belongs to an older version",
             StoreError::InvalidRow { .. } => "a row can't be stored",
             StoreError::Unreachable { .. } => "the store can't be reached",
             StoreError::Denied { .. } => "the store refuses the password",

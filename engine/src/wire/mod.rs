@@ -24,13 +24,14 @@ mod text;
 pub use error::{error_body, error_object, error_value};
 pub use reply::{Rejected, SubscriptionView, error_reply, reply};
 pub use rows::{
-    AssetRow, FundingView, KlineView, OrderbookView, PairRow, PerpRow, TradeView, kline_id_time,
+    AssetRow, BookView, FundingView, KlineView, OrderbookView, PairRow, PerpRow, TradeView,
+    kline_id_time,
 };
 pub use stream::{
     FlowNotice, StatusExtra, book_snapshot_data, book_update_data, envelope_prefix, flow_message,
     funding_data, kline_data, message, status_message, ticker_data, trade_data,
 };
-pub use table::{Cell, Columns, TableRow, write_csv, write_json_rows};
+pub use table::{Cell, Columns, TableRow, Value, value_of, write_csv, write_json_rows};
 pub use text::{
     write_date, write_decimal, write_json_string, write_timestamp, write_timestamp_secs,
 };

@@ -3,13 +3,11 @@
 use rust_decimal::Decimal;
 
 use super::quotient::quotient;
-use super::stream::levels;
 use super::table::{Cell, TableRow};
 use super::text::{write_date, write_int, write_timestamp, write_timestamp_secs};
 use crate::event::{BookLevel, Side};
 use crate::instrument::Instrument;
-use crate::num::to_decimal;
-use crate::store::{FundingRow, KlineRow, TradeId, TradeRow};
+use crate::store::{BookRow, FundingRow, KlineRow, TradeId, TradeRow};
 use crate::time::{Level, TsNanos};
 
 /// A row of `CryptoAsset`: an asset that an exchange trades something against.
@@ -171,7 +169,7 @@ pub fn kline_id_time(out: &mut Vec<u8>, level: Level, open_time: TsNanos) {
 pub struct KlineView<'a> {
     /// What is stored.
     pub row: &'a KlineRow,
-    /// The instrument's name: `BTC/USDT`.
+    /// The instrument's name: `BTC/USDT`; empty: not known.
     pub name: &'a str,
     /// Close of the bar before, of the same entity and level; `None`: there is none, the change
     /// is against this bar's open.
@@ -228,7 +226,7 @@ impl TableRow for KlineView<'_> {
             2 => cell.time_secs(row.ts),
             3 => cell.text(&entity.provider),
             4 => cell.text(&entity.code),
-            5 => cell.text(self.name),
+            5 => cell.text_opt(Some(self.name).filter(|name| !name.is_empty())),
             6 => cell.text(row.level.as_str()),
             7 => cell.decimal(row.open),
             8 => cell.decimal(row.high),
@@ -352,7 +350,15 @@ pub struct OrderbookView<'a> {
     pub ts: TsNanos,
 }
 
-impl OrderbookView<'_> {
+/// The columns of a book that do not say whose it is.
+struct Sides<'a> {
+    price_scale: u8,
+    qty_scale: u8,
+    bids: &'a [BookLevel],
+    asks: &'a [BookLevel],
+}
+
+impl Sides<'_> {
     fn best(levels: &[BookLevel]) -> Option<i64> {
         levels.first().map(|level| level.price.0)
     }
@@ -361,6 +367,31 @@ impl OrderbookView<'_> {
     fn touch(&self) -> Option<(i128, i128)> {
         let (bid, ask) = (Self::best(self.bids)?, Self::best(self.asks)?);
         Some((i128::from(bid), i128::from(ask)))
+    }
+
+    fn cell(&self, column: &str, cell: &mut Cell<'_>) {
+        let scale = u32::from(self.price_scale);
+        let scales = (self.price_scale, self.qty_scale);
+        let best = |side: &[BookLevel]| {
+            let mantissa = Self::best(side)?;
+            Decimal::try_from_i128_with_scale(mantissa.into(), scale).ok()
+        };
+        match column {
+            "best_bid" => cell.decimal_opt(best(self.bids)),
+            "best_ask" => cell.decimal_opt(best(self.asks)),
+            // Half a step needs one more digit: (bid + ask) / 2 = (bid + ask) × 5 at scale + 1.
+            "mid_price" => cell.decimal_opt(self.touch().and_then(|(bid, ask)| {
+                Decimal::try_from_i128_with_scale((bid + ask) * 5, scale + 1).ok()
+            })),
+            "spread" => {
+                cell.decimal_opt(self.touch().and_then(|(bid, ask)| {
+                    Decimal::try_from_i128_with_scale(ask - bid, scale).ok()
+                }))
+            }
+            "bids" => cell.levels(scales, self.bids),
+            "asks" => cell.levels(scales, self.asks),
+            _ => cell.null(),
+        }
     }
 }
 
@@ -382,9 +413,6 @@ impl TableRow for OrderbookView<'_> {
 
     fn cell(&self, column: usize, cell: &mut Cell<'_>) {
         let instrument = self.instrument;
-        let scale = u32::from(self.price_scale);
-        let scales = (self.price_scale, self.qty_scale);
-        let price = |mantissa: Option<i64>| mantissa.map(|m| to_decimal(m, self.price_scale));
         let spec = &instrument.spec;
         let entity_id = [
             spec.market.entity_type(),
@@ -401,20 +429,43 @@ impl TableRow for OrderbookView<'_> {
             "provider" => cell.text(spec.provider.name()),
             "code" => cell.text(&instrument.code),
             "sequence" => cell.integer(self.sequence),
-            "best_bid" => cell.decimal_opt(price(Self::best(self.bids))),
-            "best_ask" => cell.decimal_opt(price(Self::best(self.asks))),
-            // Half a step needs one more digit: (bid + ask) / 2 = (bid + ask) × 5 at scale + 1.
-            "mid_price" => cell.decimal_opt(self.touch().and_then(|(bid, ask)| {
-                Decimal::try_from_i128_with_scale((bid + ask) * 5, scale + 1).ok()
-            })),
-            "spread" => {
-                cell.decimal_opt(self.touch().and_then(|(bid, ask)| {
-                    Decimal::try_from_i128_with_scale(ask - bid, scale).ok()
-                }))
+            other => Sides {
+                price_scale: self.price_scale,
+                qty_scale: self.qty_scale,
+                bids: self.bids,
+                asks: self.asks,
             }
-            "bids" => cell.json(|out, numbers| levels(out, scales, self.bids, numbers)),
-            "asks" => cell.json(|out, numbers| levels(out, scales, self.asks, numbers)),
-            _ => cell.null(),
+            .cell(other, cell),
+        }
+    }
+}
+
+/// A row of `CryptoOrderbook` out of the store alone: the same columns, whoever the instrument was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BookView<'a>(pub &'a BookRow);
+
+impl TableRow for BookView<'_> {
+    const COLUMNS: &'static [&'static str] = OrderbookView::COLUMNS;
+
+    fn cell(&self, column: usize, cell: &mut Cell<'_>) {
+        let row = self.0;
+        let entity = &row.entity;
+        match Self::COLUMNS[column] {
+            "id" => cell.parts(&[&entity.entity_id, "_"], |out| {
+                write_timestamp(out, row.ts)
+            }),
+            "entity_id" => cell.text(&entity.entity_id),
+            "timestamp" => cell.time(row.ts),
+            "provider" => cell.text(&entity.provider),
+            "code" => cell.text(&entity.code),
+            "sequence" => cell.integer(row.sequence),
+            other => Sides {
+                price_scale: row.price_scale,
+                qty_scale: row.qty_scale,
+                bids: &row.bids,
+                asks: &row.asks,
+            }
+            .cell(other, cell),
         }
     }
 }

@@ -5,10 +5,12 @@ use std::marker::PhantomData;
 use rust_decimal::Decimal;
 
 use super::Numbers;
+use super::stream::levels;
 use super::text::{
     escape_json, write_decimal, write_int, write_json_string, write_timestamp, write_timestamp_secs,
 };
 use crate::error::CryptoError;
+use crate::event::BookLevel;
 use crate::time::TsNanos;
 
 /// A row of a public schema.
@@ -26,16 +28,73 @@ enum Form {
     Csv,
 }
 
+/// One value of a row as it is, for forms that are no text. See [`value_of`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Value {
+    /// Unknown or not applicable.
+    #[default]
+    Null,
+    /// A text; it is in the buffer that was given.
+    Text,
+    /// An exact number.
+    Decimal(Decimal),
+    /// A count.
+    Integer(u64),
+    /// True or false.
+    Flag(bool),
+    /// An instant.
+    Time(TsNanos),
+    /// Levels of a book, best first.
+    Levels {
+        /// Digits behind the point of prices.
+        price_scale: u8,
+        /// Digits behind the point of quantities.
+        qty_scale: u8,
+        /// The levels.
+        levels: Vec<BookLevel>,
+    },
+}
+
+/// The value of `COLUMNS[column]`; `text` is emptied and gets it when it is a text.
+pub fn value_of<R: TableRow>(row: &R, column: usize, text: &mut Vec<u8>) -> Value {
+    text.clear();
+    let mut value = Value::Null;
+    let mut cell = Cell {
+        out: text,
+        form: Form::Csv,
+        value: Some(&mut value),
+    };
+    row.cell(column, &mut cell);
+    value
+}
+
 /// Where one value of a row goes.
 #[derive(Debug)]
 pub struct Cell<'a> {
     out: &'a mut Vec<u8>,
     form: Form,
+    /// Where it goes when it is not to become text.
+    value: Option<&'a mut Value>,
 }
 
 impl Cell<'_> {
+    /// True when the value was wanted as it is, and is kept.
+    #[inline]
+    fn keep(&mut self, value: impl FnOnce() -> Value) -> bool {
+        match &mut self.value {
+            Some(kept) => {
+                **kept = value();
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Unknown or not applicable: JSON `null`, an empty CSV field.
     pub fn null(&mut self) {
+        if self.keep(|| Value::Null) {
+            return;
+        }
         if self.form != Form::Csv {
             self.out.extend_from_slice(b"null");
         }
@@ -56,6 +115,12 @@ impl Cell<'_> {
 
     /// A text put together from `parts`, then from what `tail` appends, which must need no escape.
     pub fn parts(&mut self, parts: &[&str], tail: impl FnOnce(&mut Vec<u8>)) {
+        if self.keep(|| Value::Text) {
+            for part in parts {
+                self.out.extend_from_slice(part.as_bytes());
+            }
+            return tail(self.out);
+        }
         match self.form {
             Form::Json(_) => {
                 self.out.push(b'"');
@@ -78,6 +143,9 @@ impl Cell<'_> {
 
     /// An exact number.
     pub fn decimal(&mut self, value: Decimal) {
+        if self.keep(|| Value::Decimal(value)) {
+            return;
+        }
         match self.form {
             Form::Json(Numbers::String) => {
                 self.out.push(b'"');
@@ -98,6 +166,9 @@ impl Cell<'_> {
 
     /// A count; always a JSON number.
     pub fn integer(&mut self, value: u64) {
+        if self.keep(|| Value::Integer(value)) {
+            return;
+        }
         write_int(self.out, value);
     }
 
@@ -111,13 +182,18 @@ impl Cell<'_> {
 
     /// True or false.
     pub fn flag(&mut self, value: bool) {
+        if self.keep(|| Value::Flag(value)) {
+            return;
+        }
         let text = if value { b"true".as_slice() } else { b"false" };
         self.out.extend_from_slice(text);
     }
 
     /// An instant, at least with milliseconds.
     pub fn time(&mut self, ts: TsNanos) {
-        self.plain(|out| write_timestamp(out, ts));
+        if !self.keep(|| Value::Time(ts)) {
+            self.plain(|out| write_timestamp(out, ts));
+        }
     }
 
     /// An instant, or null.
@@ -130,16 +206,27 @@ impl Cell<'_> {
 
     /// An instant on the second, the form of bars.
     pub fn time_secs(&mut self, ts: TsNanos) {
-        self.plain(|out| write_timestamp_secs(out, ts));
+        if !self.keep(|| Value::Time(ts)) {
+            self.plain(|out| write_timestamp_secs(out, ts));
+        }
     }
 
-    /// JSON that `write` appends; in CSV the same text as a quoted field.
-    pub fn json(&mut self, write: impl FnOnce(&mut Vec<u8>, Numbers)) {
+    /// Levels of a book as pairs of price and quantity; in CSV the JSON of it as a quoted field.
+    pub fn levels(&mut self, (price_scale, qty_scale): (u8, u8), side: &[BookLevel]) {
+        let kept = || Value::Levels {
+            price_scale,
+            qty_scale,
+            levels: side.to_vec(),
+        };
+        if self.keep(kept) {
+            return;
+        }
+        let scales = (price_scale, qty_scale);
         match self.form {
-            Form::Json(numbers) => write(self.out, numbers),
+            Form::Json(numbers) => levels(self.out, scales, side, numbers),
             Form::Csv => {
                 let start = self.out.len();
-                write(self.out, Numbers::Number);
+                levels(self.out, scales, side, Numbers::Number);
                 quote_csv(self.out, start);
             }
         }
@@ -241,6 +328,7 @@ impl<R: TableRow> Columns<R> {
             let mut cell = Cell {
                 out,
                 form: Form::Json(numbers),
+                value: None,
             };
             row.cell(*number, &mut cell);
         }
@@ -256,6 +344,7 @@ impl<R: TableRow> Columns<R> {
             let mut cell = Cell {
                 out,
                 form: Form::Csv,
+                value: None,
             };
             row.cell(*number, &mut cell);
         }

@@ -6,7 +6,7 @@ pub mod python;
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Rig {
     pub api: String,
     folder: tempfile::TempDir,
     gateway: Option<Child>,
+    /// Program and arguments that start the gateway, before its own.
+    wrapper: Vec<String>,
     http: reqwest::Client,
     /// Last, so that the next test starts when this one's processes are gone.
     _turn: SemaphorePermit<'static>,
@@ -54,15 +56,30 @@ impl Rig {
 
     /// As [`Rig::start`], with more configuration for the gateway.
     pub async fn start_with(config: SimConfig, more: &str) -> Self {
-        Self::start_in(turns(1).await, config, more).await
+        Self::start_in(turns(1).await, config, more, |_| Vec::new()).await
     }
 
     /// As [`Rig::start_with`], while no other test runs.
     pub async fn start_alone(config: SimConfig, more: &str) -> Self {
-        Self::start_in(alone().await, config, more).await
+        Self::start_in(alone().await, config, more, |_| Vec::new()).await
     }
 
-    async fn start_in(turn: SemaphorePermit<'static>, config: SimConfig, more: &str) -> Self {
+    /// As [`Rig::start_with`]; the gateway is started by a program of the test's choice, which is
+    /// told where the data directory is.
+    pub async fn start_wrapped(
+        config: SimConfig,
+        more: &str,
+        wrapper: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
+        Self::start_in(turns(1).await, config, more, wrapper).await
+    }
+
+    async fn start_in(
+        turn: SemaphorePermit<'static>,
+        config: SimConfig,
+        more: &str,
+        wrapper: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         // Another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sim = Sim::start(config).await.expect("the simulators start");
@@ -71,11 +88,14 @@ impl Rig {
         let text = configuration(&api, &sim.endpoints(), folder.path(), more);
         std::fs::write(folder.path().join("bookwire.toml"), text).unwrap();
         let http = reqwest::Client::builder().build().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
         let mut rig = Self {
             sim,
             api,
             folder,
             gateway: None,
+            wrapper: wrapper(&data),
             http,
             _turn: turn,
         };
@@ -90,7 +110,10 @@ impl Rig {
             .append(true)
             .open(self.folder.path().join("gateway.log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
+        let gateway = env!("CARGO_BIN_EXE_gateway-under-test").to_owned();
+        let words = [self.wrapper.as_slice(), &[gateway]].concat();
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["serve", "--config"])
             .arg(self.folder.path().join("bookwire.toml"))
             .stdin(Stdio::null())
@@ -132,6 +155,11 @@ impl Rig {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The gateway's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The gateway's process id.

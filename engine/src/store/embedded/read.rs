@@ -12,7 +12,7 @@ use super::super::{
     StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
 };
 use super::number::{SCALE_BITS, decimal, unpack};
-use super::schema::{level_number, series_number};
+use super::schema::{check, level_number, series_number};
 use super::{EmbeddedOptions, connect, damaged, failure};
 use crate::event::Side;
 use crate::time::TsNanos;
@@ -59,9 +59,10 @@ impl EmbeddedReader {
     /// Opens a reader of an existing store.
     ///
     /// # Errors
-    /// [`StoreError`] when the file is missing, damaged or can't be opened.
+    /// [`StoreError`] when the file is missing, damaged, of another version or can't be opened.
     pub fn open(options: EmbeddedOptions) -> Result<Self, StoreError> {
         let connection = connect(&options, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        check(&options, &connection)?;
         Ok(Self {
             options,
             connection,
@@ -76,6 +77,26 @@ impl EmbeddedReader {
         read().map_err(|error| match error {
             ReadError::Sqlite(error) => failure(&self.options, operation, error),
             ReadError::Damaged(detail) => damaged(&self.options.path, detail),
+        })
+    }
+
+    /// All entities of a provider that anything was ever stored of, by entity id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub fn entities_of(&self, provider: &str) -> Result<Vec<Entity>, StoreError> {
+        self.run("read entities", || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT entity_id, code FROM entities WHERE provider = ?1 ORDER BY entity_id",
+            )?;
+            let rows = statement.query_map([provider], |row| {
+                Ok(Entity {
+                    provider: provider.to_owned(),
+                    entity_id: row.get(0)?,
+                    code: row.get(1)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 

@@ -1,5 +1,7 @@
 //! The tables, and how older files get them.
 
+use std::cmp::Ordering;
+
 use rusqlite::Connection;
 
 use super::super::{Series, StoreError};
@@ -141,6 +143,23 @@ pub(super) fn migrate(
             .map_err(fail)?;
     }
     transaction.commit().map_err(fail)
+}
+
+/// Refuses a file that is not of the newest version; changes nothing.
+pub(super) fn check(options: &EmbeddedOptions, connection: &Connection) -> Result<(), StoreError> {
+    let fail = |error| failure(options, "read the schema", error);
+    let known = MIGRATIONS.len() as i64;
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    if number("PRAGMA application_id").map_err(fail)? != APPLICATION_ID {
+        return Err(damaged(&options.path, "it belongs to another program"));
+    }
+    let found = number("PRAGMA user_version").map_err(fail)?;
+    let path = options.path.clone();
+    match found.cmp(&known) {
+        Ordering::Less => Err(StoreError::OlderSchema { path, found, known }),
+        Ordering::Greater => Err(StoreError::NewerSchema { path, found, known }),
+        Ordering::Equal => Ok(()),
+    }
 }
 
 /// The number of a level in `klines.level` and `coverage.series`.

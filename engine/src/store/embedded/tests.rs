@@ -488,3 +488,43 @@ fn reads(store: &mut Embedded) {
     let trades = || assert_eq!(reader.trades(&latest("aaa", 1_000)).unwrap().len(), 1_000);
     println!("latest 1,000 trades as rows: {:.0} µs", best(&trades));
 }
+
+#[test]
+fn a_reader_lists_entities_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.db");
+    let options = EmbeddedOptions::new(&path);
+    let mut store = Embedded::open(options.clone()).unwrap();
+    let rows = ["ethusdt", "btcusdt"].map(|code| Row::Trade(trade(&entity(code), 1, 1)));
+    store.write(&rows).unwrap();
+    // Beside the writer, and after it.
+    for _ in 0..2 {
+        let reader = EmbeddedReader::open(options.clone()).unwrap();
+        let found = reader.entities_of("binance").unwrap();
+        assert_eq!(
+            found,
+            [(*entity("btcusdt")).clone(), (*entity("ethusdt")).clone()]
+        );
+        assert!(reader.entities_of("okx").unwrap().is_empty());
+        drop(store);
+        store = Embedded::open(options.clone()).unwrap();
+    }
+    // An older file is not brought up to date by who only reads, a newer one is not read.
+    let known: i64 = store
+        .connection()
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    for (version, says) in [(known - 1, "bookwire serve"), (known + 1, "newer bookwire")] {
+        let set = format!("PRAGMA user_version = {version}");
+        store.connection().execute_batch(&set).unwrap();
+        let error = EmbeddedReader::open(options.clone()).unwrap_err();
+        assert_eq!(error.class(), StoreClass::Fatal);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let other = folder.path().join("other.db");
+    Connection::open(&other)
+        .and_then(|other| other.execute_batch("CREATE TABLE t (x)"))
+        .unwrap();
+    let error = EmbeddedReader::open(EmbeddedOptions::new(other)).unwrap_err();
+    assert!(error.to_string().contains("another program"), "{error}");
+}

@@ -299,3 +299,60 @@ fn rows_cost() {
     }
     println!("1,000 klines: {best:.0} µs, {} bytes", out.len());
 }
+
+#[test]
+fn a_stored_book_is_the_row_of_its_instrument() {
+    let instrument = instrument(Market::Spot, "BTC", 2, 5);
+    let level = |price, qty| BookLevel {
+        price: Price(price),
+        qty: Qty(qty),
+    };
+    let row = crate::store::BookRow {
+        entity: Entity::of(&instrument),
+        ts: TsNanos(OPEN.0 + 1),
+        sequence: u64::MAX,
+        price_scale: 2,
+        qty_scale: 5,
+        bids: Box::new([level(6_173_763, 150), level(6_173_700, 1)]),
+        asks: Box::new([level(6_173_764, 7)]),
+    };
+    let live = OrderbookView {
+        instrument: &instrument,
+        price_scale: 2,
+        qty_scale: 5,
+        bids: &row.bids,
+        asks: &row.asks,
+        sequence: row.sequence,
+        ts: row.ts,
+    };
+    assert_eq!(json(BookView(&row)), json(live));
+    assert_eq!(csv(BookView(&row)), csv(live));
+}
+
+#[test]
+fn values_are_those_of_the_text() {
+    use crate::wire::{Value, value_of};
+    let row = kline(Level::M1);
+    let view = KlineView {
+        row: &row,
+        name: "",
+        previous_close: None,
+    };
+    let mut text = vec![1, 2, 3];
+    let mut value = |name: &str| {
+        let column = KlineView::COLUMNS.iter().position(|c| *c == name).unwrap();
+        let value = value_of(&view, column, &mut text);
+        (value, String::from_utf8(text.clone()).unwrap())
+    };
+    let id = "cryptopair_binance_btcusdt_2024-08-01T12:34:00Z".to_owned();
+    assert_eq!(value("id"), (Value::Text, id));
+    let none = String::new();
+    assert_eq!(value("timestamp"), (Value::Time(OPEN), none.clone()));
+    let open = Value::Decimal(dec("61737.63"));
+    assert_eq!(value("open"), (open, none.clone()));
+    assert_eq!(value("trade_count"), (Value::Integer(321), none.clone()));
+    // Not known is not empty.
+    assert_eq!(value("name"), (Value::Null, none.clone()));
+    assert_eq!(value("turnover_rate"), (Value::Null, none));
+    assert!(json(view).contains(r#""name":null"#));
+}
