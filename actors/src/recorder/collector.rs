@@ -139,8 +139,8 @@ impl Collector {
         let batch = std::mem::take(&mut self.batch);
         let count = batch.len();
         let left = match self.spool.clone() {
-            None => self.to_writer(batch).err(),
-            Some(spool) => self.to_either(&spool, batch),
+            None => self.hand_to_writer(batch).err(),
+            Some(spool) => self.hand_to_either(&spool, batch),
         };
         match left {
             None => {
@@ -157,7 +157,7 @@ impl Collector {
         }
     }
 
-    fn to_writer(&self, batch: Vec<Row>) -> Result<(), Vec<Row>> {
+    fn hand_to_writer(&self, batch: Vec<Row>) -> Result<(), Vec<Row>> {
         let rows = batch.len() as u64;
         // Before it is there, so that the writer never counts it down first.
         self.shared.writing.fetch_add(rows, Ordering::Relaxed);
@@ -172,7 +172,7 @@ impl Collector {
 
     /// To the writer if nothing waits in the spool, else behind what waits. Decided under the
     /// spool's lock, so that the writer can't empty or fill it in between.
-    fn to_either(&mut self, spool: &SharedSpool, batch: Vec<Row>) -> Option<Vec<Row>> {
+    fn hand_to_either(&mut self, spool: &SharedSpool, batch: Vec<Row>) -> Option<Vec<Row>> {
         let at = self.clock.now();
         let mut batch = Some(batch);
         let result = spool.locked(Use::Append, |spool| {
@@ -180,7 +180,7 @@ impl Collector {
                 && !self.options.is_spool_first
                 && let Some(rows) = batch.take()
             {
-                batch = self.to_writer(rows).err();
+                batch = self.hand_to_writer(rows).err();
             }
             match &batch {
                 Some(rows) => spool.append(rows, at).map(|()| true),

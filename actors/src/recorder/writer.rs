@@ -166,11 +166,11 @@ impl Writer {
             return Next::Rows(rows);
         }
         let Some(spool) = &self.spool else {
-            return self.from_channel().map_or(Next::Nothing, Next::Rows);
+            return self.take_from_channel().map_or(Next::Nothing, Next::Rows);
         };
         // Under the lock: between a look at the channel and one at the spool the collector could
         // fill both.
-        let next = spool.with(|spool| match self.from_channel() {
+        let next = spool.with(|spool| match self.take_from_channel() {
             Some(rows) => Ok(Next::Rows(rows)),
             None => Ok(spool
                 .front()?
@@ -179,7 +179,7 @@ impl Writer {
         next.unwrap_or(Next::Nothing)
     }
 
-    fn from_channel(&self) -> Option<Vec<Row>> {
+    fn take_from_channel(&self) -> Option<Vec<Row>> {
         self.work.try_iter().find_map(|work| match work {
             Work::Rows(rows) => Some(rows),
             Work::Look => None,

@@ -216,9 +216,9 @@ impl Rig {
     /// A value of `/metrics` without labels.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
-        let lines = text.as_str()?.lines();
-        let value = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.last()?.trim().parse().ok()
+        let mut lines = text.as_str()?.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value?.trim().parse().ok()
     }
 
     /// Sends a command, with the operator's key or without.
