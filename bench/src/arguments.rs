@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use bookwire_bench::{fan_out, latency, load, rest, slow_client, soak, target, throughput};
+use anyhow::{Result, bail, ensure};
+use bookwire_bench::{fan_out, latency, load, rest, slow_client, soak, store, target, throughput};
 use clap::{Parser, ValueEnum};
 
 /// Measures bookwire on this machine, next to floors and, with `--features peers` and `--python`, its
@@ -58,6 +58,10 @@ pub struct Arguments {
     /// Stream that `--target` is asked for.
     #[arg(long, default_value = "crypto.trades")]
     pub stream: String,
+    /// A QuestDB server for `store`, HTTP and PostgreSQL wire: `127.0.0.1:9000,127.0.0.1:8812`. Its
+    /// tables that begin with `bench_` are dropped.
+    #[arg(long, value_delimiter = ',')]
+    pub questdb: Vec<std::net::SocketAddr>,
     /// Folder for the reports.
     #[arg(long, default_value = "bench/out")]
     pub out: PathBuf,
@@ -80,6 +84,8 @@ pub enum Scenario {
     SlowClient,
     /// A thousand bars as JSON: requests a second, and latency.
     Rest,
+    /// Rows into and out of the stores.
+    Store,
     /// Many symbols of all exchanges at a steady rate: nothing lost, memory and processor time.
     Load,
     /// Memory over time, and over thousands of subscriptions and connections.
@@ -203,6 +209,22 @@ impl Arguments {
             rate: self.rate.unwrap_or(100),
             python: self.python.clone(),
         }
+    }
+
+    /// Of `store`.
+    ///
+    /// # Errors
+    /// Another number of addresses than two.
+    pub fn store(&self) -> Result<store::Options> {
+        let questdb = match self.questdb[..] {
+            [] => None,
+            [http, pg] => Some((http, pg)),
+            _ => bail!("--questdb has {} addresses; accepted: two", self.questdb.len()),
+        };
+        Ok(store::Options {
+            batches: 100,
+            questdb,
+        })
     }
 
     /// Of `load`.

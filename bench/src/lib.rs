@@ -19,6 +19,7 @@ pub mod rest;
 pub mod slow_client;
 pub mod soak;
 pub mod source;
+pub mod store;
 pub mod tape;
 pub mod target;
 pub mod throughput;
