@@ -34,6 +34,9 @@ pub struct BookRow {
     pub asks: Box<[BookLevel]>,
 }
 
+/// Levels of a side, best first.
+type Levels = Box<[BookLevel]>;
+
 /// First byte of packed levels.
 const PACKED_V1: u8 = 1;
 
@@ -62,10 +65,7 @@ impl BookRow {
 
     /// The levels of [`Self::pack_levels`], at most `depth` a side; `None`: they are damaged.
     #[must_use]
-    pub fn unpack_levels(
-        mut bytes: &[u8],
-        depth: usize,
-    ) -> Option<(Box<[BookLevel]>, Box<[BookLevel]>)> {
+    pub fn unpack_levels(mut bytes: &[u8], depth: usize) -> Option<(Levels, Levels)> {
         let (version, rest) = bytes.split_first()?;
         if *version != PACKED_V1 {
             return None;
