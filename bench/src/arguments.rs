@@ -219,7 +219,10 @@ impl Arguments {
         let questdb = match self.questdb[..] {
             [] => None,
             [http, pg] => Some((http, pg)),
-            _ => bail!("--questdb has {} addresses; accepted: two", self.questdb.len()),
+            _ => bail!(
+                "--questdb has {} addresses; accepted: two",
+                self.questdb.len()
+            ),
         };
         Ok(store::Options {
             batches: 100,

@@ -62,7 +62,9 @@ pub fn run(options: &Options) -> Result<Report> {
     report.condition("rows of a batch", ROWS);
     report.condition("questions of each kind", QUESTIONS);
     report.condition("warm-up", "a tenth of the batches; three questions");
-    let folder = tempfile::Builder::new().prefix("bookwire-store").tempdir()?;
+    let folder = tempfile::Builder::new()
+        .prefix("bookwire-store")
+        .tempdir()?;
     embedded(options, folder.path(), &mut report)?;
     match options.questdb {
         Some((http, pg)) => questdb(options, http, pg, &mut report)?,
@@ -191,8 +193,7 @@ fn embedded(options: &Options, folder: &Path, report: &mut Report) -> Result<()>
 
 fn insert(connection: &mut Connection, trades: &[TradeRow]) -> Result<()> {
     let transaction = connection.transaction()?;
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = transaction.prepare_cached("INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for (at, trade) in trades.iter().enumerate() {
         let TradeId::Number(id) = trade.trade_id else {
             continue;
@@ -210,12 +211,7 @@ fn insert(connection: &mut Connection, trades: &[TradeRow]) -> Result<()> {
     Ok(transaction.commit()?)
 }
 
-fn questdb(
-    options: &Options,
-    http: SocketAddr,
-    pg: SocketAddr,
-    report: &mut Report,
-) -> Result<()> {
+fn questdb(options: &Options, http: SocketAddr, pg: SocketAddr, report: &mut Report) -> Result<()> {
     let address = |at: SocketAddr| HostPort {
         host: at.ip().to_string(),
         port: at.port(),
@@ -234,7 +230,9 @@ fn questdb(
         .dbname("qdb")
         .connect(postgres::NoTls)
         .with_context(|| format!("QuestDB at {pg}"))?;
-    for table in ["trades", "klines", "funding", "books", "coverage", "schema", "bare"] {
+    for table in [
+        "trades", "klines", "funding", "books", "coverage", "schema", "bare",
+    ] {
         client.batch_execute(&format!("DROP TABLE IF EXISTS {PREFIX}{table}"))?;
     }
     let entities = entities();
@@ -289,12 +287,7 @@ fn questdb(
     questions("QuestDB", &*store.reader()?, options, report)
 }
 
-fn send(
-    sender: &mut Sender,
-    buffer: &mut Buffer,
-    table: &str,
-    trades: &[TradeRow],
-) -> Result<()> {
+fn send(sender: &mut Sender, buffer: &mut Buffer, table: &str, trades: &[TradeRow]) -> Result<()> {
     for trade in trades {
         let side = match trade.side {
             Side::Buy => "buy",
@@ -343,7 +336,10 @@ fn questions(
     };
     let there = (options.batches * ROWS / CODES.len()).min(TRADES);
     let curve = asked(name, there, || Ok(reader.trades(&trades)?.len()))?;
-    report.latencies(&format!("{there} trades out of a store: {name}"), vec![curve]);
+    report.latencies(
+        &format!("{there} trades out of a store: {name}"),
+        vec![curve],
+    );
     Ok(())
 }
 
@@ -374,7 +370,10 @@ mod tests {
         };
         let report = run(&options).unwrap();
         let units: Vec<&str> = report.rows.iter().map(|row| row.unit).collect();
-        assert!(units.contains(&"rows/s") && units.contains(&"bytes/row"), "{units:?}");
+        assert!(
+            units.contains(&"rows/s") && units.contains(&"bytes/row"),
+            "{units:?}"
+        );
         assert!(report.rows.iter().all(|row| row.value > 0.0), "{units:?}");
         assert_eq!(report.not_measured.len(), 1);
     }
