@@ -2,6 +2,7 @@
 //! What clients saw is in the store afterwards, once.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bookwire_sim::SimConfig;
@@ -125,6 +126,20 @@ async fn killed_servers_cost_no_row_and_double_none() {
     rig.start_gateway().await;
     caught_up(&rig).await;
     contains(&stored(&rig).await, &seen);
+
+    // A file of them, beside the running gateway.
+    let export = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
+        .args(["export", "--schema", "CryptoTrade", "--provider", "binance"])
+        .args(["--format", "csv", "--config"])
+        .arg(rig.config())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&export.stderr);
+    assert_eq!(export.status.code(), Some(0), "{said}");
+    let text = String::from_utf8(export.stdout).unwrap();
+    for id in seen.keys() {
+        assert!(text.contains(&format!("{id},")), "{id} is not in the file");
+    }
 }
 
 fn contains(stored: &Trades, seen: &Trades) {

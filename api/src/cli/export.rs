@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use bookwire_engine::config::StoreKind;
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::store::{EmbeddedOptions, EmbeddedReader};
+use bookwire_engine::store::{
+    EmbeddedOptions, EmbeddedReader, QuestDbOptions, Store, StoreError, StoreReader, open_questdb,
+};
 use bookwire_engine::time::TsNanos;
 use clap::Args;
 use tempfile::NamedTempFile;
 
 use super::{Failure, GlobalArgs, config, serve, signal};
+use crate::engine;
 use crate::export::sink::{About, Format, Sink, WITHOUT_PARQUET};
 use crate::export::{self, ExportError, Progress, Selection};
 use crate::rest::params::{TIME_FORMS, provider_names};
@@ -89,7 +91,7 @@ struct Job {
     /// `None`: standard output.
     output: Option<PathBuf>,
     overwrite: bool,
-    store: PathBuf,
+    store: Source,
 }
 
 /// Runs the command.
@@ -164,11 +166,11 @@ impl Job {
             return Err(exists(path));
         }
         let config = config::load(global, args.config.as_deref())?;
-        if config.store.kind != StoreKind::Embedded {
-            let text = "only the embedded store can be exported: store.kind names another one, \
-                        which has export commands of its own";
-            return Err(Failure::Usage(text.to_owned()));
-        }
+        let store =
+            match engine::questdb(&config).map_err(|error| Failure::Failed(anyhow!(error)))? {
+                Some(options) => Source::QuestDb(Box::new(options)),
+                None => Source::Embedded(config.store_file()),
+            };
         Ok(Self {
             schema,
             provider,
@@ -178,23 +180,14 @@ impl Job {
             format,
             output,
             overwrite: args.overwrite,
-            store: config.store_file(),
+            store,
         })
     }
 
     /// Reads and writes; returns how many rows there were.
     fn run(&self, is_stopped: &AtomicBool, is_shown: bool) -> Result<u64, Failure> {
-        if !self.store.exists() {
-            return Err(anyhow!(
-                "there is no store at `{}`: name its directory with --data-dir, or the \
-                 configuration with --config",
-                self.store.display()
-            )
-            .into());
-        }
         let failed = |error: ExportError| Failure::Failed(anyhow::Error::new(error));
-        let reader = EmbeddedReader::open(EmbeddedOptions::new(&self.store))
-            .map_err(|error| failed(error.into()))?;
+        let reader = self.store.reader()?;
         let stored = reader
             .entities_of(self.provider.name())
             .map_err(|error| failed(error.into()))?;
@@ -225,7 +218,13 @@ impl Job {
             };
             let columns = export::columns(self.schema);
             let mut sink = Sink::new(self.format, columns, &about, out)?;
-            let rows = export::write(&reader, self.provider, &selection, &mut sink, &mut progress)?;
+            let rows = export::write(
+                &*reader,
+                self.provider,
+                &selection,
+                &mut sink,
+                &mut progress,
+            )?;
             sink.finish()?;
             Ok(rows)
         };
@@ -269,6 +268,33 @@ impl Job {
                 Err(exists(path))
             }
             Err(error) => Err(anyhow::Error::new(error.error).context(named()).into()),
+        }
+    }
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Source {
+    Embedded(PathBuf),
+    QuestDb(Box<QuestDbOptions>),
+}
+
+impl Source {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, Failure> {
+        let failed = |error: StoreError| Failure::Failed(anyhow::Error::new(error));
+        match self {
+            Self::Embedded(path) if !path.exists() => Err(anyhow!(
+                "there is no store at `{}`: name its directory with --data-dir, or the \
+                 configuration with --config",
+                path.display()
+            )
+            .into()),
+            Self::Embedded(path) => Ok(Box::new(
+                EmbeddedReader::open(EmbeddedOptions::new(path)).map_err(failed)?,
+            )),
+            Self::QuestDb(options) => open_questdb((**options).clone())
+                .and_then(|store| store.reader())
+                .map_err(failed),
         }
     }
 }

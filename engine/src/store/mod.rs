@@ -91,6 +91,13 @@ pub trait Store: Send {
 
 /// The reading side of a store. Calls block.
 pub trait StoreReader: Send {
+    /// All entities of a provider that rows are stored of, by entity id. It may have to look at
+    /// all rows.
+    ///
+    /// # Errors
+    /// As [`StoreReader::klines`].
+    fn entities_of(&self, provider: &str) -> Result<Vec<Entity>, StoreError>;
+
     /// Closed bars.
     ///
     /// # Errors

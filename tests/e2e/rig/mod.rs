@@ -157,6 +157,11 @@ impl Rig {
         }
     }
 
+    /// The gateway's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("bookwire.toml")
+    }
+
     /// The gateway's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")

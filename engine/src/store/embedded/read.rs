@@ -80,26 +80,6 @@ impl EmbeddedReader {
         })
     }
 
-    /// All entities of a provider that anything was ever stored of, by entity id.
-    ///
-    /// # Errors
-    /// [`StoreError`] when they can't be read.
-    pub fn entities_of(&self, provider: &str) -> Result<Vec<Entity>, StoreError> {
-        self.run("read entities", || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT entity_id, code FROM entities WHERE provider = ?1 ORDER BY entity_id",
-            )?;
-            let rows = statement.query_map([provider], |row| {
-                Ok(Entity {
-                    provider: provider.to_owned(),
-                    entity_id: row.get(0)?,
-                    code: row.get(1)?,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
-
     /// Those of the entities that have rows, with their numbers.
     fn entities(&self, provider: &str, ids: &[String]) -> Read<Vec<(i64, Arc<Entity>)>> {
         let mut unique: Vec<&String> = ids.iter().collect();
@@ -406,6 +386,22 @@ impl TradeScan<'_> {
 }
 
 impl StoreReader for EmbeddedReader {
+    fn entities_of(&self, provider: &str) -> Result<Vec<Entity>, StoreError> {
+        self.run("read entities", || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT entity_id, code FROM entities WHERE provider = ?1 ORDER BY entity_id",
+            )?;
+            let rows = statement.query_map([provider], |row| {
+                Ok(Entity {
+                    provider: provider.to_owned(),
+                    entity_id: row.get(0)?,
+                    code: row.get(1)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     fn klines(&self, query: &KlineQuery) -> Result<Vec<KlineRow>, StoreError> {
         self.run("read bars", || self.read_klines(query))
     }

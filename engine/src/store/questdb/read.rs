@@ -1,6 +1,6 @@
 //! The reading side: a connection of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use postgres::Row;
@@ -326,7 +326,38 @@ fn read_missing(
     Ok(missing.finish())
 }
 
+/// Entities of all tables that name their code.
+fn read_entities(link: &mut Link, provider: &str) -> Result<Vec<Entity>, Fault> {
+    let mut found = BTreeMap::new();
+    for table in [Table::Trades, Table::Klines, Table::Funding, Table::Books] {
+        let name = table.name(&link.options);
+        let mut binds = Binds::default();
+        let sql = format!(
+            "SELECT DISTINCT entity_id, code FROM {name} WHERE provider = {}",
+            binds.text(provider)
+        );
+        for row in link.query(&sql, &binds)? {
+            let (entity_id, code): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            found.insert(entity_id, code);
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|(entity_id, code)| Entity {
+            provider: provider.to_owned(),
+            entity_id,
+            code,
+        })
+        .collect())
+}
+
 impl StoreReader for QuestDbReader {
+    fn entities_of(&self, provider: &str) -> Result<Vec<Entity>, StoreError> {
+        let provider = provider.to_owned();
+        self.session
+            .run("read entities", move |link| read_entities(link, &provider))
+    }
+
     fn klines(&self, query: &KlineQuery) -> Result<Vec<KlineRow>, StoreError> {
         let query = query.clone();
         self.session

@@ -379,6 +379,24 @@ fn providers_are_apart(store: &mut dyn Store) {
     assert_eq!(reader.trades(&query).unwrap(), [trade(&native, 1, T0)]);
     query.provider = "ccxt".to_owned();
     assert_eq!(reader.trades(&query).unwrap(), [other]);
+    // Whatever kind of row it is; each once, by id.
+    let rows = ["solusdt", "ethusdt", "btcusdt"].map(entity);
+    put(
+        store,
+        vec![
+            Row::Kline(kline(&rows[0], Level::M1, T0)),
+            Row::Funding(funding(&rows[1], T0)),
+            Row::Kline(kline(&rows[2], Level::M1, T0)),
+        ],
+    );
+    let reader = store.reader().unwrap();
+    let codes = |provider| -> Vec<String> {
+        let found = reader.entities_of(provider).unwrap();
+        found.into_iter().map(|entity| entity.code).collect()
+    };
+    assert_eq!(codes("binance"), ["btcusdt", "ethusdt", "solusdt"]);
+    assert_eq!(codes("ccxt"), ["btcusdt"]);
+    assert_eq!(codes("okx"), [""; 0]);
 }
 
 fn books_come_back(store: &mut dyn Store) {
