@@ -6,6 +6,7 @@ use rusqlite::params;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::StoreReader as _;
 use crate::store::suite::{self, Fixture, entity, trade};
 use crate::store::{KlineQuery, Row, Store, StoreClass, TimeWindow, TradeQuery};
 use crate::time::{Level, TsNanos};
