@@ -296,16 +296,19 @@ fn kline(minute: u64) -> String {
     let cents = 6_000_000 + minute * 7_919 % 100_000;
     let price = |cents: u64| format!("{}.{:02}000000", cents / 100, cents % 100);
     let open_ms = minute * MINUTE;
-    let volume = format!("{}.{:05}000", 10 + minute % 90, minute * 31 % 100_000);
+    let volume = (10 + minute % 90) * 100_000 + minute * 31 % 100_000;
+    // What was traded has to fit to prices and volume, else the bar is not stored.
+    let turnover = cents * volume;
+    let volume = format!("{}.{:05}000", volume / 100_000, volume % 100_000);
+    let turnover = format!("{}.{:07}0", turnover / 10_000_000, turnover % 10_000_000);
     format!(
-        "[{open_ms},\"{}\",\"{}\",\"{}\",\"{}\",\"{volume}\",{},\"{}\",{},\"5.10000000\",\
+        "[{open_ms},\"{}\",\"{}\",\"{}\",\"{}\",\"{volume}\",{},\"{turnover}\",{},\"5.10000000\",\
          \"310000.00000000\",\"0\"]",
         price(cents),
         price(cents + 900),
         price(cents - 800),
         price(cents + 300),
         open_ms + MINUTE - 1,
-        price(cents * 57),
         1_000 + minute % 500,
     )
 }
@@ -361,6 +364,8 @@ mod tests {
         for bar in bars.iter().chain(&latest) {
             let price = |at: usize| bar[at].as_str().unwrap().parse::<f64>().unwrap();
             assert!(price(3) <= price(1) && price(4) <= price(2), "{bar}");
+            let mean = price(7) / price(5);
+            assert!(price(3) <= mean && mean <= price(2), "{bar}");
         }
     }
 
