@@ -28,6 +28,8 @@ use crate::supervisor::Life;
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
 /// Pauses, beyond the wait for an image, before a stream is asked for again.
 const IMAGE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// Times that a stream is asked for again before a snapshot is fetched instead.
+const IMAGE_TRIES: u32 = 3;
 /// How long the image of a stream is waited for.
 const FIRST_IMAGE: Duration = Duration::from_secs(5);
 /// Pause after an answer that will not change soon (the symbol is unknown there).
@@ -129,6 +131,12 @@ async fn synchronise(setup: BookSetup) {
             if is_due && wait_for_image(&setup, patience).await {
                 return;
             }
+            // A fetched book is joined with changes that are net ones where images are sent: what
+            // came and went between two of them would stay in the book.
+            let brings_images = setup.state.borrow().brings_images(id);
+            if brings_images && renew_until_whole(&setup, patience, IMAGE_TRIES).await {
+                return;
+            }
         }
     }
     fetch_snapshots(setup).await;
@@ -151,21 +159,27 @@ async fn wait_for_image(setup: &BookSetup, patience: Duration) -> bool {
 /// The stream's first message is the whole book. When it has gone wrong, or does not come, the
 /// stream is asked for again, more and more seldom: exchanges limit such requests.
 async fn ask_again(setup: &BookSetup) {
-    let mut backoff = Backoff::new(IMAGE_RETRY.0, IMAGE_RETRY.1);
     // A stream that has just been joined sends its image by itself.
     let is_due = setup.state.borrow().awaits_image(setup.instrument);
     if is_due && wait_for_image(setup, FIRST_IMAGE).await {
         return;
     }
-    loop {
+    renew_until_whole(setup, FIRST_IMAGE, u32::MAX).await;
+}
+
+/// Asks for the stream again until its image has made the book whole (true) or so many attempts
+/// have brought none.
+async fn renew_until_whole(setup: &BookSetup, patience: Duration, attempts: u32) -> bool {
+    let mut backoff = Backoff::new(IMAGE_RETRY.0, IMAGE_RETRY.1);
+    for _ in 0..attempts {
         (setup.renew)(setup.instrument);
         setup.state.borrow_mut().on_hindrance(
             setup.instrument,
             "the stream was asked for again, its image is awaited",
             None,
         );
-        if wait_for_image(setup, FIRST_IMAGE + backoff.fail()).await {
-            return;
+        if wait_for_image(setup, patience + backoff.fail()).await {
+            return true;
         }
         tracing::warn!(
             instrument = setup.instrument.0,
@@ -173,6 +187,7 @@ async fn ask_again(setup: &BookSetup) {
             "no book from its stream, asking again"
         );
     }
+    false
 }
 
 /// Fetches until the book is trusted, or there is nothing to be done.
@@ -352,3 +367,7 @@ impl Handler<StopBook> for OrderBook {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -101,6 +101,16 @@ impl ShardState {
         }
     }
 
+    /// True when streams of this kind are known to begin with an image, so that asking for the
+    /// stream again brings another.
+    #[must_use]
+    pub fn brings_images(&self, id: InstrumentId) -> bool {
+        self.known(id).is_some_and(|state| {
+            let spec = &state.instrument.spec;
+            self.image_senders.contains(&(spec.provider, spec.market))
+        })
+    }
+
     /// True when the stream of a book that is not trusted has been joined and may still send the
     /// image that it begins with.
     #[must_use]

@@ -219,12 +219,17 @@ impl ShardState {
             out,
             effects,
             clock,
+            image_senders,
             ..
         } = self;
         let Some(Some(state)) = instruments.get_mut(id.0 as usize) else {
             return;
         };
         let Some(feed) = &mut state.book else { return };
+        let sender = (state.instrument.spec.provider, state.instrument.spec.market);
+        if !image_senders.contains(&sender) {
+            image_senders.push(sender);
+        }
         let was_synced = feed.synced.state() == BookState::Synced;
         feed.ts_recv = at.wall;
         feed.behind_since = None;

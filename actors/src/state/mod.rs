@@ -22,7 +22,7 @@ use ahash::AHashMap;
 use bookwire_engine::book::sync::{BookState, DesyncReason};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
-use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable};
+use bookwire_engine::instrument::{Instrument, InstrumentId, InstrumentTable, Market};
 use bookwire_engine::kline::KlineGate;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire;
@@ -61,6 +61,8 @@ pub struct ShardState {
     /// Instruments whose bars of trades have changed in this frame.
     stirred: Vec<InstrumentId>,
     snapshots: Option<snapshots::Snapshots>,
+    /// Whose book streams have begun with an image.
+    image_senders: Vec<(ProviderId, Market)>,
 }
 
 impl ShardState {
@@ -83,6 +85,7 @@ impl ShardState {
             effects: Effects::default(),
             stirred: Vec::new(),
             snapshots: None,
+            image_senders: Vec::new(),
         }
     }
 

@@ -227,7 +227,8 @@ pub enum BookOrigin {
     Rest,
     /// With an image that the stream sends first; the stream is asked for anew to get another.
     Stream,
-    /// With the stream's image, or with a fetched one when none has come after so many seconds.
+    /// With the stream's image; with a fetched one when none has come after so many seconds, and
+    /// none after the stream was asked for again where streams were seen to send them.
     StreamOrRest {
         /// Seconds after the acknowledgement.
         after_secs: u64,
