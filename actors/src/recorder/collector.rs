@@ -23,6 +23,15 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often a batch that nobody can take is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Tells the writer that nothing more comes.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.collected.store(true, Ordering::Release);
+    }
+}
+
 pub(super) struct Collector {
     options: RecorderOptions,
     rings: Vec<Consumer<Row>>,
@@ -73,6 +82,9 @@ impl Collector {
     }
 
     pub(super) fn run(mut self) {
+        // Whatever ends this, a panic included, the writer must not wait for more.
+        let shared = Arc::clone(&self.shared);
+        let _end = Ended(shared);
         loop {
             // Before the rings are looked at: what was pushed before the stop is collected below.
             let is_stopping = self.shared.stopping.load(Ordering::Acquire);

@@ -68,6 +68,8 @@ pub struct RecorderStats {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
+    /// The collector has handed on its last batch.
+    collected: AtomicBool,
     written: AtomicU64,
     known: AtomicU64,
     retries: AtomicU64,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bookwire_engine::store::{Row, Store, StoreClass, StoreError};
-use crossbeam_channel::{Receiver, TryRecvError, select};
+use crossbeam_channel::{Receiver, select};
 
 use super::{Done, Shared, SharedSpool};
 use crate::clock::Clock;
@@ -100,12 +100,15 @@ impl Writer {
                 let _ = self.flush();
             }
             let is_stopping = self.shared.stopping.load(Ordering::Acquire);
+            // Before the channel is looked at: what was handed on before the end is found below.
+            let is_last = self.shared.collected.load(Ordering::Acquire);
             let is_pausing = self.retry_at.is_some_and(|at| now < at) && !is_stopping;
             if !is_pausing {
                 match self.step() {
+                    // What is left is written below, as far as there is time.
+                    Ok(_) if is_last => break,
                     Ok(true) => continue,
-                    Ok(false) if self.is_collector_gone() => break,
-                    Err(_) if is_stopping && self.is_collector_gone() => break,
+                    Err(_) if is_stopping && is_last => break,
                     Ok(false) | Err(_) => {}
                 }
             }
@@ -138,10 +141,6 @@ impl Writer {
             },
             default(POLL) => {}
         }
-    }
-
-    fn is_collector_gone(&self) -> bool {
-        matches!(self.work.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     /// Writes the next batch; false when there is none. An error means that it is kept.
