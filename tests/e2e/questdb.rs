@@ -18,6 +18,14 @@ const CODES: [&str; 2] = ["btcusdt", "ethusdt"];
 /// Rows, by id, as JSON without what only one of both sides has.
 type Trades = BTreeMap<String, [String; 3]>;
 
+/// What a client saw.
+#[derive(Default)]
+struct Seen {
+    trades: Trades,
+    /// Time of the first trade.
+    since: Option<String>,
+}
+
 fn trade(data: &Value, id: &str) -> (String, [String; 3]) {
     let text = |name: &str| data[name].to_string().trim_matches('"').to_owned();
     let id = format!("{id}_{}", text("trade_id"));
@@ -25,15 +33,18 @@ fn trade(data: &Value, id: &str) -> (String, [String; 3]) {
 }
 
 /// Takes trades for a while and adds them to `seen`.
-async fn watch(feed: &mut Feed, seen: &mut Trades, span: Duration) -> usize {
-    let before = seen.len();
+async fn watch(feed: &mut Feed, seen: &mut Seen, span: Duration) -> usize {
+    let before = seen.trades.len();
     for message in feed.collect(span).await {
         if message["stream"] == "crypto.trades" {
             let id = message["entity_id"].as_str().unwrap();
-            seen.extend([trade(&message["data"], id)]);
+            let at = message["data"]["timestamp"].as_str().unwrap().to_owned();
+            let since = seen.since.get_or_insert_with(|| at.clone());
+            *since = at.min(since.clone());
+            seen.trades.extend([trade(&message["data"], id)]);
         }
     }
-    seen.len() - before
+    seen.trades.len() - before
 }
 
 async fn subscribed(rig: &Rig) -> Feed {
@@ -43,13 +54,14 @@ async fn subscribed(rig: &Rig) -> Feed {
     feed
 }
 
-async fn stored(rig: &Rig) -> Trades {
+async fn stored(rig: &Rig, seen: &Seen) -> Trades {
+    let since = seen.since.as_deref().unwrap_or_default();
     let mut all = Trades::new();
     for code in CODES {
         let id = format!("cryptopair_binance_{code}");
         let path = format!(
             "/api/data/CryptoTrade?provider=binance&entity_ids={id}\
-             &limit=100000&page_size=100000&numbers=string"
+             &start_timestamp={since}&limit=100000&page_size=100000&numbers=string"
         );
         let (status, body) = rig.get(&path).await;
         assert_eq!(status, 200, "{body}");
@@ -100,7 +112,7 @@ async fn killed_servers_cost_no_row_and_double_none() {
         options.http, options.pg
     );
     let mut rig = Rig::start_with(SimConfig::default(), &more).await;
-    let mut seen = Trades::new();
+    let mut seen = Seen::default();
     let mut feed = subscribed(&rig).await;
     watch(&mut feed, &mut seen, Duration::from_secs(2)).await;
 
@@ -113,7 +125,7 @@ async fn killed_servers_cost_no_row_and_double_none() {
     server.restart();
     watch(&mut feed, &mut seen, Duration::from_secs(2)).await;
     caught_up(&rig).await;
-    contains(&stored(&rig).await, &seen);
+    contains(&stored(&rig, &seen).await, &seen.trades);
 
     // The other way round: what waits on disk when bookwire dies is stored by the next start.
     server.kill();
@@ -125,7 +137,7 @@ async fn killed_servers_cost_no_row_and_double_none() {
     server.restart();
     rig.start_gateway().await;
     caught_up(&rig).await;
-    contains(&stored(&rig).await, &seen);
+    contains(&stored(&rig, &seen).await, &seen.trades);
 
     // A file of them, beside the running gateway.
     let export = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
@@ -141,7 +153,7 @@ async fn killed_servers_cost_no_row_and_double_none() {
         .lines()
         .filter_map(|line| line.split(',').next())
         .collect();
-    for id in seen.keys() {
+    for id in seen.trades.keys() {
         assert!(ids.contains(&**id), "{id} is not in the file");
     }
 }
