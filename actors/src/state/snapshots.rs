@@ -10,8 +10,7 @@ use bookwire_engine::time::TsNanos;
 use super::ShardState;
 use super::market::record;
 
-/// Books recorded at once: some hundred microseconds, ten times a second, are not felt by those
-/// who wait for ticks.
+/// Books recorded at once, ten times a second: all of a large shard's together would hold up ticks.
 const AT_ONCE: usize = 64;
 
 /// When books are recorded next.
