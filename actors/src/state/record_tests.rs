@@ -33,16 +33,22 @@ impl Store for Memory {
     }
 }
 
-#[test]
-fn rows_reach_the_store_with_their_promises() {
+/// A recorder into memory, with a port.
+fn recorded() -> (Memory, Recorder, Vec<RecorderPort>) {
     let memory = Memory::default();
-    let (recorder, mut ports) = Recorder::start(
+    let (recorder, ports) = Recorder::start(
         Box::new(memory.clone()),
         RecorderOptions::default(),
         1,
         Arc::new(crate::clock::SystemClock::new()),
     )
     .unwrap();
+    (memory, recorder, ports)
+}
+
+#[test]
+fn rows_reach_the_store_with_their_promises() {
+    let (memory, recorder, mut ports) = recorded();
     let mut bench = Bench::new(64, ports.pop());
     bench.subscribe(1, BTC, StreamKind::Trades);
     bench.subscribe(2, BTC, StreamKind::Klines(Level::M1));
@@ -138,14 +144,7 @@ fn trades_missed_by_a_lost_stream_are_asked_for() {
 
 #[test]
 fn bars_that_cannot_be_true_are_not_stored() {
-    let memory = Memory::default();
-    let (recorder, mut ports) = Recorder::start(
-        Box::new(memory.clone()),
-        RecorderOptions::default(),
-        1,
-        Arc::new(crate::clock::SystemClock::new()),
-    )
-    .unwrap();
+    let (memory, recorder, mut ports) = recorded();
     let mut bench = Bench::new(64, ports.pop());
     bench.subscribe(1, BTC, StreamKind::Klines(Level::M1));
     // Its high is 9.
@@ -187,14 +186,7 @@ fn bars_that_cannot_be_true_are_not_stored() {
 
 #[test]
 fn trusted_books_are_recorded_on_the_grid() {
-    let memory = Memory::default();
-    let (recorder, mut ports) = Recorder::start(
-        Box::new(memory.clone()),
-        RecorderOptions::default(),
-        1,
-        Arc::new(crate::clock::SystemClock::new()),
-    )
-    .unwrap();
+    let (memory, recorder, mut ports) = recorded();
     let mut bench = Bench::new(64, ports.pop());
     let state = std::mem::replace(
         &mut bench.state,
