@@ -260,6 +260,7 @@ impl Clock for Shifted {
 /// A gateway in this process with the simulator's time, which stands just before a full minute.
 async fn open(sim: &Sim, folder: &Path) -> (server::ServerHandle, Gateway) {
     let mut config = Config::default();
+    config.server.data_dir = folder.to_owned();
     for (name, provider) in &mut config.providers {
         provider.enabled = name == "binance";
     }

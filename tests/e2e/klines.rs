@@ -69,6 +69,7 @@ impl Shop {
         let sim = sim.await.expect("the simulator starts");
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
+        config.server.data_dir = folder.path().to_owned();
         for (name, provider) in &mut config.providers {
             provider.enabled = name == exchange.as_str();
         }

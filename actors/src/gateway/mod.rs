@@ -122,14 +122,23 @@ pub(crate) struct Inner {
     room: Arc<StreamRoom>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
-    /// Last, so that it outlives what runs on it; `None` only while being dropped.
-    control: Option<Runtime>,
+    /// Last, so that it outlives what runs on it.
+    control: ControlRuntime,
 }
 
-impl Drop for Inner {
+/// The runtime of what is neither a shard's nor a worker's. A runtime must not be dropped on a
+/// thread that runs one, which is where the engine's start may fail and where its end may be.
+struct ControlRuntime(Option<Runtime>);
+
+impl ControlRuntime {
+    fn handle(&self) -> Option<&tokio::runtime::Handle> {
+        self.0.as_ref().map(Runtime::handle)
+    }
+}
+
+impl Drop for ControlRuntime {
     fn drop(&mut self) {
-        // A runtime must not be dropped on a thread that runs one.
-        if let Some(control) = self.control.take() {
+        if let Some(control) = self.0.take() {
             control.shutdown_background();
         }
     }
@@ -157,12 +166,14 @@ impl Gateway {
             .thread_name("control")
             .enable_all()
             .build()?;
+        let handle = control.handle().clone();
+        let control = ControlRuntime(Some(control));
         let meters: Vec<Arc<ProviderMeter>> = options
             .providers
             .iter()
             .map(|provider| Arc::new(ProviderMeter::new(provider.id)))
             .collect();
-        let rest = RestClient::new(&options, &meters, control.handle().clone(), clock.clone())?;
+        let rest = RestClient::new(&options, &meters, handle, clock.clone())?;
         let shard_count = options.shards.max(1);
         let readers = store.as_deref().map(ReaderPool::new).transpose()?;
         let (recorder, ports) = match store {
@@ -221,7 +232,7 @@ impl Gateway {
             stopping: AtomicBool::new(false),
             options,
             clock,
-            control: Some(control),
+            control,
         }));
         loader::start(&gateway);
         backfill::start(&gateway);
@@ -514,7 +525,7 @@ impl Gateway {
             bridge.stop().await;
         }
         let shards_stopped = stopped.iter().filter(|stopped| **stopped).count();
-        let is_store_flushed = match (self.0.recorder.clone(), &self.0.control) {
+        let is_store_flushed = match (self.0.recorder.clone(), self.0.control.handle()) {
             (Some(recorder), Some(control)) => control
                 .spawn_blocking(move || recorder.stop(half))
                 .await
@@ -522,7 +533,7 @@ impl Gateway {
             _ => true,
         };
         self.0.uptime.save(self.0.clock.now());
-        if let Some(control) = &self.0.control {
+        if let Some(control) = self.0.control.handle() {
             let keeper = self.0.keeper.clone();
             // What it can't write by then is lost; the rows are more important.
             let _ = control.spawn_blocking(move || keeper.stop(half)).await;
@@ -535,7 +546,7 @@ impl Gateway {
     }
 
     pub(crate) fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(control) = &self.0.control {
+        if let Some(control) = self.0.control.handle() {
             control.spawn(task);
         }
     }
@@ -650,3 +661,6 @@ impl MarketSource for Gateway {
         self.0.clock.monotonic()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ impl Gateway {
         &self,
         query: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, CryptoError> {
-        let (Some(pool), Some(control)) = (&self.0.readers, &self.0.control) else {
+        let (Some(pool), Some(control)) = (&self.0.readers, self.0.control.handle()) else {
             return Err(CryptoError::new(
                 CryptoCode::Unsupported,
                 "no store is configured",
