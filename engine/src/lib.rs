@@ -22,4 +22,5 @@ pub mod quality;
 pub mod replay;
 pub mod store;
 pub mod time;
+pub mod trading;
 pub mod wire;

@@ -18,6 +18,7 @@ use crate::error::CryptoError;
 use crate::event::{BookSnapshot, EventSink, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::TradingVenue;
 
 /// Makes the list and the names of its places out of one line for each exchange.
 macro_rules! exchanges {
@@ -79,7 +80,11 @@ impl ProviderId {
             let routes = exchange.routes(*market).iter().map(|route| route.host);
             routes.chain([exchange.rest_host(*market).0])
         };
-        let mut hosts: Vec<&str> = exchange.markets().iter().flat_map(of_market).collect();
+        let trading = exchange.trading().into_iter();
+        let private =
+            trading.flat_map(|venue| venue.private_routes().iter().map(|route| route.host));
+        let markets = exchange.markets().iter().flat_map(of_market);
+        let mut hosts: Vec<&str> = markets.chain(private).collect();
         hosts.sort_unstable();
         hosts.dedup();
         hosts
@@ -375,6 +380,10 @@ pub trait Exchange: Sync {
     /// The child process through which the provider is reached; `None`: it has hosts of its own.
     /// A provider with one speaks for many venues, each with instruments of its own.
     fn bridge(&self) -> Option<&'static Bridge> {
+        None
+    }
+    /// How orders are sent there; `None`: they can't be.
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
         None
     }
     /// Host name of the market's REST interface and its default base URL.

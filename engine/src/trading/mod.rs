@@ -1,0 +1,19 @@
+//! Orders: what they are, what may become of them, what exchanges are asked and answer.
+//!
+//! Everything here is decided without a socket, a thread or a clock. [`order`] has the words,
+//! [`state`] says which change of an order may follow which, [`check`] what is refused before
+//! anything is sent, [`risk`] what the user's own limits refuse, [`journal`] what is written down
+//! before the wire, [`venue`] is what an exchange's adapter has to be able to do, [`paper`] fills
+//! orders against live books without any exchange.
+//!
+//! Rules that hold everywhere:
+//! - quantities are in base units and prices in quote units, exact decimals; an adapter converts
+//!   contracts;
+//! - an order is written to the journal before it is sent, and never sent twice;
+//! - only an exchange's own word moves an order to a final state. A lost answer leads to
+//!   [`order::OrderStatus::Unknown`] and to questions.
+
+pub mod keys;
+pub mod order;
+pub mod state;
+pub mod venue;
