@@ -13,7 +13,9 @@
 //! - only an exchange's own word moves an order to a final state. A lost answer leads to
 //!   [`order::OrderStatus::Unknown`] and to questions.
 
+pub mod journal;
 pub mod keys;
+pub mod ledger;
 pub mod order;
 pub mod state;
 pub mod venue;
