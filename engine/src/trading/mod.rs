@@ -13,6 +13,7 @@
 //! - only an exchange's own word moves an order to a final state. A lost answer leads to
 //!   [`order::OrderStatus::Unknown`] and to questions.
 
+pub mod exact;
 pub mod keys;
 pub mod order;
 pub mod state;
