@@ -16,6 +16,7 @@
 pub mod check;
 pub mod funds;
 pub mod journal;
+pub mod exact;
 pub mod keys;
 pub mod ledger;
 pub mod order;
