@@ -536,7 +536,9 @@ pub trait TradingVenue: Sync {
         super::order::OrderId::parse(client_id)
     }
 
-    /// Requests of a command; all are sent. Empty: there is nothing to do.
+    /// Requests of a command; all are sent. Empty: there is nothing to do, except for
+    /// [`Command::CancelAll`]: the exchange has no such request, and the orders that are known to be
+    /// open are canceled one by one.
     ///
     /// # Errors
     /// `CRYPTO_UNSUPPORTED` naming what the exchange can't.
