@@ -128,6 +128,8 @@ pub struct Shard {
     state: Rc<RefCell<ShardState>>,
     /// Outlives a panic of this actor, as the state does.
     streams: Rc<RefCell<Streams>>,
+    /// Likewise.
+    paper: Papers,
     life: Life,
     ticks: u64,
 }
@@ -148,6 +150,7 @@ impl Shard {
         for worker in gone {
             self.detach(DetachWorker(worker));
         }
+        self.end_papers();
         self.streams.borrow_mut().end_unwanted(now);
         if self.ticks.is_multiple_of(100) {
             self.state.borrow_mut().sweep_promises();

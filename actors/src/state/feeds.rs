@@ -187,6 +187,8 @@ pub(crate) struct InstrumentState {
     pub(crate) funding_topics: Topics,
     /// When each feed was last heard (monotonic); zero: never.
     pub(crate) heard: [Duration; FEEDS],
+    /// Orders on paper; `None`: none.
+    pub(crate) paper: Option<Box<Bench>>,
 }
 
 impl InstrumentState {
@@ -203,6 +205,7 @@ impl InstrumentState {
             funding: None,
             funding_topics: Topics::default(),
             heard: [Duration::ZERO; FEEDS],
+            paper: None,
         }
     }
 

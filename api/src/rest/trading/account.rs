@@ -13,8 +13,11 @@ use bookwire_engine::wire::{BalanceView, FillView, Numbers, PositionView};
 use serde_json::{Value, json};
 
 use super::orders::{Ended, filter};
-use super::{Answer, instrument, numbers, provider_of, rows_answer, trading};
-use crate::caller::Caller;
+use super::{
+    Answer, instrument, may_cancel, may_see, may_trade, numbers, provider_of, rows_answer, trace,
+    trading,
+};
+use crate::auth::Caller;
 use crate::rest::body::Body;
 use crate::rest::params::Params;
 
@@ -36,7 +39,7 @@ async fn accounts_of(
     let trading = trading(gateway)?;
     let mut all = Vec::new();
     for (provider, account, router) in trading.routers(params.provider()?, params.text("account")?) {
-        if caller.may_see(*provider).is_err() {
+        if !may_see(caller, *provider) {
             continue;
         }
         let (balances, positions) = Trading::ask(router, GetAccount).await?;
@@ -136,7 +139,7 @@ pub async fn fills(caller: Caller, request: HttpRequest, gateway: web::Data<Gate
     let trading = trading(&gateway)?;
     let mut all: Vec<Fill> = Vec::new();
     for (provider, _, router) in trading.routers(params.provider()?, params.text("account")?) {
-        if caller.may_see(*provider).is_ok() {
+        if may_see(&caller, *provider) {
             all.extend(Trading::ask(router, ListFills(filter.clone())).await?);
         }
     }
@@ -159,7 +162,7 @@ pub async fn leverage(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gate
         CryptoError::invalid_parameter("leverage", "", "a whole number from 1 on")
     })?;
     let instrument = instrument(&gateway, provider, &entity).await?;
-    caller.may_trade(provider, instrument.spec.market)?;
+    may_trade(&caller, provider, instrument.spec.market)?;
     let account = body.text("account")?;
     let account = account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
     let router = trading(&gateway)?.router(provider, &account)?;
@@ -181,7 +184,12 @@ pub async fn leverage(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gate
 ///
 /// # Errors
 /// Who asks may not, or a field that is wrong.
-pub async fn kill_switch(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gateway>) -> Answer {
+pub async fn kill_switch(
+    caller: Caller,
+    request: HttpRequest,
+    bytes: web::Bytes,
+    gateway: web::Data<Gateway>,
+) -> Answer {
     let body = Body::parse(&bytes, &["provider", "engaged"])?;
     let is_engaged = body
         .flag("engaged")?
@@ -191,11 +199,11 @@ pub async fn kill_switch(caller: Caller, bytes: web::Bytes, gateway: web::Data<G
         false => None,
     };
     let trading = trading(&gateway)?;
-    for (provider, _, _) in trading.routers(provider, None) {
-        for market in provider.exchange().markets() {
-            caller.may_cancel(*provider, *market)?;
-        }
-    }
+    let meant = trading.routers(provider, None).flat_map(|(provider, _, _)| {
+        let markets = provider.exchange().markets().iter();
+        markets.map(|market| (*provider, *market))
+    });
+    may_cancel(&caller, meant)?;
     let (mut ended, mut providers) = (Ended::default(), Vec::new());
     // All of them are stopped before the first failure is told.
     let mut first_error = None;
@@ -219,7 +227,7 @@ pub async fn kill_switch(caller: Caller, bytes: web::Bytes, gateway: web::Data<G
     let mut out = format!("{{\"engaged\":{is_engaged},\"providers\":").into_bytes();
     out.extend_from_slice(Value::from(providers).to_string().as_bytes());
     out.push(b',');
-    ended.write(&mut out, Numbers::default(), &caller);
+    ended.write(&mut out, Numbers::default(), trace(&request));
     out.push(b'}');
     Ok(super::json(StatusCode::OK, out))
 }
@@ -233,7 +241,7 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
     let trading = trading(&gateway)?;
     let mut rows: Vec<Value> = Vec::new();
     for (provider, _, router) in trading.routers(params.provider()?, params.text("account")?) {
-        if caller.may_see(*provider).is_err() {
+        if !may_see(&caller, *provider) {
             continue;
         }
         let status = Trading::ask(router, GetStatus).await?;

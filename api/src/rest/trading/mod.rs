@@ -9,20 +9,22 @@ pub use orders::{amend, by_client_id, cancel, cancel_all, list, one, place};
 
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use actix_web::http::StatusCode;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::trading::Trading;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::instrument::{Instrument, Scope};
+use bookwire_engine::instrument::{Instrument, Market, Scope};
+use bookwire_engine::keys::Permission;
 use bookwire_engine::trading::order::Order;
 use bookwire_engine::wire::{Columns, Numbers, OrderView, TableRow, write_json_rows};
 
 use super::body::Body;
 use super::data::in_time;
 use super::params::Params;
-use crate::error::ApiError;
+use crate::auth::{Bucket, Caller};
+use crate::error::{ApiError, TRACE_HEADER};
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -35,6 +37,42 @@ fn trading(gateway: &Gateway) -> Result<Trading, CryptoError> {
         CryptoError::new(CryptoCode::Unsupported, "trading is switched off")
             .suggest("set trading.enabled = true")
     })
+}
+
+const fn permission_of(market: Market) -> Permission {
+    match market {
+        Market::Spot => Permission::SpotTrading,
+        Market::Perp => Permission::FuturesTrading,
+    }
+}
+
+/// Whether the caller may place and amend orders of a market; counts the request.
+fn may_trade(caller: &Caller, provider: ProviderId, market: Market) -> Result<(), CryptoError> {
+    caller.require(permission_of(market), provider)?;
+    caller.charge(Bucket::Trading)
+}
+
+/// Whether the caller may cancel orders of all these markets; counts the request.
+fn may_cancel(
+    caller: &Caller,
+    markets: impl IntoIterator<Item = (ProviderId, Market)>,
+) -> Result<(), CryptoError> {
+    for (provider, market) in markets {
+        caller.require(permission_of(market), provider)?;
+    }
+    caller.charge(Bucket::Cancel)
+}
+
+/// Whether the caller may see what is on the accounts of a provider.
+fn may_see(caller: &Caller, provider: ProviderId) -> bool {
+    let mut markets = provider.exchange().markets().iter();
+    markets.any(|market| caller.may(permission_of(*market), Some(provider)))
+}
+
+/// The request's id.
+fn trace(request: &HttpRequest) -> &str {
+    let header = request.headers().get(TRACE_HEADER);
+    header.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The provider that a body names.

@@ -18,10 +18,10 @@ use bookwire_engine::trading::order::{
 use bookwire_engine::wire::{Numbers, OrderView, error_object};
 
 use super::{
-    Answer, LIMIT, LIMIT_MAX, instrument, json, numbers, order_answer, provider_of, rows_answer,
-    rows_field, trading,
+    Answer, LIMIT, LIMIT_MAX, instrument, json, may_cancel, may_see, may_trade, numbers,
+    order_answer, provider_of, rows_answer, rows_field, trace, trading,
 };
-use crate::caller::Caller;
+use crate::auth::Caller;
 use crate::error::wall_clock;
 use crate::rest::body::Body;
 use crate::rest::params::{self, Params};
@@ -143,7 +143,7 @@ pub async fn place(
     let accepted = "an entity id such as cryptopair_binance_btcusdt";
     let entity = body.text_required("entity_id", accepted)?;
     let instrument = instrument(&gateway, provider, &entity).await?;
-    caller.may_trade(provider, instrument.spec.market)?;
+    may_trade(&caller, provider, instrument.spec.market)?;
     let terms = terms(&body, provider, &instrument)?;
     let router = trading(&gateway)?.router(provider, &terms.account)?;
     let wanted = PlaceOrder {
@@ -182,7 +182,7 @@ pub async fn list(caller: Caller, request: HttpRequest, gateway: web::Data<Gatew
     let mut orders: Vec<Order> = Vec::new();
     let provider = params.provider()?;
     for (provider, _, router) in trading.routers(provider, params.text("account")?) {
-        if caller.may_see(*provider).is_ok() {
+        if may_see(&caller, *provider) {
             orders.extend(Trading::ask(router, ListOrders(filter.clone())).await?);
         }
     }
@@ -220,7 +220,7 @@ async fn find(
 ) -> Result<(actix::Addr<OrderRouter>, Order), CryptoError> {
     let trading = trading(gateway)?;
     for (provider, _, router) in trading.routers(None, None) {
-        if caller.may_see(*provider).is_err() {
+        if !may_see(caller, *provider) {
             continue;
         }
         if let Some(order) = Trading::ask(router, what.clone()).await? {
@@ -292,7 +292,7 @@ pub async fn amend(
         return Err(params::missing("quantity", "a new quantity, a new price, or both").into());
     }
     let (router, order) = find(&gateway, &caller, FindOrder::Id(id), &path).await?;
-    caller.may_trade(order.terms.provider, order.terms.market)?;
+    may_trade(&caller, order.terms.provider, order.terms.market)?;
     let wanted = AmendOrder {
         id,
         quantity,
@@ -320,7 +320,7 @@ pub async fn cancel(
     let params = Params::parse(request.query_string(), &["numbers"])?;
     let id = id_of(&path)?;
     let (router, order) = find(&gateway, &caller, FindOrder::Id(id), &path).await?;
-    caller.may_cancel(order.terms.provider, order.terms.market)?;
+    may_cancel(&caller, [(order.terms.provider, order.terms.market)])?;
     let canceled = Trading::ask(&router, CancelOrder(id)).await?;
     let numbers = numbers(&params)?;
     Ok(order_answer(StatusCode::OK, &canceled.order, numbers, ""))
@@ -343,11 +343,9 @@ pub async fn cancel_all(
         Some(entity) => Some(instrument(&gateway, provider, entity).await?),
         None => None,
     };
-    for market in provider.exchange().markets() {
-        if entity.as_ref().is_none_or(|one| one.spec.market == *market) {
-            caller.may_cancel(provider, *market)?;
-        }
-    }
+    let markets = provider.exchange().markets().iter().copied();
+    let meant = markets.filter(|market| entity.as_ref().is_none_or(|one| one.spec.market == *market));
+    may_cancel(&caller, meant.map(|market| (provider, market)))?;
     let account = params.text("account")?;
     let trading = trading(&gateway)?;
     if let Some(account) = account {
@@ -359,7 +357,7 @@ pub async fn cancel_all(
         ended.add(Trading::ask(router, which).await?);
     }
     let mut out = vec![b'{'];
-    ended.write(&mut out, numbers, &caller);
+    ended.write(&mut out, numbers, trace(&request));
     out.push(b'}');
     Ok(json(StatusCode::OK, out))
 }
@@ -382,7 +380,7 @@ impl Ended {
     }
 
     /// `"orders":[…],"failed":[{order_id,error}]`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, numbers: Numbers, caller: &Caller) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, numbers: Numbers, trace: &str) {
         rows_field(out, "orders", self.orders.iter().map(OrderView), numbers);
         out.extend_from_slice(b",\"failed\":[");
         for (at, (id, error)) in self.failed.iter().enumerate() {
@@ -390,7 +388,7 @@ impl Ended {
                 out.push(b',');
             }
             out.extend_from_slice(format!("{{\"order_id\":\"{id}\",\"error\":").as_bytes());
-            error_object(out, error, caller.trace(), wall_clock());
+            error_object(out, error, trace, wall_clock());
             out.push(b'}');
         }
         out.push(b']');
