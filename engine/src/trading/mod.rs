@@ -17,6 +17,7 @@ pub mod check;
 pub mod funds;
 pub mod keys;
 pub mod order;
+pub mod paper;
 pub mod risk;
 pub mod state;
 pub mod venue;
