@@ -20,6 +20,7 @@ pub mod exact;
 pub mod keys;
 pub mod ledger;
 pub mod order;
+pub mod paper;
 pub mod risk;
 pub mod state;
 pub mod venue;
