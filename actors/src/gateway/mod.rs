@@ -1,14 +1,14 @@
 //! The engine as the API sees it: starts the shards, loads the instruments, answers questions that
 //! need a shard, the store or the exchange, and stops it all in order.
 
-pub mod operate;
 mod market;
+pub mod operate;
 mod read;
 mod venues;
 
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;

@@ -27,7 +27,12 @@ impl RestClient {
         }
     }
 
-    fn host_budget(&self, provider: ProviderId, market: Market, budget: usize) -> Option<&HostBudget> {
+    fn host_budget(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        budget: usize,
+    ) -> Option<&HostBudget> {
         self.0.hosts.get(&(provider, market))?.budgets.get(budget)
     }
 

@@ -4,6 +4,7 @@
 mod fetch;
 mod handle;
 pub mod messages;
+pub mod paper;
 mod streams;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use futures_util::future::select;
 use futures_util::stream;
 use tokio::sync::Semaphore;
 
+use self::paper::Papers;
 use crate::book::{CheckQuiet, NeedSnapshot};
 use crate::clock::Clock;
 use crate::connection::backoff::ConnectBudgets;

@@ -83,7 +83,10 @@ impl Shard {
             .borrow_mut()
             .paper_order(id, &account, &tell, fees, order, active_at)
             .ok_or_else(|| {
-                CryptoError::new(CryptoCode::InternalError, "the instrument's streams did not start")
+                CryptoError::new(
+                    CryptoCode::InternalError,
+                    "the instrument's streams did not start",
+                )
             })?;
         if let Some(due) = state.due {
             let (clock, state) = (self.shared.clock.clone(), self.state.clone());
@@ -105,7 +108,10 @@ impl Shard {
             let market = {
                 let mut state = self.state.borrow_mut();
                 state.paper_forget(id);
-                state.table().get(id).map_or(Market::Spot, |row| row.spec.market)
+                state
+                    .table()
+                    .get(id)
+                    .map_or(Market::Spot, |row| row.spec.market)
             };
             self.paper.borrow_mut().retain(|kept| *kept != id);
             for feed in feeds(market) {
@@ -119,7 +125,12 @@ impl Shard {
     }
 }
 
-async fn advance(clock: Arc<dyn Clock>, state: Rc<RefCell<ShardState>>, id: InstrumentId, due: TsNanos) {
+async fn advance(
+    clock: Arc<dyn Clock>,
+    state: Rc<RefCell<ShardState>>,
+    id: InstrumentId,
+    due: TsNanos,
+) {
     let left = due.0.saturating_sub(clock.now().0).max(0);
     clock.sleep(Duration::from_nanos(left.unsigned_abs())).await;
     state.borrow_mut().paper_advance(id);

@@ -15,6 +15,7 @@ use bookwire_engine::store::Entity;
 use bookwire_engine::time::{Level, TsNanos};
 use tokio::sync::Notify;
 
+use super::paper::Bench;
 use super::topics::Topics;
 use crate::quarantine::LiveCheck;
 use crate::topic::StreamKind;

@@ -15,10 +15,10 @@ use bookwire_engine::store::{CoverageRow, Entity, KlineRow, Row, Series, Span, T
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire;
 
-use super::ShardState;
 use super::books::{gain_book, mark, tell_loss};
 use super::feeds::{Held, InstrumentState, TradeNews, feed_index};
 use super::outlet::Outlet;
+use super::{ShardState, paper};
 use crate::quarantine::{Source, Verdict};
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use bookwire_engine::book::sync::SyncedBook;
 use bookwire_engine::book::Book;
+use bookwire_engine::book::sync::SyncedBook;
 use bookwire_engine::event::{Funding, Trade};
 use bookwire_engine::instrument::{Instrument, InstrumentId};
 use bookwire_engine::num::to_decimal;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::order::{OrderTerms, PositionSide};
-use bookwire_engine::trading::paper::desk::{Desk, Liquidation, Placement};
+use bookwire_engine::trading::paper::desk::{Desk, Placement};
+use bookwire_engine::trading::paper::liquidate::Liquidation;
 use bookwire_engine::trading::paper::{Depth, Fees};
 use bookwire_engine::trading::venue::Facts;
 use rust_decimal::Decimal;
@@ -89,7 +90,9 @@ pub(crate) struct Bench {
 
 impl std::fmt::Debug for Bench {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench").field("desks", &self.desks.len()).finish()
+        f.debug_struct("Bench")
+            .field("desks", &self.desks.len())
+            .finish()
     }
 }
 
@@ -121,7 +124,12 @@ fn depth(book: Option<&Book>) -> Option<&dyn Depth> {
 }
 
 impl Bench {
-    pub(super) fn on_book(&mut self, instrument: &Arc<Instrument>, book: Option<&Book>, now: TsNanos) {
+    pub(super) fn on_book(
+        &mut self,
+        instrument: &Arc<Instrument>,
+        book: Option<&Book>,
+        now: TsNanos,
+    ) {
         for seat in &mut self.desks {
             if seat.desk.is_empty() {
                 continue;
@@ -158,7 +166,9 @@ impl Bench {
                 instrument: instrument.clone(),
                 what: PaperEvent::Mark {
                     price: to_decimal(funding.mark_price, Funding::PRICE_SCALE),
-                    rate: funding.rate.map(|rate| to_decimal(rate, Funding::RATE_SCALE)),
+                    rate: funding
+                        .rate
+                        .map(|rate| to_decimal(rate, Funding::RATE_SCALE)),
                     next: funding.next_funding_time,
                 },
             });
@@ -234,7 +244,9 @@ impl ShardState {
                 client_id,
                 quantity,
                 price,
-            } => seat.desk.amend(&client_id, quantity, price, active_at, &mut facts),
+            } => seat
+                .desk
+                .amend(&client_id, quantity, price, active_at, &mut facts),
             PaperOrder::Liquidate(liquidation) => {
                 seat.desk.liquidate(&liquidation, now, &mut facts);
             }

@@ -15,7 +15,7 @@ use bookwire_engine::instrument::{Instrument, InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::journal::{Entry, Journal, JournalError};
 use bookwire_engine::trading::ledger::{Absorbed, Ledger};
-use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, TradingMode};
+use bookwire_engine::trading::order::{Balance, Order, OrderId, Position, TradingMode};
 use bookwire_engine::trading::state::OrderNews;
 use bookwire_engine::trading::venue::{Facts, OrderRef, OrderSupport, Touch, TradingVenue};
 
@@ -101,7 +101,9 @@ impl Desk {
     pub fn support(&self, market: Market) -> OrderSupport {
         match (&self.house, self.venue()) {
             (House::Live(live), _) => live.venue.support(market),
-            (House::Paper(_), Some(venue)) => super::paper::support(market, Some(venue.support(market))),
+            (House::Paper(_), Some(venue)) => {
+                super::paper::support(market, Some(venue.support(market)))
+            }
             (House::Paper(_), None) => super::paper::support(market, None),
         }
     }
@@ -118,27 +120,31 @@ impl Desk {
         let found = table.by_native(terms.provider, terms.market, &terms.native_symbol);
         found.cloned().ok_or_else(|| {
             let what = format!("{} is not listed now", terms.entity_id);
-            CryptoError::new(CryptoCode::PairNotFound, what).with("entity_id", terms.entity_id.clone())
+            CryptoError::new(CryptoCode::PairNotFound, what)
+                .with("entity_id", terms.entity_id.clone())
         })
     }
 
     /// Best prices of an instrument, as far as its book is trusted now.
     pub async fn touch(&self, instrument: &Instrument) -> Touch {
-        self.market.touch(instrument.id, Duration::from_millis(500)).await
+        self.market
+            .touch(instrument.id, Duration::from_millis(500))
+            .await
     }
 
     /// Writes entries down. Nothing may be done about an order when this fails.
     pub fn write(&self, entries: &[Entry]) -> Result<(), CryptoError> {
-        let mut state = self.state.borrow_mut();
-        for entry in entries {
-            if let Err(error) = state.journal.append(entry) {
-                state.stats.journal_errors += 1;
-                drop(state);
-                return Err(self.unwritten(&error));
-            }
-            state.stats.journal_entries += 1;
-            state.is_journal_dirty = true;
+        if entries.is_empty() {
+            return Ok(());
         }
+        let mut state = self.state.borrow_mut();
+        if let Err(error) = state.journal.append_all(entries) {
+            state.stats.journal_errors += 1;
+            drop(state);
+            return Err(self.unwritten(&error));
+        }
+        state.stats.journal_entries += entries.len() as u64;
+        state.is_journal_dirty = true;
         Ok(())
     }
 
@@ -166,13 +172,21 @@ impl Desk {
                 path: self.options.journal.clone(),
                 source,
             })),
-            Err(_) => Err(CryptoError::new(CryptoCode::InternalError, "the engine is stopping")),
+            Err(_) => Err(CryptoError::new(
+                CryptoCode::InternalError,
+                "the engine is stopping",
+            )),
         }
     }
 
     /// Takes facts: into the ledger, the journal, and to whoever listens. What has to be asked because
     /// of them is asked.
     pub fn take(self: &Rc<Self>, facts: &Facts) {
+        self.take_with(facts, None);
+    }
+
+    /// As [`Desk::take`], with another entry for the journal in the same write.
+    pub fn take_with(self: &Rc<Self>, facts: &Facts, entry: Option<Entry>) {
         let table = self.table();
         let now = self.clock.now();
         let absorbed = {
@@ -182,7 +196,7 @@ impl Desk {
             }
             state.ledger.absorb(facts, &table, now)
         };
-        self.after(absorbed);
+        self.after(absorbed, entry);
         if facts.balances_are_stale {
             super::resolve::fetch_balances_soon(self);
         }
@@ -191,28 +205,34 @@ impl Desk {
     /// Takes news of an order.
     pub fn tell(self: &Rc<Self>, id: OrderId, news: &OrderNews) {
         let absorbed = self.state.borrow_mut().ledger.tell(id, news);
-        self.after(absorbed);
+        self.after(absorbed, None);
     }
 
-    fn after(self: &Rc<Self>, absorbed: Absorbed) {
+    fn after(self: &Rc<Self>, absorbed: Absorbed, entry: Option<Entry>) {
         for correction in &absorbed.corrections {
             tracing::warn!(provider = self.provider.name(), account = %self.options.name, "{correction}");
         }
-        let mut entries = Vec::new();
+        let mut entries = Vec::from_iter(entry);
         let mut published = Vec::new();
         {
             let mut state = self.state.borrow_mut();
             state.stats.corrections += absorbed.corrections.len() as u64;
             state.stats.strange_fills += absorbed.strange_fills as u64;
             for (id, fill) in &absorbed.orders {
-                let Some(order) = state.ledger.order(*id) else { continue };
+                let Some(order) = state.ledger.order(*id) else {
+                    continue;
+                };
                 entries.push(Entry::Order(Box::new(order.clone())));
                 if let Some(fill) = fill {
                     entries.push(Entry::Fill(Box::new(fill.clone())));
                 }
                 published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
             }
-            state.stats.fills += absorbed.orders.iter().filter(|(_, fill)| fill.is_some()).count() as u64;
+            state.stats.fills += absorbed
+                .orders
+                .iter()
+                .filter(|(_, fill)| fill.is_some())
+                .count() as u64;
         }
         // What happened at the exchange has happened, whether it can be written down or not: the next
         // start asks again.
@@ -247,7 +267,8 @@ impl Desk {
 
     /// An order as it is now, or `CRYPTO_ORDER_NOT_FOUND`.
     pub fn expect_order(&self, id: OrderId) -> Result<Order, CryptoError> {
-        self.order(id).ok_or_else(|| order_not_found(&id.to_string()))
+        self.order(id)
+            .ok_or_else(|| order_not_found(&id.to_string()))
     }
 
     /// Executions, balances and positions for somebody who begins to listen.
@@ -257,11 +278,6 @@ impl Desk {
             state.ledger.balances().cloned().collect(),
             state.ledger.positions().cloned().collect(),
         )
-    }
-
-    /// Executions of an order.
-    pub fn fills_of(&self, id: OrderId) -> Vec<Fill> {
-        self.state.borrow().ledger.fills_of(id).cloned().collect()
     }
 
     /// Whether orders may be sent now.
@@ -284,7 +300,9 @@ impl Desk {
             .with("provider", self.provider.name())
             .with("account", self.options.name.clone())
             .with("reason", reason)
-            .suggest("retry in a few seconds; GET /api/crypto/providers/status tells when it is ready"))
+            .suggest(
+                "retry in a few seconds; GET /api/crypto/providers/status tells when it is ready",
+            ))
     }
 
     /// The moment, by our clock.

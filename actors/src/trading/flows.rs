@@ -197,7 +197,7 @@ async fn send(
     let live = match &desk.house {
         House::Live(live) => live.clone(),
         House::Paper(paper) => {
-            paper.place(desk, order, instrument).await;
+            paper.place(desk, order, instrument, touch).await?;
             return placed(desk, id);
         }
     };
@@ -249,7 +249,10 @@ fn placed(desk: &Desk, id: OrderId) -> Result<Placed, CryptoError> {
             .with("order_id", id.to_string())
             .with("reason", reason));
     }
-    Ok(Placed { order, is_new: true })
+    Ok(Placed {
+        order,
+        is_new: true,
+    })
 }
 
 fn lost(desk: &Rc<Desk>, id: OrderId) {
@@ -277,7 +280,7 @@ pub(crate) async fn cancel(desk: &Rc<Desk>, id: OrderId) -> Result<Canceled, Cry
     let live = match &desk.house {
         House::Live(live) => live.clone(),
         House::Paper(paper) => {
-            paper.cancel(desk, &order).await;
+            paper.cancel(desk, &order).await?;
             return canceled(desk, id);
         }
     };
@@ -335,7 +338,10 @@ fn over(order: &Order) -> CryptoError {
     CryptoError::new(CryptoCode::OrderNotFound, what)
         .with("order_id", order.id.to_string())
         .with("status", order.status.as_str())
-        .with("filled_quantity", order.filled_quantity.normalize().to_string())
+        .with(
+            "filled_quantity",
+            order.filled_quantity.normalize().to_string(),
+        )
         .suggest("read the order: it is over")
 }
 
@@ -409,7 +415,10 @@ pub(crate) async fn amend(
         return Err(CryptoError::invalid_parameter(
             "quantity",
             &wanted.quantity.to_string(),
-            format!("more than the {} that have executed; or cancel the order", order.filled_quantity),
+            format!(
+                "more than the {} that have executed; or cancel the order",
+                order.filled_quantity
+            ),
         ));
     }
     check::amounts(&wanted, &instrument, Touch::default())?;
@@ -496,7 +505,9 @@ async fn replace(
             )
             .with("order_id", order.id.to_string()));
         }
-        desk.clock.sleep(std::time::Duration::from_millis(100)).await;
+        desk.clock
+            .sleep(std::time::Duration::from_millis(100))
+            .await;
         waited += 100;
         if waited % 500 == 0 {
             resolve::look(desk, order.id).await;
@@ -522,7 +533,10 @@ async fn replace(
             .with("canceled_order_id", order.id.to_string())
             .suggest("the order was canceled, and nothing took its place: place a new one")
     })?;
-    desk.state.borrow_mut().ledger.replace(order.id, placed.order.id);
+    desk.state
+        .borrow_mut()
+        .ledger
+        .replace(order.id, placed.order.id);
     if let Some(old) = desk.order(order.id) {
         // It is done either way; a restart would only not know what took its place.
         let _ = desk.write(&[Entry::Order(Box::new(old))]);

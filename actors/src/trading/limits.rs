@@ -97,7 +97,9 @@ fn exposure(terms: &OrderTerms, ledger: &Ledger) -> Exposure {
     };
     for order in ledger.open_orders() {
         exposure.open_orders += 1;
-        if order.terms.entity_id != terms.entity_id || order.terms.position_side != terms.position_side {
+        if order.terms.entity_id != terms.entity_id
+            || order.terms.position_side != terms.position_side
+        {
             continue;
         }
         match order.terms.side {

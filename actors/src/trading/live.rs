@@ -53,7 +53,10 @@ impl Live {
     /// The exchange's clock.
     pub fn exchange_now(&self) -> TsNanos {
         let now = self.clock.now();
-        let offset = self.meter.as_ref().map_or(0, |meter| meter.clock_offset_us());
+        let offset = self
+            .meter
+            .as_ref()
+            .map_or(0, |meter| meter.clock_offset_us());
         TsNanos(now.0.saturating_add(offset.saturating_mul(1_000)))
     }
 
@@ -129,7 +132,12 @@ impl Live {
         let is_one_order = matches!(question, Question::Order { .. });
         let mut all = Facts::default();
         let mut is_known = !is_one_order;
-        for (index, first) in self.venue.question(question, self.exchange_now()).into_iter().enumerate() {
+        for (index, first) in self
+            .venue
+            .question(question, self.exchange_now())
+            .into_iter()
+            .enumerate()
+        {
             let mut next = Some(first);
             let mut pages = 0;
             while let Some(request) = next.take() {
@@ -145,7 +153,9 @@ impl Live {
                         Ok(Ok(body)) => break Some(body),
                         Ok(Err(failure)) => match failure.proof {
                             Proof::NoSuchOrder => break None,
-                            Proof::ClockSkew if tries < 3 => self.measure_clock(request.market).await,
+                            Proof::ClockSkew if tries < 3 => {
+                                self.measure_clock(request.market).await
+                            }
                             Proof::Nothing if tries < 3 => self.pause(tries).await,
                             _ => return Err(failure.error),
                         },
@@ -179,16 +189,24 @@ impl Live {
     ) -> Result<Result<bytes::Bytes, Failure>, CryptoError> {
         let exchange = self.provider.exchange();
         let (host, _) = exchange.rest_host(request.market);
-        let refused = |error: CryptoError, proof| Ok(Err(Failure {
-            error,
-            proof,
-            retry_after_secs: None,
-        }));
+        let refused = |error: CryptoError, proof| {
+            Ok(Err(Failure {
+                error,
+                proof,
+                retry_after_secs: None,
+            }))
+        };
         let Some(base) = self.rest.address_of(self.provider, request.market) else {
             let what = format!("{} has no such market here", self.provider.name());
-            return refused(CryptoError::new(CryptoCode::Unsupported, what), Proof::Refused);
+            return refused(
+                CryptoError::new(CryptoCode::Unsupported, what),
+                Proof::Refused,
+            );
         };
-        let charge = match self.rest.charge(self.provider, request.market, request.budget, priority) {
+        let charge = match self
+            .rest
+            .charge(self.provider, request.market, request.budget, priority)
+        {
             Ok(charge) => charge,
             Err(wait) => {
                 let secs = wait.as_secs().max(1);
@@ -199,7 +217,13 @@ impl Live {
                 return refused(error, Proof::NotNow);
             }
         };
-        let signed = self.venue.sign(&self.keys, request, host, self.exchange_now(), self.window_ms);
+        let signed = self.venue.sign(
+            &self.keys,
+            request,
+            host,
+            self.exchange_now(),
+            self.window_ms,
+        );
         let signed = match signed {
             Ok(signed) => signed,
             Err(error) => {
@@ -261,12 +285,17 @@ impl Live {
     }
 
     fn unreadable(&self, error: &bookwire_engine::exchange::DecodeError) -> CryptoError {
-        let what = format!("the answer of {} can't be read: {error}", self.provider.name());
+        let what = format!(
+            "the answer of {} can't be read: {error}",
+            self.provider.name()
+        );
         CryptoError::new(CryptoCode::OrderStateUnknown, what).with("provider", self.provider.name())
     }
 
     async fn pause(&self, tries: u32) {
-        self.clock.sleep(Duration::from_millis(200 << tries.min(4))).await;
+        self.clock
+            .sleep(Duration::from_millis(200 << tries.min(4)))
+            .await;
     }
 
     /// Opens connections to the hosts, so that the first order does not wait for one.

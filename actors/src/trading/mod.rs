@@ -240,10 +240,15 @@ impl Trading {
         let names: Vec<&str> = of_provider.map(|(_, name)| name.as_str()).collect();
         if names.is_empty() {
             let what = format!("nothing is traded on {}", provider.name());
-            return Err(CryptoError::new(CryptoCode::Unsupported, what)
-                .with("provider", provider.name()));
+            return Err(
+                CryptoError::new(CryptoCode::Unsupported, what).with("provider", provider.name())
+            );
         }
-        Err(CryptoError::invalid_parameter("account", account, names.join(", ")))
+        Err(CryptoError::invalid_parameter(
+            "account",
+            account,
+            names.join(", "),
+        ))
     }
 
     /// All accounts, or those of a provider, or of a name.

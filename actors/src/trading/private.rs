@@ -154,7 +154,13 @@ async fn listen(
         };
         let mut facts = Facts::default();
         let table = desk.table();
-        let step = session.frame(text.as_bytes(), &table, &live.keys, live.exchange_now(), &mut facts);
+        let step = session.frame(
+            text.as_bytes(),
+            &table,
+            &live.keys,
+            live.exchange_now(),
+            &mut facts,
+        );
         if !facts.is_empty() {
             desk.take(&facts);
         }

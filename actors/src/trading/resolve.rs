@@ -35,7 +35,9 @@ fn live(desk: &Desk) -> Option<Live> {
 /// Asks for an order once. True when the exchange has told where it stands, or that there is none.
 pub(crate) async fn look(desk: &Rc<Desk>, id: OrderId) -> bool {
     let Some(live) = live(desk) else { return true };
-    let Some(order) = desk.order(id) else { return true };
+    let Some(order) = desk.order(id) else {
+        return true;
+    };
     let Ok(instrument) = desk.instrument(&order) else {
         return false;
     };
@@ -59,7 +61,9 @@ pub(crate) async fn look(desk: &Rc<Desk>, id: OrderId) -> bool {
 
 /// An exchange says that it has no such order.
 fn absent(desk: &Rc<Desk>, id: OrderId) -> bool {
-    let Some(order) = desk.order(id) else { return true };
+    let Some(order) = desk.order(id) else {
+        return true;
+    };
     if order.status.is_final() {
         return true;
     }
@@ -70,7 +74,9 @@ fn absent(desk: &Rc<Desk>, id: OrderId) -> bool {
         *times
     };
     let is_old = desk.now().0.saturating_sub(order.created_at.0)
-        > nanos(desk.options.patience + Duration::from_millis(desk.options.window_ms.into()) + GRACE);
+        > nanos(
+            desk.options.patience + Duration::from_millis(desk.options.window_ms.into()) + GRACE,
+        );
     if times < ABSENT_TIMES || !is_old {
         return false;
     }
@@ -131,7 +137,8 @@ pub(crate) fn fetch_fills_soon(desk: &Rc<Desk>, id: OrderId) {
             desk.clock.sleep(wait).await;
             wait *= 2;
             let is_complete = |desk: &Desk| {
-                desk.order(id).is_none_or(|order| order.missing_fills().is_zero())
+                desk.order(id)
+                    .is_none_or(|order| order.missing_fills().is_zero())
             };
             if is_complete(&desk) {
                 break;
@@ -199,7 +206,9 @@ async fn balances(desk: &Desk, live: &Live) -> Result<Facts, CryptoError> {
 /// # Errors
 /// What could not be asked. Then trading is not ready.
 pub(crate) async fn reconcile(desk: &Rc<Desk>) -> Result<(), CryptoError> {
-    let Some(live) = live(desk) else { return Ok(()) };
+    let Some(live) = live(desk) else {
+        return Ok(());
+    };
     if std::mem::replace(&mut desk.state.borrow_mut().is_reconciling, true) {
         return Ok(());
     }
@@ -257,11 +266,15 @@ async fn compare(desk: &Rc<Desk>, live: &Live) -> Result<(), CryptoError> {
     }
     let wanting: Vec<OrderId> = {
         let state = desk.state.borrow();
-        let all = state.ledger.list(&bookwire_engine::trading::ledger::OrderFilter {
-            limit: 1_000,
-            ..Default::default()
-        });
-        let wanting = all.into_iter().filter(|order| !order.missing_fills().is_zero());
+        let all = state
+            .ledger
+            .list(&bookwire_engine::trading::ledger::OrderFilter {
+                limit: 1_000,
+                ..Default::default()
+            });
+        let wanting = all
+            .into_iter()
+            .filter(|order| !order.missing_fills().is_zero());
         wanting.map(|order| order.id).collect()
     };
     for id in wanting {
@@ -280,14 +293,18 @@ async fn compare(desk: &Rc<Desk>, live: &Live) -> Result<(), CryptoError> {
 /// `CRYPTO_FORBIDDEN` for a key that can't trade, or can withdraw and is not allowed to.
 pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
     use bookwire_engine::error::CryptoCode;
-    let Some(live) = live(desk) else { return Ok(()) };
+    let Some(live) = live(desk) else {
+        return Ok(());
+    };
     let table = desk.table();
     for market in desk.provider.exchange().markets() {
         let question = Question::Permissions { market: *market };
         let Some(facts) = live.ask(&question, &table, Priority::Live).await? else {
             continue;
         };
-        let Some(permissions) = facts.permissions else { continue };
+        let Some(permissions) = facts.permissions else {
+            continue;
+        };
         let refused = |what: &str| {
             CryptoError::new(CryptoCode::Forbidden, what)
                 .with("provider", desk.provider.name())
@@ -367,7 +384,10 @@ pub(crate) async fn keep(desk: Rc<Desk>) {
 fn settle(desk: &Desk) {
     let mut state = desk.state.borrow_mut();
     let routes = desk.venue().map_or(&[][..], |venue| venue.private_routes());
-    let down = routes.iter().zip(&state.streams_up).find(|(_, is_up)| !**is_up);
+    let down = routes
+        .iter()
+        .zip(&state.streams_up)
+        .find(|(_, is_up)| !**is_up);
     state.readiness = match down {
         // A stream came up in between: what it missed has not been asked for yet.
         None if state.stats.wants_reconciliation => return,

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
@@ -13,10 +13,8 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, Market};
 use bookwire_engine::trading::journal::{Entry, Journal};
 use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
-use bookwire_engine::trading::order::{
-    Balance, Fill, Order, OrderId, Position, TradingMode,
-};
-use bookwire_engine::trading::venue::{Command, Facts, Proof};
+use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, TradingMode};
+use bookwire_engine::trading::venue::{Command, Proof};
 
 use super::desk::{Desk, House, Readiness, State, Subscriber};
 use super::live::{Live, Outcome};
@@ -27,6 +25,7 @@ use super::{
     TradingContext, TradingError, flows, private, resolve,
 };
 use crate::rest_client::tls_config;
+use crate::shard::paper::{PaperNews, PaperTell};
 use crate::trading::options::{AccountOptions, TradingOptions};
 
 /// Requests that wait for an account.
@@ -72,8 +71,15 @@ pub(super) fn start_all(
     let mut routers = BTreeMap::new();
     for account in options.accounts {
         let key = super::account_key(&account);
-        let desk = desk(account, context, &wire)?;
-        routers.insert(key, OrderRouter { desk: Rc::new(desk) }.start());
+        // Desks on the shards tell the router, which is made after the account that they tell of.
+        let slot: Arc<OnceLock<Addr<OrderRouter>>> = Arc::default();
+        let desk = desk(account, context, &wire, &slot)?;
+        let router = OrderRouter {
+            desk: Rc::new(desk),
+        }
+        .start();
+        let _ = slot.set(router.clone());
+        routers.insert(key, router);
     }
     Ok(routers)
 }
@@ -82,6 +88,7 @@ fn desk(
     options: AccountOptions,
     context: &TradingContext,
     wire: &Wire,
+    slot: &Arc<OnceLock<Addr<OrderRouter>>>,
 ) -> Result<Desk, TradingError> {
     let provider = options.provider;
     let (journal, replayed) = Journal::open(&options.journal, COMPACT_BYTES, FINAL_MAX)?;
@@ -98,11 +105,38 @@ fn desk(
             wire: wire.clone(),
             rest: context.rest.clone(),
             clock: context.clock.clone(),
-            meter: context.meters.iter().find(|m| m.provider == provider).cloned(),
+            meter: context
+                .meters
+                .iter()
+                .find(|m| m.provider == provider)
+                .cloned(),
             patience: options.patience,
             window_ms: options.window_ms,
         }),
-        _ => House::Paper(PaperHouse::new(&options, context)),
+        _ => {
+            let state = match replayed.paper.clone().map(serde_json::from_value) {
+                Some(Ok(state)) => Some(state),
+                None => None,
+                Some(Err(error)) => {
+                    tracing::error!(provider = provider.name(), account = %options.name, %error,
+                        "the paper account's state can't be read: it begins anew");
+                    None
+                }
+            };
+            let slot = slot.clone();
+            let tell: PaperTell = Arc::new(move |news| {
+                if let Some(router) = slot.get() {
+                    // Never dropped; there are as many as executions of the account's own orders.
+                    router.do_send(Told(news));
+                }
+            });
+            House::Paper(PaperHouse::new(
+                options.paper.clone(),
+                &options.name,
+                state,
+                tell,
+            ))
+        }
     };
     let (mode, streams, readiness) = match &house {
         House::Live(live) => (
@@ -395,7 +429,11 @@ async fn set_leverage(
     let most = instrument.spec.max_leverage.unwrap_or(125);
     if !(1..=most).contains(&leverage) {
         let accepted = format!("1 to {most}");
-        return Err(CryptoError::invalid_parameter("leverage", &leverage.to_string(), accepted));
+        return Err(CryptoError::invalid_parameter(
+            "leverage",
+            &leverage.to_string(),
+            accepted,
+        ));
     }
     let live = match &desk.house {
         House::Live(live) => live.clone(),
@@ -540,22 +578,45 @@ impl Handler<Unlisten> for OrderRouter {
     }
 }
 
-/// Facts from elsewhere: the shards that fill orders on paper.
+/// What desks on the shards tell of orders on paper.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Told(
     /// What.
-    pub Facts,
+    pub PaperNews,
 );
 
 impl Handler<Told> for OrderRouter {
     type Result = ();
 
-    fn handle(&mut self, Told(facts): Told, _: &mut Self::Context) {
-        match &self.desk.house {
-            House::Paper(paper) => paper.told(&self.desk, facts),
-            House::Live(_) => self.desk.take(&facts),
+    fn handle(&mut self, Told(news): Told, _: &mut Self::Context) {
+        if let House::Paper(paper) = &self.desk.house {
+            paper.told(&self.desk, news);
         }
+    }
+}
+
+/// Begins a paper account anew.
+#[derive(Message)]
+#[rtype(result = "Result<(), CryptoError>")]
+pub struct ResetPaper;
+
+impl Handler<ResetPaper> for OrderRouter {
+    type Result = ResponseFuture<Result<(), CryptoError>>;
+
+    fn handle(&mut self, _: ResetPaper, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move {
+            match &desk.house {
+                House::Paper(paper) => paper.reset(&desk).await,
+                House::Live(_) => {
+                    let what = "the account is no paper account";
+                    Err(CryptoError::new(CryptoCode::Unsupported, what)
+                        .with("provider", desk.provider.name())
+                        .with("account", desk.options.name.clone()))
+                }
+            }
+        })
     }
 }
 
@@ -571,7 +632,8 @@ impl Handler<Stop> for OrderRouter {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move {
-            desk.state.borrow_mut().readiness = Readiness::NotReady("it is being stopped".to_owned());
+            desk.state.borrow_mut().readiness =
+                Readiness::NotReady("it is being stopped".to_owned());
             if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {
                 arm(&desk, live, 0).await;
             }

@@ -124,7 +124,10 @@ impl Wire {
         let asked = async {
             let response = self.client.request(request).await.ok()?;
             // Read to its end, or the connection can't be used again.
-            Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()
+            Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .ok()
         };
         let _ = tokio::time::timeout(CONNECT * 2, asked).await;
     }
@@ -157,7 +160,9 @@ fn build(base: &str, request: SignedRequest) -> Result<Request<Full<Bytes>>, Str
         built = built.header(name, value);
     }
     let body = Full::new(Bytes::from(request.body));
-    built.body(body).map_err(|_| "the request can't be built".to_owned())
+    built
+        .body(body)
+        .map_err(|_| "the request can't be built".to_owned())
 }
 
 /// An error with all its causes. Hyper's never hold the request.

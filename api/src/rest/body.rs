@@ -54,7 +54,10 @@ impl Body {
             let accepted = format!("a JSON object with {}; {error}", known.join(", "));
             CryptoError::invalid_parameter("body", &shown, accepted)
         })?;
-        if let Some((name, value)) = fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        if let Some((name, value)) = fields
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        {
             let mut error = CryptoError::invalid_parameter(
                 name,
                 value.get(),
@@ -83,11 +86,17 @@ impl Body {
     /// # Errors
     /// It is none, or empty.
     pub fn text(&self, name: &str) -> Result<Option<String>, CryptoError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
         let text = serde_json::from_str::<String>(raw);
         match text {
             Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
-            _ => Err(CryptoError::invalid_parameter(name, raw, "a text that is not empty")),
+            _ => Err(CryptoError::invalid_parameter(
+                name,
+                raw,
+                "a text that is not empty",
+            )),
         }
     }
 
@@ -110,7 +119,9 @@ impl Body {
         parse: impl Fn(&str) -> Option<T>,
         words: &[&str],
     ) -> Result<Option<T>, CryptoError> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
         match parse(&text) {
             Some(value) => Ok(Some(value)),
             None => Err(CryptoError::invalid_parameter(
@@ -126,9 +137,14 @@ impl Body {
     /// # Errors
     /// It is none, is not positive, or has more than 28 digits.
     pub fn amount(&self, name: &str) -> Result<Option<Decimal>, CryptoError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
         let accepted = "a positive number of at most 28 digits, as a JSON number or a string";
-        let text = match raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        let text = match raw
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+        {
             Some(text) => text,
             None => raw,
         };
@@ -143,10 +159,16 @@ impl Body {
     /// # Errors
     /// It is none.
     pub fn count(&self, name: &str) -> Result<Option<u32>, CryptoError> {
-        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
         match raw.trim_matches('"').parse::<u32>() {
             Ok(value) if value > 0 => Ok(Some(value)),
-            _ => Err(CryptoError::invalid_parameter(name, raw, "a whole number from 1 on")),
+            _ => Err(CryptoError::invalid_parameter(
+                name,
+                raw,
+                "a whole number from 1 on",
+            )),
         }
     }
 
@@ -197,8 +219,14 @@ mod tests {
         for (text, value) in [
             (r#"{"a":0.1}"#, "0.1"),
             (r#"{"a":"0.10"}"#, "0.10"),
-            (r#"{"a":79228162514264337593543950335}"#, "79228162514264337593543950335"),
-            (r#"{"a":0.0000000000000000000000000001}"#, "0.0000000000000000000000000001"),
+            (
+                r#"{"a":79228162514264337593543950335}"#,
+                "79228162514264337593543950335",
+            ),
+            (
+                r#"{"a":0.0000000000000000000000000001}"#,
+                "0.0000000000000000000000000001",
+            ),
             (r#"{"a":1e-8}"#, "0.00000001"),
             (r#"{"a":1.5E3}"#, "1500"),
         ] {

@@ -200,7 +200,9 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         &mut provider.streams_per_connection,
         0..=limit,
     );
-    r.section("trading", |r| trading::visit_provider(&mut provider.trading, r));
+    r.section("trading", |r| {
+        trading::visit_provider(&mut provider.trading, r)
+    });
 }
 
 fn visit_questdb(questdb: &mut QuestDbConfig, r: &mut Reader<'_>) {
@@ -340,7 +342,10 @@ fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
             add(route.host, Serves::Streams);
         }
     }
-    for route in exchange.trading().map_or(&[][..], |venue| venue.private_routes()) {
+    for route in exchange
+        .trading()
+        .map_or(&[][..], |venue| venue.private_routes())
+    {
         add(route.host, Serves::Streams);
     }
     hosts

@@ -100,9 +100,14 @@ impl Default for TradingConfig {
             },
             key_limits: Limits::default(),
             paper: PaperConfig {
-                balances: [("USDT", "100000"), ("USD", "100000"), ("BTC", "1"), ("ETH", "10")]
-                    .map(|(asset, amount)| (asset.to_owned(), amount.to_owned()))
-                    .into(),
+                balances: [
+                    ("USDT", "100000"),
+                    ("USD", "100000"),
+                    ("BTC", "1"),
+                    ("ETH", "10"),
+                ]
+                .map(|(asset, amount)| (asset.to_owned(), amount.to_owned()))
+                .into(),
                 latency_ms: 5,
                 maker_fee: Decimal::new(2, 4),
                 taker_fee: Decimal::new(5, 4),
@@ -114,7 +119,11 @@ impl Default for TradingConfig {
 pub(super) fn visit(trading: &mut TradingConfig, r: &mut Reader<'_>) {
     r.flag("enabled", &mut trading.enabled);
     r.choice("journal_sync", &mut trading.journal_sync, &JournalSync::ALL);
-    r.int("answer_timeout_ms", &mut trading.answer_timeout_ms, 100..=60_000);
+    r.int(
+        "answer_timeout_ms",
+        &mut trading.answer_timeout_ms,
+        100..=60_000,
+    );
     r.int("recv_window_ms", &mut trading.recv_window_ms, 100..=60_000);
     r.int("reconcile_secs", &mut trading.reconcile_secs, 1..=86_400);
     r.int("funding_lock_secs", &mut trading.funding_lock_secs, 0..=600);
@@ -136,11 +145,19 @@ pub(super) fn visit(trading: &mut TradingConfig, r: &mut Reader<'_>) {
             paper.balances = balances;
         }
         r.int("latency_ms", &mut paper.latency_ms, 0..=10_000);
-        for (name, fee) in [("maker_fee", &mut paper.maker_fee), ("taker_fee", &mut paper.taker_fee)] {
-            r.text(name, fee, "a fraction as text, such as \"0.0005\"", |text| {
-                let fee = Decimal::from_str_exact(text).ok()?;
-                (fee.abs() < Decimal::ONE).then_some(fee)
-            });
+        for (name, fee) in [
+            ("maker_fee", &mut paper.maker_fee),
+            ("taker_fee", &mut paper.taker_fee),
+        ] {
+            r.text(
+                name,
+                fee,
+                "a fraction as text, such as \"0.0005\"",
+                |text| {
+                    let fee = Decimal::from_str_exact(text).ok()?;
+                    (fee.abs() < Decimal::ONE).then_some(fee)
+                },
+            );
         }
     });
 }
@@ -152,12 +169,15 @@ fn visit_limits(limits: &mut Limits, r: &mut Reader<'_>) {
         ("max_position_notional", &mut limits.max_position_notional),
         ("price_collar_percent", &mut limits.price_collar_percent),
     ] {
-        r.text(name, limit, "a positive number as text, or \"\" for no limit", |text| {
-            match text.trim() {
+        r.text(
+            name,
+            limit,
+            "a positive number as text, or \"\" for no limit",
+            |text| match text.trim() {
                 "" => Some(None),
                 text => decimal(text).filter(|value| !value.is_zero()).map(Some),
-            }
-        });
+            },
+        );
     }
     for (name, limit) in [
         ("max_open_orders", &mut limits.max_open_orders),

@@ -60,6 +60,11 @@ pub enum Entry {
         /// The order's.
         order_id: OrderId,
     },
+    /// All of a paper account, as it is now.
+    Paper {
+        /// [`super::paper::account::AccountState`].
+        state: serde_json::Value,
+    },
     /// The kill switch.
     Halt {
         /// Engaged, or released.
@@ -127,6 +132,8 @@ pub struct Replayed {
     pub used: BTreeMap<String, OrderId>,
     /// The kill switch is engaged: by whom.
     pub halted_by: Option<String>,
+    /// The last state of a paper account.
+    pub paper: Option<serde_json::Value>,
     /// Bytes of an incomplete last entry that were cut off.
     pub cut_off: u64,
 }
@@ -152,6 +159,7 @@ impl Replayed {
             } => {
                 self.used.insert(client_order_id, order_id);
             }
+            Entry::Paper { state } => self.paper = Some(state),
             Entry::Halt { is_engaged, by, .. } => {
                 self.halted_by = is_engaged.then_some(by);
             }
@@ -242,14 +250,24 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`]; the entry is not in the file then, and what was to be done must not be.
     pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        self.append_all(std::slice::from_ref(entry))
+    }
+
+    /// Appends entries in one write: the death of the process keeps all of them or none.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; none of them is in the file then.
+    pub fn append_all(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         if self.is_broken {
             return Err(JournalError::Broken {
                 path: self.path.clone(),
             });
         }
         self.buffer.clear();
-        let written =
-            frame(&mut self.buffer, entry).and_then(|()| self.file.write_all(&self.buffer));
+        let framed = entries
+            .iter()
+            .try_for_each(|entry| frame(&mut self.buffer, entry));
+        let written = framed.and_then(|()| self.file.write_all(&self.buffer));
         if let Err(source) = written {
             // Part of it may be there. What comes next must not follow half an entry.
             let put_right = self
@@ -309,6 +327,10 @@ impl Journal {
         }
         for fill in &replayed.fills {
             frame(&mut bytes, &Entry::Fill(Box::new(fill.clone())))?;
+        }
+        if let Some(state) = &replayed.paper {
+            let state = state.clone();
+            frame(&mut bytes, &Entry::Paper { state })?;
         }
         if let Some(by) = &replayed.halted_by {
             let halt = Entry::Halt {

@@ -14,9 +14,9 @@
 //!   [`order::OrderStatus::Unknown`] and to questions.
 
 pub mod check;
+pub mod exact;
 pub mod funds;
 pub mod journal;
-pub mod exact;
 pub mod keys;
 pub mod ledger;
 pub mod order;

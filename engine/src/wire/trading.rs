@@ -65,7 +65,12 @@ impl TableRow for OrderView<'_> {
                 None if order.native_client_id.is_empty() => cell.null(),
                 None => cell.text(&order.native_client_id),
             },
-            2 => cell.text_opt(order.exchange_order_id.as_deref().or(order.trigger_id.as_deref())),
+            2 => cell.text_opt(
+                order
+                    .exchange_order_id
+                    .as_deref()
+                    .or(order.trigger_id.as_deref()),
+            ),
             3 => cell.text(&terms.account),
             4 => cell.text(&terms.entity_id),
             5 => cell.text(terms.market.entity_type()),

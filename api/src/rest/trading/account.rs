@@ -38,7 +38,8 @@ async fn accounts_of(
 ) -> Result<Vec<Of>, CryptoError> {
     let trading = trading(gateway)?;
     let mut all = Vec::new();
-    for (provider, account, router) in trading.routers(params.provider()?, params.text("account")?) {
+    for (provider, account, router) in trading.routers(params.provider()?, params.text("account")?)
+    {
         if !may_see(caller, *provider) {
             continue;
         }
@@ -62,9 +63,8 @@ pub async fn balances(caller: Caller, request: HttpRequest, gateway: web::Data<G
     let known = ["provider", "account", "asset", "numbers"];
     let params = Params::parse(request.query_string(), &known)?;
     let asset = params.text("asset")?;
-    let is_wanted = |balance: &&Balance| {
-        asset.is_none_or(|asset| asset.eq_ignore_ascii_case(&balance.asset))
-    };
+    let is_wanted =
+        |balance: &&Balance| asset.is_none_or(|asset| asset.eq_ignore_ascii_case(&balance.asset));
     let all = accounts_of(&caller, &params, &gateway).await?;
     let rows = all.iter().flat_map(|of| {
         let wanted = of.balances.iter().filter(is_wanted);
@@ -103,14 +103,16 @@ pub async fn positions(
             }
         }
     }
-    let rows = named.iter().map(|(of, position, entity_id, symbol)| PositionView {
-        provider: of.provider.name(),
-        account: &of.account,
-        mode: of.mode,
-        entity_id,
-        symbol,
-        position,
-    });
+    let rows = named
+        .iter()
+        .map(|(of, position, entity_id, symbol)| PositionView {
+            provider: of.provider.name(),
+            account: &of.account,
+            mode: of.mode,
+            entity_id,
+            symbol,
+            position,
+        });
     Ok(rows_answer("positions", rows, numbers(&params)?))
 }
 
@@ -146,7 +148,11 @@ pub async fn fills(caller: Caller, request: HttpRequest, gateway: web::Data<Gate
     all.retain(|fill| order.is_none_or(|order| fill.order_id.to_string() == order));
     all.sort_by_key(|fill| std::cmp::Reverse(fill.at));
     all.truncate(limit);
-    Ok(rows_answer("fills", all.iter().map(FillView), numbers(&params)?))
+    Ok(rows_answer(
+        "fills",
+        all.iter().map(FillView),
+        numbers(&params)?,
+    ))
 }
 
 /// `POST /api/trading/leverage`.
@@ -199,10 +205,12 @@ pub async fn kill_switch(
         false => None,
     };
     let trading = trading(&gateway)?;
-    let meant = trading.routers(provider, None).flat_map(|(provider, _, _)| {
-        let markets = provider.exchange().markets().iter();
-        markets.map(|market| (*provider, *market))
-    });
+    let meant = trading
+        .routers(provider, None)
+        .flat_map(|(provider, _, _)| {
+            let markets = provider.exchange().markets().iter();
+            markets.map(|market| (*provider, *market))
+        });
     may_cancel(&caller, meant)?;
     let (mut ended, mut providers) = (Ended::default(), Vec::new());
     // All of them are stopped before the first failure is told.

@@ -9,8 +9,8 @@ pub use orders::{amend, by_client_id, cancel, cancel_all, list, one, place};
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
 use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::trading::Trading;
 use bookwire_engine::error::{CryptoCode, CryptoError};
@@ -72,7 +72,9 @@ fn may_see(caller: &Caller, provider: ProviderId) -> bool {
 /// The request's id.
 fn trace(request: &HttpRequest) -> &str {
     let header = request.headers().get(TRACE_HEADER);
-    header.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    header
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// The provider that a body names.

@@ -71,7 +71,11 @@ fn terms(
     let entity_type = body.text("entity_type")?;
     if let Some(told) = entity_type.filter(|told| told != market.entity_type()) {
         let accepted = format!("{} for {}", market.entity_type(), instrument.entity_id());
-        return Err(CryptoError::invalid_parameter("entity_type", &told, accepted));
+        return Err(CryptoError::invalid_parameter(
+            "entity_type",
+            &told,
+            accepted,
+        ));
     }
     let missing = |name: &str, accepted: &str| CryptoError::invalid_parameter(name, "", accepted);
     let side = body
@@ -94,7 +98,11 @@ fn terms(
     {
         let accepted =
             format!("up to {CLIENT_ID_MAX} printable ASCII characters without blanks and /");
-        return Err(CryptoError::invalid_parameter("client_order_id", id, accepted));
+        return Err(CryptoError::invalid_parameter(
+            "client_order_id",
+            id,
+            accepted,
+        ));
     }
     Ok(OrderTerms {
         provider,
@@ -304,7 +312,12 @@ pub async fn amend(
         true => format!(",\"amended\":\"replaced\",\"replaces\":\"{id}\""),
         false => ",\"amended\":\"in_place\"".to_owned(),
     };
-    Ok(order_answer(StatusCode::OK, &amended.order, numbers, &extra))
+    Ok(order_answer(
+        StatusCode::OK,
+        &amended.order,
+        numbers,
+        &extra,
+    ))
 }
 
 /// `DELETE /api/trading/orders/{order_id}`.
@@ -344,7 +357,8 @@ pub async fn cancel_all(
         None => None,
     };
     let markets = provider.exchange().markets().iter().copied();
-    let meant = markets.filter(|market| entity.as_ref().is_none_or(|one| one.spec.market == *market));
+    let meant =
+        markets.filter(|market| entity.as_ref().is_none_or(|one| one.spec.market == *market));
     may_cancel(&caller, meant.map(|market| (provider, market)))?;
     let account = params.text("account")?;
     let trading = trading(&gateway)?;

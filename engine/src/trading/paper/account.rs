@@ -190,6 +190,13 @@ impl Account {
         own.next().map_or(Decimal::ZERO, |held| held.quantity)
     }
 
+    /// What an open order may still spend, where it has a budget.
+    #[must_use]
+    pub fn budget(&self, client_id: &str) -> Option<Decimal> {
+        let lock = self.state.locks.get(client_id)?;
+        (!lock.budget.is_zero()).then_some(lock.budget)
+    }
+
     /// Holds back what an order needs, and returns the budget that it may spend where it has one.
     ///
     /// # Errors
