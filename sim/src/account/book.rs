@@ -146,7 +146,8 @@ impl Accounts {
                 Err(Refusal::WouldTake)
             }
             Some(TimeInForce::Fok)
-                if takes < order.qty && self.rules.fill_or_kill == Admission::Refused =>
+                if takes < order.qty
+                    && self.rules.fill_or_kill.of(order.segment) == Admission::Refused =>
             {
                 Err(Refusal::CannotFill)
             }

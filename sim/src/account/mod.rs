@@ -16,8 +16,9 @@
 //! 4. Whatever changes becomes a [`PrivateEvent`], in order and complete, and is handed to
 //!    [`Venue::on_private`], which makes the exchange's private streams of it and sends them with
 //!    [`Core::publish_private`] to the sessions of [`Core::listen_private`]. Faults strike there.
-//! 5. A trading request is run inside [`crate::venue::server::carry_out`], where the faults that
-//!    strike replies and requests are.
+//! 5. A trading request is run inside [`crate::venue::server::carry_out`] (or, where nothing can be
+//!    waited for, [`crate::venue::server::carry_out_now`]), where the faults that strike replies and
+//!    requests are.
 //!
 //! Quantities are whole lots in base units ([`Qty`]), prices whole ticks, money is exact decimals.
 //! What is a contract, a native name or a code belongs to the exchange.
@@ -28,7 +29,7 @@
 //! [`Qty`]: crate::market::Qty
 
 // Each exchange uses its own part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code)]
 
 pub(crate) mod auth;
 mod book;
@@ -57,7 +58,7 @@ pub(crate) use order::{
     Trigger, TriggerBy,
 };
 pub(crate) use position::{MarginMode, Position, PositionRow, Settings};
-pub(crate) use rules::{Admission, ClientIds, FeeIn, Fees, Key, Permissions, Rules};
+pub(crate) use rules::{Admission, ClientIds, FeeIn, Fees, Key, PerMarket, Permissions, Rules};
 
 use digest::Due;
 
@@ -246,6 +247,11 @@ impl Accounts {
             ts_ms,
             kind,
         });
+    }
+
+    /// Number of the last event that was told.
+    pub(crate) fn last_event(&self) -> u64 {
+        self.next_event - 1
     }
 
     /// Takes what has to be told, in order.

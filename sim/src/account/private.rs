@@ -49,6 +49,11 @@ pub(crate) struct PrivateDesk {
 }
 
 impl PrivateDesk {
+    /// What sessions hear.
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     /// Sessions that a connection fault about private streams means.
     pub(crate) fn concerned(&self, spec: &FaultSpec) -> Vec<SessionId> {
         let Some(family) = spec.stream.as_deref().filter(|name| PRIVATE.contains(name)) else {
@@ -96,11 +101,6 @@ impl<V: Venue> Core<V> {
         let before = self.private.listeners.len();
         self.private.listeners.retain(|listener| !pick(listener));
         before - self.private.listeners.len()
-    }
-
-    /// What sessions hear.
-    pub(crate) fn private_listeners(&self) -> &[Listener] {
-        &self.private.listeners
     }
 
     /// Whether a fault keeps a market's private streams down: nothing may be subscribed to then.

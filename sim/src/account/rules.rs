@@ -41,6 +41,22 @@ pub(crate) enum Admission {
     Ended,
 }
 
+/// What markets of one exchange differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PerMarket<T> {
+    pub(crate) spot: T,
+    pub(crate) linear: T,
+}
+
+impl<T: Copy> PerMarket<T> {
+    pub(crate) fn of(&self, segment: Segment) -> T {
+        match segment {
+            Segment::Spot => self.spot,
+            Segment::Linear => self.linear,
+        }
+    }
+}
+
 /// In what exchanges differ. Amounts are in units of their asset.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
@@ -53,7 +69,7 @@ pub(crate) struct Rules {
     pub(crate) fee_in: FeeIn,
     pub(crate) client_ids: ClientIds,
     pub(crate) post_only: Admission,
-    pub(crate) fill_or_kill: Admission,
+    pub(crate) fill_or_kill: PerMarket<Admission>,
     /// Whether orders that wait for their price on spot hold money back.
     pub(crate) waiting_locks: bool,
     /// Whether an order whose trigger price has been passed already is refused.
@@ -98,7 +114,10 @@ impl Default for Rules {
             fee_in: FeeIn::Received,
             client_ids: ClientIds::UniqueWhileOpen,
             post_only: Admission::Refused,
-            fill_or_kill: Admission::Ended,
+            fill_or_kill: PerMarket {
+                spot: Admission::Ended,
+                linear: Admission::Ended,
+            },
             waiting_locks: true,
             refuses_late_triggers: true,
             open_orders_max: 200,

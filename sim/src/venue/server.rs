@@ -152,15 +152,15 @@ pub(crate) enum Carried<R> {
     Failed(Box<FaultSpec>),
 }
 
-/// Carries out a trading request under the faults that strike those. `path`: the REST path, or the
-/// method of a request over WebSocket.
-pub(crate) async fn carry_out<S: Service, R>(
+/// Carries out a trading request under the faults that strike those, and says how long its answer
+/// has to wait. `path`: the REST path, or the method of a request over WebSocket.
+pub(crate) fn carry_out_now<S: Service, R>(
     service: &S,
     market: Segment,
     path: &str,
     symbol: Option<&str>,
     act: impl FnOnce() -> R,
-) -> Carried<R> {
+) -> (Carried<R>, Duration) {
     let target = Target::request(market, path, symbol);
     let strike = |kind: FaultKind| {
         let mut core = service.core().lock();
@@ -169,19 +169,32 @@ pub(crate) async fn carry_out<S: Service, R>(
         fault
     };
     if strike(FaultKind::CutRequest).is_some() {
-        return Carried::Cut;
+        return (Carried::Cut, Duration::ZERO);
     }
     let answer = act();
     if strike(FaultKind::DropReply).is_some() {
-        return Carried::Cut;
+        return (Carried::Cut, Duration::ZERO);
     }
-    if let Some(fault) = strike(FaultKind::LateReply) {
-        tokio::time::sleep(fault.delay).await;
-    }
+    let wait = strike(FaultKind::LateReply).map_or(Duration::ZERO, |fault| fault.delay);
     match strike(FaultKind::FailReply) {
-        Some(fault) => Carried::Failed(Box::new(fault)),
-        None => Carried::Done(answer),
+        Some(fault) => (Carried::Failed(Box::new(fault)), wait),
+        None => (Carried::Done(answer), wait),
     }
+}
+
+/// As [`carry_out_now`]; waits where the answer has to.
+pub(crate) async fn carry_out<S: Service, R>(
+    service: &S,
+    market: Segment,
+    path: &str,
+    symbol: Option<&str>,
+    act: impl FnOnce() -> R,
+) -> Carried<R> {
+    let (carried, wait) = carry_out_now(service, market, path, symbol, act);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    carried
 }
 
 /// Longest body of a request that is read.
