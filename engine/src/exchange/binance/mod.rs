@@ -26,11 +26,12 @@ use std::sync::Arc;
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::vault::SecretKind;
 
 use super::{
-    BudgetWindows, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest,
-    Route, StreamRequest,
+    BudgetWindows, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange,
+    Feed, FundingRow, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
+    RestFailure, RestRequest, Route, StreamRequest,
 };
 
 pub use history::is_depth_snapshot;
@@ -84,6 +85,13 @@ impl Exchange for Binance {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac, SecretKind::Ed25519],
+            has_passphrase: Some(false),
+        }
     }
 
     fn rest_host(&self, market: Market) -> (&'static str, &'static str) {

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::vault::SecretKind;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
-    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest,
+    ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 /// Both markets share the connections; bars live on a path of their own.
@@ -58,6 +59,13 @@ impl Exchange for Okx {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac],
+            has_passphrase: Some(true),
+        }
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {
