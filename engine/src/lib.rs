@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod exchange;
 pub mod instrument;
+pub mod keys;
 pub mod kline;
 pub mod num;
 pub mod quality;

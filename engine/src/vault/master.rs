@@ -39,6 +39,22 @@ pub struct MasterSources {
     pub data_dir: PathBuf,
 }
 
+impl MasterSources {
+    /// Refuses to go on without a master key where there is something that needs one.
+    ///
+    /// # Errors
+    /// [`VaultError::NoMasterKey`].
+    pub fn check_nothing_is_sealed(&self) -> Result<(), VaultError> {
+        for name in [super::CREDENTIALS_FILE, super::KEYS_FILE] {
+            let path = self.data_dir.join(name);
+            if path.exists() {
+                return Err(VaultError::NoMasterKey { path });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The master key. Every use has a key of its own that is derived from it (HKDF-SHA256).
 #[derive(Clone)]
 pub struct MasterKey {
@@ -139,12 +155,7 @@ impl MasterKey {
         {
             return Ok((key, false));
         }
-        for name in [super::CREDENTIALS_FILE, super::KEYS_FILE] {
-            let path = sources.data_dir.join(name);
-            if path.exists() {
-                return Err(VaultError::NoMasterKey { path });
-            }
-        }
+        sources.check_nothing_is_sealed()?;
         let path = match is_absent {
             true => sources.file.clone(),
             false => sources.data_dir.join(MASTER_KEY_FILE),

@@ -15,7 +15,7 @@ mod signing;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 pub use error::VaultError;
 pub use master::{
@@ -23,6 +23,8 @@ pub use master::{
 };
 pub use secret::Secret;
 pub use signing::{SecretKind, ec, ed25519};
+
+pub(crate) use secret::fill;
 
 use self::file::{Entries, Kind, SealedFile, Stamp};
 use crate::exchange::ProviderId;
@@ -105,14 +107,12 @@ type Accounts = BTreeMap<(ProviderId, String), Credential>;
 
 /// The credentials of all accounts. Clones share what is loaded.
 #[derive(Clone)]
-pub struct Vault {
-    /// `None`: there is no master key, and so nothing that could be opened.
-    file: Option<SealedFile>,
-    loaded: Arc<RwLock<Loaded>>,
-}
+pub struct Vault(Arc<RwLock<Loaded>>);
 
 #[derive(Default)]
 struct Loaded {
+    /// `None`: there is no master key, and so nothing that could be opened.
+    file: Option<SealedFile>,
     stamp: Option<Stamp>,
     accounts: Arc<Accounts>,
 }
@@ -121,10 +121,7 @@ impl Vault {
     /// A vault without anything, for a server without a master key.
     #[must_use]
     pub fn closed() -> Self {
-        Self {
-            file: None,
-            loaded: Arc::default(),
-        }
+        Self(Arc::default())
     }
 
     /// Opens the vault of a data directory; one that is not there yet is empty.
@@ -132,19 +129,28 @@ impl Vault {
     /// # Errors
     /// It can't be read, others can read it, it is damaged, or the master key is not its own.
     pub fn open(data_dir: &Path, master: MasterKey) -> Result<Self, VaultError> {
-        let path = data_dir.join(CREDENTIALS_FILE);
-        let vault = Self {
-            file: Some(SealedFile::new(path, Kind::Credentials, master)),
-            loaded: Arc::default(),
-        };
-        vault.load()?;
+        let vault = Self::closed();
+        vault.unlock(data_dir, master)?;
         Ok(vault)
+    }
+
+    /// Opens a vault that was closed, for all who share it.
+    ///
+    /// # Errors
+    /// As [`Vault::open`]; then it is what it was.
+    pub fn unlock(&self, data_dir: &Path, master: MasterKey) -> Result<(), VaultError> {
+        let path = data_dir.join(CREDENTIALS_FILE);
+        self.load(SealedFile::new(path, Kind::Credentials, master))
     }
 
     /// True when there is a master key.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.file.is_some()
+        self.loaded().file.is_some()
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The credential of an account.
@@ -161,8 +167,7 @@ impl Vault {
     }
 
     fn accounts(&self) -> Arc<Accounts> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        loaded.accounts.clone()
+        self.loaded().accounts.clone()
     }
 
     /// Takes over what another process has changed; true when something was. A look at the file's
@@ -172,33 +177,29 @@ impl Vault {
     /// # Errors
     /// As [`Vault::open`].
     pub fn refresh(&self) -> Result<bool, VaultError> {
-        let Some(file) = &self.file else {
-            return Ok(false);
+        let (file, known) = {
+            let loaded = self.loaded();
+            (loaded.file.clone(), loaded.stamp)
         };
-        let known = {
-            let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-            loaded.stamp
-        };
+        let Some(file) = file else { return Ok(false) };
         if file.stamp()? == known {
             return Ok(false);
         }
-        self.load()?;
+        self.load(file)?;
         Ok(true)
     }
 
-    fn load(&self) -> Result<(), VaultError> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
+    fn load(&self, file: SealedFile) -> Result<(), VaultError> {
         let (entries, stamp) = file.read()?;
         let mut accounts = Accounts::new();
         for name in file.names(&entries) {
-            let credential = read(file, &entries, name)?;
+            let credential = read(&file, &entries, name)?;
             let key = (credential.provider, credential.account.clone());
             accounts.insert(key, credential);
         }
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *loaded = Loaded {
+            file: Some(file),
             stamp,
             accounts: Arc::new(accounts),
         };
@@ -209,13 +210,13 @@ impl Vault {
         &self,
         change: impl FnOnce(&SealedFile, &mut Entries) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.loaded().file.clone() else {
             return Err(VaultError::Missing {
                 what: "master key".to_owned(),
             });
         };
         file.update(change)?;
-        self.load()
+        self.load(file)
     }
 
     /// Stores the credential of a new account.

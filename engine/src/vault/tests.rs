@@ -97,6 +97,23 @@ fn another_process_changes_are_taken() {
 }
 
 #[test]
+fn a_closed_vault_opens_for_all_who_share_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = Vault::closed();
+    let shared = vault.clone();
+    assert!(!vault.is_open() && !vault.refresh().unwrap());
+    let told = vault
+        .set(ProviderId::BINANCE, "default", hmac("a", "b"))
+        .unwrap_err();
+    assert!(told.to_string().contains("master key"), "{told}");
+    let tool = Vault::open(dir.path(), master()).unwrap();
+    tool.set(ProviderId::BINANCE, "default", hmac("a", "b"))
+        .unwrap();
+    vault.unlock(dir.path(), master()).unwrap();
+    assert!(shared.is_open() && shared.credential(ProviderId::BINANCE, "default").is_some());
+}
+
+#[test]
 fn values_are_checked_and_never_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let vault = Vault::open(dir.path(), master()).unwrap();
