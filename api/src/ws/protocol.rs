@@ -8,8 +8,8 @@ use std::fmt;
 
 use bookwire_actors::session::flow::DropPolicy;
 use bookwire_actors::session::request::{
-    BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method, Outcome, Rejected, Reply,
-    Request, RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
+    AuthRequest, BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method, Outcome,
+    Rejected, Reply, Request, RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
 };
 use bookwire_actors::topic::{BookMode, StreamKind};
 use bookwire_engine::error::{CryptoCode, CryptoError};
@@ -324,7 +324,7 @@ fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<StreamRequest, C
         if PRIVATE_STREAMS.contains(&name.as_str()) {
             return Err(CryptoError::new(
                 CryptoCode::Unsupported,
-                format!("`{name}` needs an API key, and keys are not offered yet"),
+                format!("`{name}` is not offered yet"),
             )
             .with("stream", name)
             .suggest(format!("use one of the public streams: {streams}")));
@@ -397,16 +397,33 @@ fn configure_flow(mut params: Fields<'_>) -> Result<FlowRequest, CryptoError> {
 
 fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
     let provider = params.required_text("provider", "the name of a provider")?;
-    for name in ["api_key", "signature"] {
-        if params.take(name).is_none() {
-            return Err(invalid(name, "", "a text", "missing field"));
-        }
-    }
-    if params.take("timestamp").is_none() {
-        return Err(invalid("timestamp", "", "milliseconds", "missing field"));
+    let api_key = params.required_text("api_key", "the id of an API key")?;
+    // A signature is never repeated in an answer: the same value may be good elsewhere.
+    let signature = match params.take("signature") {
+        None => return Err(invalid("signature", "", "64 hex digits", "missing field")),
+        Some(raw) => text("signature", raw, TEXT_LENGTH_MAX)
+            .map_err(|_| CryptoError::invalid_parameter("signature", "…", "64 hex digits"))?,
+    };
+    let accepted = "milliseconds since 1970";
+    let Some(raw) = params.take("timestamp") else {
+        return Err(invalid("timestamp", "", accepted, "missing field"));
+    };
+    // A number or a text of digits: what was signed is the digits, so they stay as they came.
+    let timestamp = raw.get().trim_matches('"').to_owned();
+    if timestamp.is_empty() || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(CryptoError::invalid_parameter(
+            "timestamp",
+            raw.get(),
+            accepted,
+        ));
     }
     params.end("provider, api_key, signature, timestamp")?;
-    Ok(Request::Auth { provider })
+    Ok(Request::Auth(AuthRequest {
+        provider,
+        api_key,
+        timestamp,
+        signature,
+    }))
 }
 
 /// Prints an answer. `trace_id` goes into its errors.
@@ -445,6 +462,16 @@ pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
             ],
         ),
         Outcome::Listed(subscriptions) => ("listed", vec![("subscriptions", views(subscriptions))]),
+        Outcome::Authenticated {
+            provider,
+            permissions,
+        } => (
+            "authenticated",
+            vec![
+                ("provider", json!(provider)),
+                ("permissions", json!(permissions)),
+            ],
+        ),
         Outcome::Pong => ("pong", vec![("timestamp", json!(now.to_rfc3339()))]),
         Outcome::Configured(flow, channels) => {
             let mut fields = flow_fields(flow);
