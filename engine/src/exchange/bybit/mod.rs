@@ -1,23 +1,29 @@
-//! Bybit v5: spot and linear (USDT and USDC) perpetuals, public data.
+//! Bybit v5: spot and linear (USDT and USDC) perpetuals.
 //!
 //! Both markets live in this folder and differ by a [`Market`] parameter. This file is wiring:
 //! hosts, limits, and which function answers what. Start reading at [`stream`].
 //! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
 
+mod account;
 mod answer;
 mod errors;
 mod frame;
 mod history;
 mod instruments;
 mod number;
+mod orders;
 mod payload;
+mod private;
 mod recorded;
+mod report;
 mod rest;
+mod sign;
 mod status;
 pub mod stream;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod trading;
 
 use std::sync::Arc;
 
@@ -25,6 +31,7 @@ use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 use crate::vault::SecretKind;
+use crate::trading::venue::TradingVenue;
 
 use super::{
     BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
@@ -81,6 +88,8 @@ impl Exchange for Bybit {
             kinds: &[SecretKind::Hmac],
             has_passphrase: Some(false),
         }
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Bybit)
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {
