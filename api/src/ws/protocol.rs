@@ -32,6 +32,9 @@ const TEXT_LENGTH_MAX: usize = 128;
 /// Most symbols in a request, all its streams together.
 const SYMBOLS_MAX: usize = 1024;
 
+/// Shown for a value that must not be.
+const HIDDEN: &str = "…";
+
 /// Streams of the contract that need a key.
 const PRIVATE_STREAMS: [&str; 2] = ["crypto.account", "crypto.orders"];
 
@@ -397,27 +400,35 @@ fn configure_flow(mut params: Fields<'_>) -> Result<FlowRequest, CryptoError> {
 
 fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
     let provider = params.required_text("provider", "the name of a provider")?;
-    let api_key = params.required_text("api_key", "the id of an API key")?;
-    // A signature is never repeated in an answer: the same value may be good elsewhere.
-    let signature = match params.take("signature") {
-        None => return Err(invalid("signature", "", "64 hex digits", "missing field")),
-        Some(raw) => text("signature", raw, TEXT_LENGTH_MAX)
-            .map_err(|_| CryptoError::invalid_parameter("signature", "…", "64 hex digits"))?,
+    // Answers and the log repeat nothing of these: a secret may stand in the wrong place, and a
+    // signature may be good elsewhere.
+    let mut hidden = |name: &'static str, accepted: &str| match params.take(name) {
+        None => Err(invalid(name, "", accepted, "missing field")),
+        Some(raw) => text(name, raw, TEXT_LENGTH_MAX)
+            .map_err(|_| CryptoError::invalid_parameter(name, HIDDEN, accepted)),
     };
+    let api_key = hidden("api_key", "the id of an API key, without its secret")?;
+    let signature = hidden("signature", "64 hex digits")?;
     let accepted = "milliseconds since 1970";
     let Some(raw) = params.take("timestamp") else {
         return Err(invalid("timestamp", "", accepted, "missing field"));
     };
-    // A number or a text of digits: what was signed is the digits, so they stay as they came.
+    // A number or a text: what was signed is the digits, so they stay as they came.
     let timestamp = raw.get().trim_matches('"').to_owned();
-    if timestamp.is_empty() || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_number =
+        (1..=15).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
         return Err(CryptoError::invalid_parameter(
             "timestamp",
-            raw.get(),
+            HIDDEN,
             accepted,
         ));
     }
-    params.end("provider, api_key, signature, timestamp")?;
+    if let Some((name, _)) = params.0.first() {
+        let shown: String = name.chars().take(TEXT_LENGTH_MAX).collect();
+        let accepted = "provider, api_key, signature, timestamp";
+        return Err(invalid(&shown, HIDDEN, accepted, "unknown field"));
+    }
     Ok(Request::Auth(AuthRequest {
         provider,
         api_key,
