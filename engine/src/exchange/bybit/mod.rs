@@ -88,6 +88,8 @@ impl Exchange for Bybit {
             kinds: &[SecretKind::Hmac],
             has_passphrase: Some(false),
         }
+    }
+
     fn trading(&self) -> Option<&'static dyn TradingVenue> {
         Some(&Bybit)
     }
