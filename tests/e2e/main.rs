@@ -20,3 +20,4 @@ mod questdb;
 mod restart;
 mod rig;
 mod store_failures;
+mod trading;

@@ -59,6 +59,18 @@ impl Rig {
         Self::start_in(turns(1).await, config, more, |_| Vec::new()).await
     }
 
+    /// As [`Rig::start_with`]; `prepare` is called before the gateway starts.
+    pub async fn start_prepared(
+        config: SimConfig,
+        more: &str,
+        prepare: impl FnOnce(&Self),
+    ) -> Self {
+        let mut rig = Self::build(turns(1).await, config, more, |_| Vec::new()).await;
+        prepare(&rig);
+        rig.start_gateway().await;
+        rig
+    }
+
     /// As [`Rig::start_with`], while no other test runs.
     pub async fn start_alone(config: SimConfig, more: &str) -> Self {
         Self::start_in(alone().await, config, more, |_| Vec::new()).await
@@ -80,6 +92,18 @@ impl Rig {
         more: &str,
         wrapper: impl FnOnce(&Path) -> Vec<String>,
     ) -> Self {
+        let mut rig = Self::build(turn, config, more, wrapper).await;
+        rig.start_gateway().await;
+        rig
+    }
+
+    /// Everything but the gateway.
+    async fn build(
+        turn: SemaphorePermit<'static>,
+        config: SimConfig,
+        more: &str,
+        wrapper: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         // Another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sim = Sim::start(config).await.expect("the simulators start");
@@ -90,7 +114,7 @@ impl Rig {
         let http = reqwest::Client::builder().build().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
-        let mut rig = Self {
+        Self {
             sim,
             api,
             folder,
@@ -98,9 +122,7 @@ impl Rig {
             wrapper: wrapper(&data),
             http,
             _turn: turn,
-        };
-        rig.start_gateway().await;
-        rig
+        }
     }
 
     /// Starts the gateway and waits until it is ready to serve.
