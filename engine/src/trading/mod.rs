@@ -14,8 +14,11 @@
 //!   [`order::OrderStatus::Unknown`] and to questions.
 
 pub mod check;
+pub mod exact;
 pub mod funds;
+pub mod journal;
 pub mod keys;
+pub mod ledger;
 pub mod order;
 pub mod paper;
 pub mod risk;

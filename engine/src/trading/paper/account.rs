@@ -166,6 +166,12 @@ impl Account {
         own.next().map_or(Decimal::ZERO, |held| held.quantity)
     }
 
+    /// What an open order may still spend, where it has a budget.
+    #[must_use]
+    pub fn budget(&self, client_id: &str) -> Option<Decimal> {
+        self.state.locks.get(client_id)?.budget
+    }
+
     /// Takes what a desk of `instrument` has told, and adds the balances and positions that it
     /// changed to it.
     pub fn apply(&mut self, instrument: &Instrument, facts: &mut Facts) {
@@ -217,8 +223,10 @@ impl Account {
         let position_side = self.side_of(&spec.native_symbol, client);
         if let Some(lock) = self.state.locks.get_mut(client) {
             lock.remaining = (lock.remaining - fill.quantity).max(Decimal::ZERO);
-            let left = lock.budget.saturating_sub(value).saturating_sub(fee);
-            lock.budget = left.max(Decimal::ZERO);
+            if let Some(budget) = &mut lock.budget {
+                let left = budget.saturating_sub(value).saturating_sub(fee);
+                *budget = left.max(Decimal::ZERO);
+            }
         }
         if let Some(asset) = &fill.fee_asset {
             self.add(asset, -fee);

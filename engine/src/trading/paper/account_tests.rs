@@ -147,10 +147,14 @@ fn a_market_purchase_has_a_budget() {
     rig.fill("a", Side::Buy, "100.1", "1", "0.05005");
     rig.end("a", Word::Done);
     assert_eq!(rig.has("USDT").0, d("899.84995"));
-    // Never more than is free.
+    // A budget that is used up is not the same as none.
+    assert_eq!(rig.account.budget("a"), None);
     let all = market_order(Market::Spot, Side::Buy, "8.9");
     assert_eq!(rig.reserve("b", &all), Ok(Some(d("899.84995"))));
     assert_eq!(rig.has("USDT").0, d("0"));
+    assert_eq!(rig.account.budget("b"), Some(d("899.84995")));
+    rig.fill("b", Side::Buy, "899", "1", "0.84995");
+    assert_eq!(rig.account.budget("b"), Some(d("0")));
     let unknown = rig
         .account
         .reserve(&rig.instrument, &buy, "c", Touch::default(), FEES);
@@ -179,6 +183,12 @@ fn an_amendment_holds_more_or_less() {
     assert_eq!(amend("140", "2"), Ok(d("280.14")));
     assert_eq!(amend("150", "2"), Err(CryptoCode::InsufficientBalance));
     assert_eq!(amend("100", "0.5"), Ok(d("50.025")));
+    rig.end("a", Word::Canceled);
+    let over = rig
+        .account
+        .amend(&rig.instrument, &buy, d("1"), "a", touch(), FEES);
+    assert_eq!(over.unwrap_err().code, CryptoCode::OrderNotFound);
+    assert_eq!(rig.account.locked("USDT"), d("0"));
 }
 
 #[test]

@@ -30,14 +30,14 @@ pub(super) struct Lock {
     pub(super) remaining: Decimal,
     /// Held for each of them; of orders with a budget 0.
     unit: Decimal,
-    /// What is left of the budget.
-    pub(super) budget: Decimal,
+    /// What is left of its budget, of orders that have one.
+    pub(super) budget: Option<Decimal>,
 }
 
 impl Lock {
     pub(super) fn amount(&self) -> Decimal {
         let each = self.unit.saturating_mul(self.remaining);
-        each.saturating_add(self.budget)
+        each.saturating_add(self.budget.unwrap_or_default())
     }
 }
 
@@ -64,7 +64,8 @@ impl Account {
     /// not executed.
     ///
     /// # Errors
-    /// As [`Account::reserve`]; what was held stays held.
+    /// As [`Account::reserve`], and `CRYPTO_ORDER_NOT_FOUND` for an order that is over; what was held
+    /// stays held.
     pub fn amend(
         &mut self,
         instrument: &Instrument,
@@ -74,6 +75,14 @@ impl Account {
         touch: Touch,
         fees: Fees,
     ) -> Result<(), CryptoError> {
+        // An order that has ended meanwhile would hold for ever what it is given now.
+        if !self.state.holds(client_id) {
+            return Err(CryptoError::new(
+                CryptoCode::OrderNotFound,
+                "the order is not open any more",
+            )
+            .with("exchange_client_id", client_id));
+        }
         let (lock, _) = self.lock(instrument, terms, remaining, client_id, touch, fees)?;
         self.state.locks.insert(client_id.to_owned(), lock);
         Ok(())
@@ -141,7 +150,7 @@ impl Account {
             position_side: terms.position_side,
             remaining,
             unit,
-            budget: budget.unwrap_or_default(),
+            budget,
         };
         Ok((lock, budget))
     }
