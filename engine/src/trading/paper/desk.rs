@@ -402,6 +402,41 @@ impl Desk {
         out.orders.push(report);
     }
 
+    /// A change of an order that is not there: it has overtaken the order, which it follows then, or the
+    /// order is over.
+    fn change_later(
+        &mut self,
+        client_id: &str,
+        quantity: i64,
+        price: Option<Price>,
+        now: TsNanos,
+        out: &mut Facts,
+    ) {
+        let mut waiting = self.commands.iter();
+        let order = waiting.find(
+            |(_, command)| matches!(command, Command::Place(work) if work.client_id == client_id),
+        );
+        let Some((&(at, _), _)) = order else {
+            let report = bare(
+                &self.instrument,
+                client_id,
+                Word::NotThere,
+                NO_SUCH_ORDER,
+                now,
+            );
+            return out.orders.push(report);
+        };
+        let client_id = client_id.to_owned();
+        self.push(
+            at,
+            Command::Amend {
+                client_id,
+                quantity,
+                price,
+            },
+        );
+    }
+
     /// Only a smaller quantity keeps the place in the queue.
     fn change(
         &mut self,
@@ -417,14 +452,7 @@ impl Desk {
             .iter()
             .position(|work| work.client_id == client_id);
         let Some(index) = index else {
-            let report = bare(
-                &self.instrument,
-                client_id,
-                Word::NotThere,
-                NO_SUCH_ORDER,
-                now,
-            );
-            return out.orders.push(report);
+            return self.change_later(client_id, quantity, price, now, out);
         };
         let mut work = self.orders.remove(index);
         if quantity <= work.filled {

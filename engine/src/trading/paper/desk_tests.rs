@@ -479,6 +479,29 @@ fn a_cancellation_that_overtakes_ends_the_order() {
 }
 
 #[test]
+fn an_amendment_that_overtakes_follows_its_order() {
+    let mut rig = Rig::new(Market::Spot);
+    let later = TsNanos(rig.now.0 + 50_000_000);
+    let order = limit(Side::Buy, "99.9", "0.5");
+    rig.desk
+        .place(&Placement::new(&order, "a", None), later, &mut rig.facts);
+    rig.desk
+        .amend("a", d("0.25"), Some(d("99.8")), rig.now, &mut rig.facts);
+    rig.wait(0);
+    assert_eq!(rig.words(), []);
+    rig.wait(50);
+    let news = rig.facts.orders.last().unwrap().news.clone();
+    assert_eq!(
+        (news.quantity, news.price),
+        (Some(d("0.25")), Some(d("99.8")))
+    );
+    assert_eq!(
+        rig.words(),
+        [word("a", Word::Works), word("a", Word::Works)]
+    );
+}
+
+#[test]
 fn an_amendment_keeps_the_place_only_when_it_is_smaller() {
     let mut rig = Rig::new(Market::Spot);
     rig.place("a", &limit(Side::Buy, "99.9", "1"));

@@ -282,7 +282,8 @@ impl World {
                 .is_ok()
         {
             let price = wanted.price;
-            self.desk.amend(id, wanted.quantity, price, self.now, facts);
+            let at = TsNanos(self.now.0 + (quantity % 2) * 20_000_000);
+            self.desk.amend(id, wanted.quantity, price, at, facts);
             let book: Option<&dyn Depth> = self.is_synced.then_some(&self.book as _);
             order.quantity = order.quantity.max(wanted.quantity);
             // The worst that it ever was: what it was when it executed is not told.
