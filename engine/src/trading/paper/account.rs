@@ -169,8 +169,7 @@ impl Account {
     /// What an open order may still spend, where it has a budget.
     #[must_use]
     pub fn budget(&self, client_id: &str) -> Option<Decimal> {
-        let lock = self.state.locks.get(client_id)?;
-        (!lock.budget.is_zero()).then_some(lock.budget)
+        self.state.locks.get(client_id)?.budget
     }
 
     /// Takes what a desk of `instrument` has told, and adds the balances and positions that it
@@ -180,12 +179,18 @@ impl Account {
             self.fill(instrument, fill);
         }
         for report in &facts.orders {
-            let is_over = !matches!(
-                report.news.word,
-                Word::Works | Word::WorksInPart | Word::Lost
-            );
-            if let (true, Some(id)) = (is_over, &report.client_id) {
-                self.state.locks.remove(id);
+            let Some(id) = &report.client_id else {
+                continue;
+            };
+            match report.news.word {
+                Word::Works | Word::WorksInPart | Word::Lost => {
+                    if let Some(lock) = self.state.locks.get_mut(id) {
+                        lock.confirm(&report.news);
+                    }
+                }
+                _ => {
+                    self.state.locks.remove(id);
+                }
             }
         }
         if !facts.fills.is_empty() || !facts.orders.is_empty() {
@@ -223,9 +228,7 @@ impl Account {
         let client = fill.client_id.as_deref().unwrap_or_default();
         let position_side = self.side_of(&spec.native_symbol, client);
         if let Some(lock) = self.state.locks.get_mut(client) {
-            lock.remaining = (lock.remaining - fill.quantity).max(Decimal::ZERO);
-            let left = lock.budget.saturating_sub(value).saturating_sub(fee);
-            lock.budget = left.max(Decimal::ZERO);
+            lock.fill(fill.quantity, value.saturating_add(fee));
         }
         if let Some(asset) = &fill.fee_asset {
             self.add(asset, -fee);

@@ -72,12 +72,16 @@ impl Rig {
     }
 
     fn end(&mut self, id: &str, word: Word) {
+        self.tell(id, OrderNews::new(word, TsNanos(1)));
+    }
+
+    fn tell(&mut self, id: &str, news: OrderNews) {
         let mut facts = Facts::default();
         facts.orders.push(OrderReport {
             market: self.instrument.spec.market,
             native_symbol: "BTCUSDT".to_owned(),
             client_id: Some(id.to_owned()),
-            news: OrderNews::new(word, TsNanos(1)),
+            news,
             terms: ReportTerms::default(),
         });
         self.account.apply(&self.instrument, &mut facts);
@@ -147,10 +151,14 @@ fn a_market_purchase_has_a_budget() {
     rig.fill("a", Side::Buy, "100.1", "1", "0.05005");
     rig.end("a", Word::Done);
     assert_eq!(rig.has("USDT").0, d("899.84995"));
-    // Never more than is free.
+    // A budget that is used up is not the same as none.
+    assert_eq!(rig.account.budget("a"), None);
     let all = market_order(Market::Spot, Side::Buy, "8.9");
     assert_eq!(rig.reserve("b", &all), Ok(Some(d("899.84995"))));
     assert_eq!(rig.has("USDT").0, d("0"));
+    assert_eq!(rig.account.budget("b"), Some(d("899.84995")));
+    rig.fill("b", Side::Buy, "899", "1", "0.84995");
+    assert_eq!(rig.account.budget("b"), Some(d("0")));
     let unknown = rig
         .account
         .reserve(&rig.instrument, &buy, "c", Touch::default(), FEES);
@@ -158,27 +166,42 @@ fn a_market_purchase_has_a_budget() {
 }
 
 #[test]
-fn an_amendment_holds_more_or_less() {
+fn an_amendment_holds_more_at_once_and_less_when_it_is_done() {
     let mut rig = Rig::new(Market::Spot, &[("USDT", "300")]);
-    let buy = OrderTerms {
-        quantity: d("2"),
+    let of = |price: &str, quantity: &str| OrderTerms {
+        price: Some(d(price)),
+        quantity: d(quantity),
         ..terms(Market::Spot)
     };
-    rig.reserve("a", &buy).unwrap();
-    let mut amend = |price: &str, remaining: &str| {
-        let terms = OrderTerms {
-            price: Some(d(price)),
-            ..buy.clone()
-        };
+    rig.reserve("a", &of("100", "2")).unwrap();
+    let amend = |rig: &mut Rig, price: &str, quantity: &str, remaining: &str| {
+        let wanted = of(price, quantity);
         let account = &mut rig.account;
-        let result = account.amend(&rig.instrument, &terms, d(remaining), "a", touch(), FEES);
-        result
-            .map(|()| account.locked("USDT"))
-            .map_err(|error| error.code)
+        let result = account.amend(&rig.instrument, &wanted, d(remaining), "a", touch(), FEES);
+        let held = account.locked("USDT");
+        result.map(|()| held).map_err(|error| error.code)
     };
-    assert_eq!(amend("140", "2"), Ok(d("280.14")));
-    assert_eq!(amend("150", "2"), Err(CryptoCode::InsufficientBalance));
-    assert_eq!(amend("100", "0.5"), Ok(d("50.025")));
+    let confirm = |rig: &mut Rig, price: &str, quantity: &str| {
+        let mut news = OrderNews::new(Word::Works, TsNanos(1));
+        (news.price, news.quantity) = (Some(d(price)), Some(d(quantity)));
+        rig.tell("a", news);
+        rig.account.locked("USDT")
+    };
+    assert_eq!(amend(&mut rig, "140", "2", "2"), Ok(d("280.14")));
+    let refused = Err(CryptoCode::InsufficientBalance);
+    assert_eq!(amend(&mut rig, "150", "2", "2"), refused);
+    assert_eq!(confirm(&mut rig, "140", "2"), d("280.14"));
+    // It may execute at 140 until the desk has heard of it.
+    assert_eq!(amend(&mut rig, "100", "1", "1"), Ok(d("280.14")));
+    assert_eq!(confirm(&mut rig, "140", "2"), d("280.14"));
+    // 0.25 × 140 and the fee; 1.75 × 140.07 are held still, and then 0.75 × 100.05.
+    rig.fill("a", Side::Buy, "140", "0.25", "0.0175");
+    assert_eq!(rig.account.locked("USDT"), d("245.1225"));
+    assert_eq!(confirm(&mut rig, "100", "1"), d("75.0375"));
+    rig.end("a", Word::Canceled);
+    let over = amend(&mut rig, "100", "1", "1");
+    assert_eq!(over, Err(CryptoCode::OrderNotFound));
+    assert_eq!(rig.account.locked("USDT"), d("0"));
 }
 
 #[test]

@@ -30,6 +30,8 @@ const NO_MONEY: &str = "the balance held for the order does not pay for more of 
 pub(super) struct Floor {
     pub(super) fees: Fees,
     pub(super) positions: Positions,
+    /// The positions are its own.
+    pub(super) has_executed: bool,
     pub(super) consumed: Consumed,
     /// Levels under way.
     pub(super) scratch: Vec<BookLevel>,
@@ -295,6 +297,7 @@ impl Floor {
         let amount = to_decimal(quantity, instrument.qty_scale);
         let value = price.checked_mul(amount).unwrap_or_default();
         let fee = self.fees.on(value, is_maker);
+        self.has_executed = true;
         work.filled = work.filled.saturating_add(quantity);
         work.value = work.value.saturating_add(value);
         if let Some(budget) = &mut work.budget {

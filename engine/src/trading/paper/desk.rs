@@ -16,7 +16,7 @@ use super::arrive::{Floor, NO_POSITION, Positions};
 use super::consumed::Consumed;
 use super::work::{Phase, Work, bare};
 use super::{Depth, Fees, rests_on};
-use crate::event::Trade;
+use crate::event::{BookSide, Trade};
 use crate::instrument::Instrument;
 use crate::num::{Price, from_decimal, to_decimal};
 use crate::time::TsNanos;
@@ -104,6 +104,7 @@ impl Desk {
             floor: Floor {
                 fees,
                 positions: Positions::default(),
+                has_executed: false,
                 consumed: Consumed::default(),
                 scratch: Vec::new(),
             },
@@ -140,10 +141,13 @@ impl Desk {
         self.commands.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Sets a position that was there before the desk was, base units, negative: short. Later ones
-    /// come from the desk's own executions.
+    /// Sets a position that was there before the desk was, base units, negative: short. Once the desk
+    /// has executed something it knows better than who asks, and this does nothing.
     pub fn set_position(&mut self, side: PositionSide, quantity: Decimal) {
         let scale = self.instrument.qty_scale;
+        if self.floor.has_executed {
+            return;
+        }
         if let Ok(quantity) = from_decimal(quantity, scale) {
             *self.floor.positions.of(Some(side)) = quantity;
         }
@@ -349,7 +353,14 @@ impl Desk {
         if let (Some(stop), false) = (work.stop, work.is_triggered) {
             let scale = self.instrument.price_scale;
             let decimal = |price: Price| to_decimal(price.0, scale);
-            let rises = waits_for_rise(work.side, decimal(stop), self.last.map(decimal));
+            // The desk sees no trades while it is empty: its last one may be old, the book is not.
+            let market = book.and_then(|book| {
+                let best = |side| book.best(side).map(|level| decimal(level.price));
+                let (bid, ask) = (best(BookSide::Bid)?, best(BookSide::Ask)?);
+                Some(bid.checked_add(ask)? / Decimal::TWO)
+            });
+            let market = market.or(self.last.map(decimal));
+            let rises = waits_for_rise(work.side, decimal(stop), market);
             work.phase = Phase::Stop(rises);
             out.orders
                 .push(work.report(&self.instrument, work.word(), None, now));
@@ -391,6 +402,41 @@ impl Desk {
         out.orders.push(report);
     }
 
+    /// A change of an order that is not there: it has overtaken the order, which it follows then, or the
+    /// order is over.
+    fn change_later(
+        &mut self,
+        client_id: &str,
+        quantity: i64,
+        price: Option<Price>,
+        now: TsNanos,
+        out: &mut Facts,
+    ) {
+        let mut waiting = self.commands.iter();
+        let order = waiting.find(
+            |(_, command)| matches!(command, Command::Place(work) if work.client_id == client_id),
+        );
+        let Some((&(at, _), _)) = order else {
+            let report = bare(
+                &self.instrument,
+                client_id,
+                Word::NotThere,
+                NO_SUCH_ORDER,
+                now,
+            );
+            return out.orders.push(report);
+        };
+        let client_id = client_id.to_owned();
+        self.push(
+            at,
+            Command::Amend {
+                client_id,
+                quantity,
+                price,
+            },
+        );
+    }
+
     /// Only a smaller quantity keeps the place in the queue.
     fn change(
         &mut self,
@@ -406,14 +452,7 @@ impl Desk {
             .iter()
             .position(|work| work.client_id == client_id);
         let Some(index) = index else {
-            let report = bare(
-                &self.instrument,
-                client_id,
-                Word::NotThere,
-                NO_SUCH_ORDER,
-                now,
-            );
-            return out.orders.push(report);
+            return self.change_later(client_id, quantity, price, now, out);
         };
         let mut work = self.orders.remove(index);
         if quantity <= work.filled {

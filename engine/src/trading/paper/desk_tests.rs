@@ -379,6 +379,40 @@ fn a_stop_waits_for_a_trade_at_its_price() {
     assert_eq!(rig.fills(), [fill("fall", "100.1", "0.5", false)]);
 }
 
+/// The last trade that the desk has seen may be old: the book is what counts.
+#[test]
+fn a_stop_is_reached_from_where_the_book_is() {
+    let mut rig = Rig::new(Market::Spot);
+    rig.trade(Side::Buy, "90", "1");
+    let stop = OrderTerms {
+        order_type: OrderType::StopMarket,
+        stop_price: Some(d("95")),
+        price: None,
+        ..limit(Side::Buy, "1", "0.5")
+    };
+    rig.place("a", &stop);
+    rig.trade(Side::Buy, "100", "1");
+    assert_eq!(rig.fills(), []);
+    rig.trade(Side::Sell, "95", "1");
+    assert_eq!(rig.fills(), [fill("a", "100.1", "0.5", false)]);
+}
+
+#[test]
+fn a_position_is_not_set_over_own_executions() {
+    let mut rig = Rig::new(Market::Perp);
+    rig.place("a", &market_order(Market::Perp, Side::Buy, "2"));
+    // Told late, of a moment at which half of it had executed.
+    rig.desk.set_position(PositionSide::Net, d("1"));
+    let close = OrderTerms {
+        reduce_only: true,
+        ..market_order(Market::Perp, Side::Sell, "3")
+    };
+    rig.fills();
+    rig.place("b", &close);
+    let sold: Decimal = rig.facts.fills.iter().map(|fill| fill.quantity).sum();
+    assert_eq!(sold, d("2"));
+}
+
 #[test]
 fn a_stop_limit_rests_once_it_is_reached() {
     let mut rig = Rig::new(Market::Spot);
@@ -442,6 +476,29 @@ fn a_cancellation_that_overtakes_ends_the_order() {
     rig.wait(0);
     assert_eq!(rig.words(), [word("a", Word::Canceled)]);
     assert!(rig.desk.is_empty());
+}
+
+#[test]
+fn an_amendment_that_overtakes_follows_its_order() {
+    let mut rig = Rig::new(Market::Spot);
+    let later = TsNanos(rig.now.0 + 50_000_000);
+    let order = limit(Side::Buy, "99.9", "0.5");
+    rig.desk
+        .place(&Placement::new(&order, "a", None), later, &mut rig.facts);
+    rig.desk
+        .amend("a", d("0.25"), Some(d("99.8")), rig.now, &mut rig.facts);
+    rig.wait(0);
+    assert_eq!(rig.words(), []);
+    rig.wait(50);
+    let news = rig.facts.orders.last().unwrap().news.clone();
+    assert_eq!(
+        (news.quantity, news.price),
+        (Some(d("0.25")), Some(d("99.8")))
+    );
+    assert_eq!(
+        rig.words(),
+        [word("a", Word::Works), word("a", Word::Works)]
+    );
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Desk {
         if position == 0 {
             return;
         }
+        self.floor.has_executed = true;
         let side = if position > 0 { Side::Sell } else { Side::Buy };
         let scale = self.instrument.qty_scale;
         let quantity = to_decimal(position.saturating_abs(), scale);

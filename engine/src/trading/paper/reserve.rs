@@ -12,6 +12,7 @@ use crate::instrument::{Instrument, Market};
 use crate::trading::check::{only_reduces, reference_price};
 use crate::trading::funds::{Need, insufficient, need};
 use crate::trading::order::{OrderTerms, PositionSide};
+use crate::trading::state::OrderNews;
 use crate::trading::venue::Touch;
 
 /// What is held back beyond the price shown for a spot order to buy at the market, which may find the
@@ -30,14 +31,46 @@ pub(super) struct Lock {
     pub(super) remaining: Decimal,
     /// Held for each of them; of orders with a budget 0.
     unit: Decimal,
-    /// What is left of the budget.
-    pub(super) budget: Decimal,
+    /// What is left of its budget, of orders that have one.
+    pub(super) budget: Option<Decimal>,
+    /// An amendment that is under way.
+    #[serde(default)]
+    wanted: Option<Wanted>,
+}
+
+/// What an order will hold once it is amended. Until then it may execute as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Wanted {
+    quantity: Decimal,
+    price: Option<Decimal>,
+    unit: Decimal,
+    remaining: Decimal,
 }
 
 impl Lock {
+    /// Takes an execution: its quantity and what it cost, fee included.
+    pub(super) fn fill(&mut self, quantity: Decimal, cost: Decimal) {
+        let less = |from: Decimal, by: Decimal| from.saturating_sub(by).max(Decimal::ZERO);
+        self.remaining = less(self.remaining, quantity);
+        self.budget = self.budget.map(|budget| less(budget, cost));
+        if let Some(wanted) = &mut self.wanted {
+            wanted.remaining = less(wanted.remaining, quantity);
+        }
+    }
+
+    /// Takes the terms in force: an amendment that they confirm is no longer under way.
+    pub(super) fn confirm(&mut self, news: &OrderNews) {
+        let is_it = |wanted: &mut Wanted| {
+            news.quantity == Some(wanted.quantity) && news.price == wanted.price
+        };
+        if let Some(wanted) = self.wanted.take_if(is_it) {
+            (self.unit, self.remaining) = (wanted.unit, wanted.remaining);
+        }
+    }
+
     pub(super) fn amount(&self) -> Decimal {
         let each = self.unit.saturating_mul(self.remaining);
-        each.saturating_add(self.budget)
+        each.saturating_add(self.budget.unwrap_or_default())
     }
 }
 
@@ -60,11 +93,12 @@ impl Account {
         Ok(budget)
     }
 
-    /// Holds back what an order needs after an amendment: `terms` as they will be, `remaining` of them
-    /// not executed.
+    /// Holds back what an order needs during and after an amendment: `terms` as they will be,
+    /// `remaining` of them not executed. What it needs less is free once the desk has amended it.
     ///
     /// # Errors
-    /// As [`Account::reserve`]; what was held stays held.
+    /// As [`Account::reserve`], and `CRYPTO_ORDER_NOT_FOUND` for an order that is over; what was held
+    /// stays held.
     pub fn amend(
         &mut self,
         instrument: &Instrument,
@@ -74,8 +108,26 @@ impl Account {
         touch: Touch,
         fees: Fees,
     ) -> Result<(), CryptoError> {
+        // An order that has ended meanwhile would hold for ever what it is given now.
+        if !self.state.holds(client_id) {
+            return Err(CryptoError::new(
+                CryptoCode::OrderNotFound,
+                "the order is not open any more",
+            )
+            .with("exchange_client_id", client_id));
+        }
         let (lock, _) = self.lock(instrument, terms, remaining, client_id, touch, fees)?;
-        self.state.locks.insert(client_id.to_owned(), lock);
+        if let Some(held) = self.state.locks.get_mut(client_id) {
+            // Whatever it executes as meanwhile is paid for.
+            held.unit = held.unit.max(lock.unit);
+            held.remaining = held.remaining.max(remaining);
+            held.wanted = Some(Wanted {
+                quantity: terms.quantity,
+                price: terms.price,
+                unit: lock.unit,
+                remaining,
+            });
+        }
         Ok(())
     }
 
@@ -141,7 +193,8 @@ impl Account {
             position_side: terms.position_side,
             remaining,
             unit,
-            budget: budget.unwrap_or_default(),
+            budget,
+            wanted: None,
         };
         Ok((lock, budget))
     }
