@@ -16,5 +16,7 @@
 pub mod exact;
 pub mod keys;
 pub mod order;
+#[cfg(any(test, feature = "testkit"))]
+pub mod probe;
 pub mod state;
 pub mod venue;
