@@ -22,6 +22,8 @@ pub mod ledger;
 pub mod order;
 pub mod paper;
 pub mod risk;
+#[cfg(any(test, feature = "testkit"))]
+pub mod probe;
 pub mod state;
 pub mod venue;
 

@@ -354,7 +354,8 @@ pub struct Facts {
     pub has_all_balances: bool,
     /// Positions; only those that it tells, flat ones with quantity 0.
     pub positions: Vec<Position>,
-    /// The positions are all that there are.
+    /// The positions are all that there are. Where they come in several requests or pages, the last one
+    /// says so of all of them together.
     pub has_all_positions: bool,
     /// Positions are kept by side.
     pub is_hedged: Option<bool>,

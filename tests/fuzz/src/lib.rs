@@ -22,6 +22,7 @@ pub mod okx;
 pub mod replay;
 pub mod rest;
 pub mod stream;
+pub mod trading;
 
 use std::sync::Arc;
 

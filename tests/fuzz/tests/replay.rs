@@ -7,6 +7,7 @@ use std::path::Path;
 use bookwire_engine::instrument::Market;
 use bookwire_fuzz::{
     answers, book, bybit, ccxt, client, coinbase, config, okx, replay as lines, rest, stream,
+    trading,
 };
 
 fn replay(target: &str, check: impl Fn(&[u8])) {
@@ -47,6 +48,11 @@ fn binance_rest() {
 #[test]
 fn exchange_rest() {
     replay("exchange_rest", answers::check);
+}
+
+#[test]
+fn exchange_trading() {
+    replay("exchange_trading", trading::check);
 }
 
 #[test]

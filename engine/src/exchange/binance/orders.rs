@@ -340,18 +340,20 @@ pub(super) fn fills(
         Market::Spot => DAY_MS,
         Market::Perp => 7 * DAY_MS,
     };
-    // What happens while the question is under way is wanted too.
-    let end = now.as_ms().saturating_add(60_000).max(0);
+    let end = now.as_ms().max(0);
     let first = end.saturating_sub(span.saturating_mul(WINDOWS_MAX));
     let mut start = since.as_ms().max(first).max(0);
     let mut requests = Vec::new();
-    while start <= end {
-        let last = start.saturating_add(span - 1).min(end);
-        let ask = trades(instrument, order)
-            .with_number("startTime", start)
-            .with_number("endTime", last);
-        requests.push(page(ask));
-        start = last + 1;
+    loop {
+        let ask = trades(instrument, order).with_number("startTime", start);
+        let next = start.saturating_add(span);
+        if next > end {
+            // Open, so that what happens while the question is under way is told too.
+            requests.push(page(ask));
+            break;
+        }
+        requests.push(page(ask.with_number("endTime", next - 1)));
+        start = next;
     }
     requests
 }

@@ -9,7 +9,7 @@ use crate::time::TsNanos;
 use crate::trading::keys::Keys;
 use crate::trading::order::{OrderType, TimeInForce};
 use crate::trading::venue::{
-    Amend, Command, Facts, Failure, Method, NativeRequest, OrderSupport, PrivateRoute,
+    Access, Amend, Command, Facts, Failure, Method, NativeRequest, OrderSupport, PrivateRoute,
     PrivateSession, Proof, Question, SignedRequest, TradingVenue,
 };
 
@@ -253,7 +253,8 @@ impl TradingVenue for Binance {
         retry_after: Option<&str>,
         body: &[u8],
     ) -> Option<Failure> {
-        let is_command = request.method != Method::Get;
+        // Listen keys are no orders, whatever their method.
+        let is_command = request.method != Method::Get && request.access == Access::Signed;
         failure_of(request.market, is_command, status, retry_after, body)
     }
 

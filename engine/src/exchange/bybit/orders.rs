@@ -27,7 +27,7 @@ pub(super) const SETTLE_COINS: [&str; 2] = ["USDT", "USDC"];
 const ORDERS_MAX: u32 = 50;
 /// Most executions on a page.
 const FILLS_MAX: u32 = 100;
-/// Longest span of a question about the past, milliseconds.
+/// Span of a question about the past that names its beginning, milliseconds.
 const SPAN_MS: i64 = 7 * DAY_MS;
 const DAY_MS: i64 = 24 * 3_600_000;
 /// The exchange keeps two years.
@@ -191,7 +191,6 @@ pub(super) fn find(
         requests.push(
             ask("/v5/order/history")
                 .with_number("startTime", start)
-                .with_number("endTime", start.saturating_add(SPAN_MS - 1))
                 .build(),
         );
     }
@@ -245,10 +244,7 @@ fn fills_page(
     if let Some(order) = order {
         ask = named(ask, order);
     }
-    let ask = ask
-        .with_number("startTime", start)
-        .with_number("endTime", start.checked_add(SPAN_MS - 1)?);
-    Some(page(ask, FILLS_MAX, cursor))
+    Some(page(ask.with_number("startTime", start), FILLS_MAX, cursor))
 }
 
 pub(super) fn fills(

@@ -183,6 +183,9 @@ fn what_refusals_prove() {
     // A question changes nothing, so that nothing is unknown of an order.
     let found = failure(Spot, Method::Get, 400, &body(-1007, "x"));
     assert_eq!(found, (C::ProviderUnavailable, Proof::Nothing));
+    let listen_key = NativeRequest { access: Access::Key, ..request(Perp, "", "") };
+    let lost = Binance.failure(&listen_key, 500, None, b"").unwrap();
+    assert_eq!((lost.error.code, lost.proof), (C::ProviderUnavailable, Proof::Nothing));
     let request = request(Spot, "", "");
     assert_eq!(Binance.failure(&request, 200, None, b"{}"), None);
     let failure = Binance.failure(&request, 400, None, br#"{"code":-9876,"msg":"x"}"#);
