@@ -148,7 +148,8 @@ fn positions_by_side() {
         r#"{{"instId":"BTC-USDT-SWAP","tdMode":"cross","side":"sell","posSide":"long","ordType":"limit","px":"45000","sz":"3","clOrdId":"{ID}"}}"#
     );
     assert_eq!(body.unwrap(), expected);
-    let refused: [(bool, fn(&mut OrderTerms), &str); 4] = [
+    type Change = fn(&mut OrderTerms);
+    let refused: [(bool, Change, &str); 4] = [
         (true, |_| (), "position_side"),
         (true, |terms| terms.position_side = None, "position_side"),
         (
@@ -174,7 +175,8 @@ fn positions_by_side() {
 
 #[test]
 fn what_okx_has_not_is_named() {
-    let refused: [(Market, OrderType, fn(&mut OrderTerms)); 6] = [
+    type Change = fn(&mut OrderTerms);
+    let refused: [(Market, OrderType, Change); 6] = [
         (Market::Spot, OrderType::Limit, |t| t.reduce_only = true),
         (Market::Spot, OrderType::Limit, |t| t.margin_trading = true),
         (Market::Spot, OrderType::Market, |t| t.post_only = true),
