@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
 use crate::operator::{Door, OperatorKey};
-use crate::rest::{backfill, data, metrics, ops, providers, validation};
+use crate::rest::{backfill, data, metrics, ops, providers, trading, validation};
 use crate::ws::{WsOptions, WsState};
 
-/// Largest request body; nothing that is served so far takes one.
+/// Largest request body; an order's is a few hundred bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Time for a request's headers to arrive.
@@ -192,10 +192,46 @@ pub fn routes(config: &mut web::ServiceConfig) {
             backfill::list,
             backfill::order,
         ))
+        .configure(trading_routes)
         .service(get("/api/data/providers", data::providers))
         .service(get("/api/data/schemas", data::schemas))
         .service(get("/api/data/query_data", data::query_data))
         .service(get("/api/data/{schema}", data::rows));
+}
+
+fn trading_routes(config: &mut web::ServiceConfig) {
+    let reads = || guard::Any(guard::Get()).or(guard::Head());
+    let orders = web::resource("/api/trading/orders")
+        .route(web::route().guard(reads()).to(trading::list))
+        .route(web::post().to(trading::place))
+        .route(web::delete().to(trading::cancel_all))
+        .default_service(web::to(not_orders));
+    let order = web::resource("/api/trading/orders/{order_id}")
+        .route(web::route().guard(reads()).to(trading::one))
+        .route(web::patch().to(trading::amend))
+        .route(web::delete().to(trading::cancel))
+        .default_service(web::to(not_order));
+    config
+        .service(get(
+            "/api/trading/orders/by-client-id/{client_order_id}",
+            trading::by_client_id,
+        ))
+        .service(orders)
+        .service(order)
+        .service(get("/api/trading/accounts", trading::accounts))
+        .service(get("/api/trading/balances", trading::balances))
+        .service(get("/api/trading/fills", trading::fills))
+        .service(get("/api/trading/positions", trading::positions))
+        .service(post("/api/trading/leverage", trading::leverage))
+        .service(post("/api/trading/kill_switch", trading::kill_switch));
+}
+
+async fn not_orders(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD, POST, DELETE"))
+}
+
+async fn not_order(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD, PATCH, DELETE"))
 }
 
 /// A path that can be read.

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod backfill;
+pub mod body;
 pub mod data;
 pub mod entities;
 pub mod metrics;
@@ -10,4 +11,5 @@ pub mod params;
 pub mod providers;
 pub mod schema;
 pub mod series;
+pub mod trading;
 pub mod validation;

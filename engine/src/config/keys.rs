@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
+use super::trading;
 use super::url::{self, Serves};
 use super::{
     BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
@@ -110,6 +111,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         );
         r.section("questdb", |r| visit_questdb(&mut config.store.questdb, r));
     });
+    reader.section("trading", |r| trading::visit(&mut config.trading, r));
     reader.section("limits", |r| {
         r.int(
             "requests_per_minute",
@@ -198,6 +200,9 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         &mut provider.streams_per_connection,
         0..=limit,
     );
+    r.section("trading", |r| {
+        trading::visit_provider(&mut provider.trading, r)
+    });
 }
 
 fn visit_questdb(questdb: &mut QuestDbConfig, r: &mut Reader<'_>) {
@@ -336,6 +341,12 @@ fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
         for route in exchange.routes(*market) {
             add(route.host, Serves::Streams);
         }
+    }
+    for route in exchange
+        .trading()
+        .map_or(&[][..], |venue| venue.private_routes())
+    {
+        add(route.host, Serves::Streams);
     }
     hosts
 }

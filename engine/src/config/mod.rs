@@ -10,6 +10,7 @@ mod keys;
 mod problem;
 mod read;
 mod source;
+mod trading;
 mod url;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
+pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
@@ -36,6 +38,8 @@ pub struct Config {
     pub websocket: WebsocketConfig,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[trading]`
+    pub trading: TradingConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
     /// `[data_collection]`
@@ -87,6 +91,8 @@ pub struct ProviderConfig {
     pub streams_per_connection: usize,
     /// How its bridge is run; `None` for a provider that needs none.
     pub bridge: Option<BridgeConfig>,
+    /// `[providers.<name>.trading]`
+    pub trading: ProviderTradingConfig,
 }
 
 /// The part of `[providers.<name>]` that only a provider behind a child process has.
@@ -281,6 +287,7 @@ impl ProviderConfig {
                 venues_max: 16,
                 options: BTreeMap::new(),
             }),
+            trading: ProviderTradingConfig::default(),
         }
     }
 }
@@ -327,6 +334,7 @@ impl Default for Config {
                 book_snapshot_secs: 60,
                 book_snapshot_depth: 20,
             },
+            trading: TradingConfig::default(),
             limits: LimitsConfig {
                 requests_per_minute: 1000,
             },
@@ -402,6 +410,12 @@ impl Config {
         endpoints: &serde_json::Value,
     ) -> Result<usize, ConfigErrors> {
         keys::use_endpoints(self, source, endpoints)
+    }
+
+    /// The folder of the journals of orders.
+    #[must_use]
+    pub fn trading_dir(&self) -> PathBuf {
+        self.server.data_dir.join("trading")
     }
 
     /// The folder of the rows that the store could not take yet.

@@ -112,6 +112,58 @@ pub struct Touch {
     pub last: Option<Decimal>,
 }
 
+impl Touch {
+    /// True when the price has to rise to reach a stop price, false when it has to fall. Where that
+    /// can't be told, what a stop is made for: a buy above the market, a sell below it.
+    #[must_use]
+    pub fn rises_to(&self, stop_price: Decimal, side: Side) -> bool {
+        let (near, far) = match side {
+            Side::Buy => (self.ask, self.bid),
+            Side::Sell => (self.bid, self.ask),
+        };
+        match self.last.or(near).or(far) {
+            Some(price) if price != stop_price => price < stop_price,
+            _ => side == Side::Buy,
+        }
+    }
+}
+
+/// Which position an order belongs to: [`PositionSide::Net`] where positions are not kept by side,
+/// else the one that was named, or that the order opens, or that it reduces.
+///
+/// # Errors
+/// `CRYPTO_INVALID_PARAMETER` when the position that was named does not fit the account's mode, or
+/// can't be reduced by an order of this direction.
+pub fn position_of(terms: &OrderTerms, is_hedged: bool) -> Result<PositionSide, CryptoError> {
+    use PositionSide::{Long, Net, Short};
+    let asked = terms.position_side.unwrap_or(Net);
+    let refuse = |accepted: &str| {
+        let asked = asked.as_str();
+        Err(CryptoError::invalid_parameter(
+            "position_side",
+            asked,
+            accepted,
+        ))
+    };
+    if !is_hedged {
+        return match asked {
+            Net => Ok(Net),
+            Long | Short => refuse("net, as the account keeps one position a symbol"),
+        };
+    }
+    let fits = match (terms.side, terms.reduce_only) {
+        (Side::Buy, false) | (Side::Sell, true) => Long,
+        (Side::Sell, false) | (Side::Buy, true) => Short,
+    };
+    match asked {
+        Net => Ok(fits),
+        // Without reduce_only either position may be meant: a sell of the long one closes it.
+        Long | Short if asked == fits || !terms.reduce_only => Ok(asked),
+        Long => refuse("short, as a buy can only reduce that one"),
+        Short => refuse("long, as a sell can only reduce that one"),
+    }
+}
+
 /// What an exchange is told to do.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
@@ -440,6 +492,12 @@ pub trait PrivateSession: Send {
     /// Path (and query) to connect to.
     fn path(&self) -> String;
 
+    /// True when nothing answers the opening: events come as soon as it is open, though none may come
+    /// for hours (Binance USDⓈ-M), and no [`Step::Ready`] follows.
+    fn is_ready_once_open(&self) -> bool {
+        false
+    }
+
     /// Frames to send when it is open. `now` is the exchange's clock.
     fn opened(&mut self, keys: &Keys, now: TsNanos) -> Vec<String>;
 
@@ -549,3 +607,7 @@ pub trait TradingVenue: Sync {
     /// A new life of connection `route`.
     fn private_session(&self, route: usize) -> Box<dyn PrivateSession>;
 }
+
+#[cfg(test)]
+#[path = "venue_tests.rs"]
+pub(crate) mod tests;

@@ -118,6 +118,35 @@ fn look_up(market: Market, code: i64) -> Option<Meaning> {
         .map(|(_, meaning)| *meaning)
 }
 
+/// What a code says of an order or a command, beside the error that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfOrder {
+    /// The clocks differ.
+    Clock,
+    /// What was asked for is in force already.
+    AlreadySo,
+    /// There is no such order, or none that is open.
+    NoSuchOrder,
+    /// Anything else.
+    Other,
+}
+
+/// What a code says of an order or a command.
+pub(super) fn of_order(market: Market, code: i64) -> OfOrder {
+    match look_up(market, code) {
+        Some(ClockSkew) => OfOrder::Clock,
+        Some(AlreadySo) => OfOrder::AlreadySo,
+        Some(Fails(C::OrderNotFound)) => OfOrder::NoSuchOrder,
+        _ => OfOrder::Other,
+    }
+}
+
+/// Whether a code has a meaning of its own.
+#[cfg(test)]
+pub(super) fn is_known(market: Market, code: i64) -> bool {
+    look_up(market, code).is_some()
+}
+
 /// Meaning of the codes that several causes share.
 fn by_text(code: i64, text: &str) -> CryptoCode {
     let has = |part: &str| text.contains(part);

@@ -4,6 +4,7 @@
 //! hosts, limits, and which function answers what. Start reading at [`stream`].
 //! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
 
+mod account;
 mod digits;
 mod errors;
 mod fields;
@@ -11,21 +12,27 @@ mod history;
 mod instruments;
 mod level;
 mod message;
+mod orders;
+mod private;
 mod recorded;
+mod report;
 mod rest;
 mod scan;
 mod shapes;
+mod sign;
 pub mod stream;
 mod symbols;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod trading;
 
 use std::sync::Arc;
 
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::TradingVenue;
 
 use super::{
     BudgetWindows, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
@@ -84,6 +91,10 @@ impl Exchange for Binance {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Binance)
     }
 
     fn rest_host(&self, market: Market) -> (&'static str, &'static str) {

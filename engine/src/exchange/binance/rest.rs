@@ -73,7 +73,7 @@ fn ceil_ms(ts: TsNanos) -> i64 {
 }
 
 /// Percent-encodes what can't stand in a query: symbols can hold characters beyond ASCII.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

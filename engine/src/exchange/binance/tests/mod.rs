@@ -1,11 +1,15 @@
 //! Tests of the whole folder: what it decodes, against recordings, documented messages, an obvious
 //! second decoder, and itself.
 
+mod answers;
 mod captures;
 mod differential;
 mod instruments;
+mod orders;
+mod private;
 mod property;
 mod reference;
+mod refusals;
 mod rest;
 mod vectors;
 mod vectors_other;
@@ -70,6 +74,16 @@ impl EventSink for Keep {
     fn skipped(&mut self, kind: Skipped) {
         self.0.push(Seen::Skipped(kind));
     }
+}
+
+/// The spot pair of the tests of trading.
+fn spot() -> Instrument {
+    crate::trading::venue::tests::instrument(ProviderId::BINANCE, Market::Spot, "BTCUSDT")
+}
+
+/// The perpetual of the tests of trading.
+fn perp() -> Instrument {
+    crate::trading::venue::tests::instrument(ProviderId::BINANCE, Market::Perp, "BTCUSDT")
 }
 
 /// A generator of numbers that is the same in every run (xorshift64*).
