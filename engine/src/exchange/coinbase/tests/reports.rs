@@ -393,6 +393,8 @@ fn acknowledgements() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn decimals_survive(mantissa in 1_i64..1_000_000_000_000, scale in 0_u32..8) {
         let number = rust_decimal::Decimal::new(mantissa, scale).normalize();

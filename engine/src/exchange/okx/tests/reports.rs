@@ -359,7 +359,9 @@ fn an_order_is_followed_from_its_stop() {
         triggered.next.as_ref().map(text).as_deref(),
         Some("GET trade/order?instId=BTC-USDT-SWAP&ordId=9 (order-query perp)")
     );
-    let child = of(&order_row(&json!({ "fillFee": "" })));
+    assert_eq!(triggered.orders, [], "what it became says where it stands");
+    let child = of(&order_row(&json!({ "clOrdId": "9_0", "fillFee": "" })));
+    assert_eq!(child.orders[0].client_id.as_deref(), Some(ID));
     assert_eq!((child.orders[0].news.word, child.next), (Word::Done, None));
     assert!(
         child.fills.is_empty(),
@@ -630,6 +632,8 @@ fn acknowledgements() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn decimals_survive(mantissa in 1_i64..1_000_000_000_000, scale in 0_u32..8) {
         let number = rust_decimal::Decimal::new(mantissa, scale).normalize();
