@@ -1,6 +1,7 @@
 //! REST: check the request, ask the engine or the store, encode. No business rule lives here.
 
 pub mod answer;
+pub mod auth;
 pub mod backfill;
 pub mod body;
 pub mod data;

@@ -15,6 +15,9 @@ use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
 use crate::store::{HostPort, QuestDbOptions};
 
+/// What [`file`] accepts.
+const FILE: &str = "the path of a file, or \"\" for none";
+
 /// Reads all keys into `config`.
 pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
     reader.section("server", |r| {
@@ -30,10 +33,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             "the path of a folder",
             path,
         );
-        let file = "the path of a file, or \"\" for none";
-        r.text("admin_key_file", &mut server.admin_key_file, file, |text| {
-            (!text.contains('\0')).then(|| PathBuf::from(text))
-        });
+        r.text("admin_key_file", &mut server.admin_key_file, FILE, file);
     });
     reader.section("engine", |r| {
         r.int("shards", &mut config.engine.shards, 0..=256);
@@ -113,10 +113,23 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
     });
     reader.section("trading", |r| trading::visit(&mut config.trading, r));
     reader.section("limits", |r| {
+        let limits = &mut config.limits;
+        for (name, target) in [
+            ("requests_per_minute", &mut limits.requests_per_minute),
+            ("trading_per_minute", &mut limits.trading_per_minute),
+            ("cancels_per_minute", &mut limits.cancels_per_minute),
+            ("wrong_keys_per_minute", &mut limits.wrong_keys_per_minute),
+        ] {
+            r.int(name, target, 1..=10_000_000);
+        }
+    });
+    reader.section("keys", |r| {
+        let keys = &mut config.keys;
+        r.text("master_key_file", &mut keys.master_key_file, FILE, file);
         r.int(
-            "requests_per_minute",
-            &mut config.limits.requests_per_minute,
-            1..=10_000_000,
+            "signature_window_ms",
+            &mut keys.signature_window_ms,
+            100..=60_000,
         );
     });
     reader.section("data_collection", |r| {
@@ -302,6 +315,10 @@ fn visit_bridge(bridge: &mut BridgeConfig, r: &mut Reader<'_>) {
 fn is_venue(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=32).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+fn file(text: &str) -> Option<PathBuf> {
+    (!text.contains('\0')).then(|| PathBuf::from(text))
 }
 
 fn path(text: &str) -> Option<PathBuf> {

@@ -42,6 +42,8 @@ pub struct Config {
     pub trading: TradingConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[keys]`
+    pub keys: KeysConfig,
     /// `[data_collection]`
     pub data_collection: DataCollectionConfig,
     /// `[log]`
@@ -192,6 +194,22 @@ impl Durability {
 pub struct LimitsConfig {
     /// REST requests a minute of one address.
     pub requests_per_minute: u32,
+    /// Trading requests a minute of one API key.
+    pub trading_per_minute: u32,
+    /// Cancels a minute of one API key; not counted with the others.
+    pub cancels_per_minute: u32,
+    /// Wrong keys and signatures a minute of one address.
+    pub wrong_keys_per_minute: u32,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// File with the master key; empty: `master.key` in `server.data_dir`. The key itself is never part
+    /// of a configuration.
+    pub master_key_file: PathBuf,
+    /// Milliseconds that a signature's time may differ from ours.
+    pub signature_window_ms: u32,
 }
 
 /// `[data_collection]`
@@ -337,6 +355,13 @@ impl Default for Config {
             trading: TradingConfig::default(),
             limits: LimitsConfig {
                 requests_per_minute: 1000,
+                trading_per_minute: 100,
+                cancels_per_minute: 500,
+                wrong_keys_per_minute: 20,
+            },
+            keys: KeysConfig {
+                master_key_file: PathBuf::new(),
+                signature_window_ms: 5_000,
             },
             data_collection: DataCollectionConfig {
                 default_backfill_days: 7,

@@ -370,7 +370,10 @@ fn funding(terms: &OrderTerms, against: &Against<'_>) -> Result<(), CryptoError>
     let width = i64::from(lock.secs) * SECOND;
     let hours = against.instrument.spec.funding_interval_hours;
     // Once it is settled the exchange names the next: the one before is an interval earlier.
-    let before = hours.map(|hours| lock.next.0.saturating_sub(i64::from(hours) * 3600 * SECOND));
+    let before = hours.map(|hours| {
+        let interval = i64::from(hours).saturating_mul(3600 * SECOND);
+        lock.next.0.saturating_sub(interval)
+    });
     let mut settlements = [Some(lock.next.0), before].into_iter().flatten();
     let Some(at) =
         settlements.find(|at| at.saturating_sub(against.now.0).saturating_abs() <= width)

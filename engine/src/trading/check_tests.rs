@@ -387,6 +387,22 @@ fn settlements_are_locked_on_both_sides() {
     assert_eq!(check(&close, at, at), Ok(()));
 }
 
+#[test]
+fn an_absurd_funding_interval_locks_nothing() {
+    let mut spec = spec(Market::Perp);
+    spec.funding_interval_hours = Some(u32::MAX);
+    let instrument = instrument_of(spec);
+    let lock = FundingLock {
+        next: TsNanos(i64::MAX),
+        secs: 30,
+    };
+    let against = Against {
+        funding_lock: Some(lock),
+        ..against(&instrument)
+    };
+    assert_eq!(order(&terms(Market::Perp), &against), Ok(()));
+}
+
 fn any_decimal() -> impl Strategy<Value = Decimal> {
     (any::<i128>(), 0u32..=28).prop_filter_map("within 96 bits", |(mantissa, scale)| {
         Decimal::try_from_i128_with_scale(mantissa >> 31, scale).ok()

@@ -107,8 +107,7 @@ async fn instrument(
 }
 
 fn numbers(params: &Params) -> Result<Numbers, CryptoError> {
-    let names = [("number", Numbers::Number), ("string", Numbers::String)];
-    Ok(params.choice("numbers", &names)?.unwrap_or_default())
+    params.numbers()
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> HttpResponse {

@@ -209,13 +209,13 @@ pub(super) fn filter(params: &Params) -> Result<OrderFilter, CryptoError> {
         let wrong = || CryptoError::invalid_parameter("status", text, format!("some of {all}"));
         statuses.push(status.ok_or_else(wrong)?);
     }
-    let limit = params.number("limit", 1..=LIMIT_MAX)?;
+    let limit = params.integer("limit", 1..=LIMIT_MAX as u64)?;
     Ok(OrderFilter {
         entity_id: params.text("entity_id")?.map(str::to_ascii_lowercase),
         statuses,
         start: params.time("start_timestamp")?,
         end: params.time("end_timestamp")?,
-        limit: limit.unwrap_or(LIMIT),
+        limit: limit.map_or(LIMIT, |limit| limit as usize),
     })
 }
 

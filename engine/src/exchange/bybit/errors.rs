@@ -115,6 +115,54 @@ fn look_up(code: i64) -> Option<Meaning> {
         .map(|(_, meaning)| *meaning)
 }
 
+/// What a code says of a command, beside the error that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfOrder {
+    /// Nobody knows whether it was done.
+    Open,
+    /// A limit is used up.
+    Limit,
+    /// Not done; later it may be.
+    NotNow,
+    /// The clocks differ.
+    Clock,
+    /// What was asked for is in force already.
+    AlreadySo,
+    /// There is no such order, or none that is open.
+    NoSuchOrder,
+    /// Anything else: not done.
+    Other,
+}
+
+/// What a code says of a command.
+pub(super) fn of_order(code: i64) -> OfOrder {
+    // An id of a request that is used twice: of the first one nothing is known.
+    if matches!(code, 10014 | 20006) {
+        return OfOrder::Open;
+    }
+    match look_up(code) {
+        Some(Passes(C::ProviderUnavailable)) => OfOrder::Open,
+        Some(Passes(C::RateLimitExceeded)) => OfOrder::Limit,
+        Some(Passes(_) | Banned) => OfOrder::NotNow,
+        Some(ClockSkew) => OfOrder::Clock,
+        Some(AlreadySo) => OfOrder::AlreadySo,
+        Some(Fails(C::OrderNotFound)) => OfOrder::NoSuchOrder,
+        Some(Fails(_) | ByText) | None => OfOrder::Other,
+    }
+}
+
+/// The code of an answer that tells one other than success.
+pub(super) fn code_of(body: &[u8]) -> Option<i64> {
+    let parsed: Body = serde_json::from_slice(body).ok()?;
+    Some(parsed.ret_code).filter(|code| *code != 0)
+}
+
+/// Whether a code has a meaning of its own.
+#[cfg(test)]
+pub(super) fn is_known(code: i64) -> bool {
+    look_up(code).is_some()
+}
+
 /// Meaning of the codes that several causes share.
 fn by_text(code: i64, text: &str) -> CryptoCode {
     match code {

@@ -1,34 +1,42 @@
-//! Bybit v5: spot and linear (USDT and USDC) perpetuals, public data.
+//! Bybit v5: spot and linear (USDT and USDC) perpetuals.
 //!
 //! Both markets live in this folder and differ by a [`Market`] parameter. This file is wiring:
 //! hosts, limits, and which function answers what. Start reading at [`stream`].
 //! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
 
+mod account;
 mod answer;
 mod errors;
 mod frame;
 mod history;
 mod instruments;
 mod number;
+mod orders;
 mod payload;
+mod private;
 mod recorded;
+mod report;
 mod rest;
+mod sign;
 mod status;
 pub mod stream;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod trading;
 
 use std::sync::Arc;
 
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::vault::SecretKind;
+use crate::trading::venue::TradingVenue;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
-    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest,
+    ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 const HOST: &str = "stream.bybit.com";
@@ -73,6 +81,17 @@ impl Exchange for Bybit {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac],
+            has_passphrase: Some(false),
+        }
+    }
+
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Bybit)
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

@@ -63,7 +63,7 @@ impl Query {
 
 /// Percent-encodes what can't stand in a query. Cursors hold such text already (`first%3DX`): the
 /// exchange wants them back encoded once more.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

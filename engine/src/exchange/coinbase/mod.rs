@@ -28,11 +28,12 @@ use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure,
-    RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
+    RestFailure, RestRequest, Route, StreamRequest,
 };
 
 const ROUTES: &[Route] = &[Route {
@@ -75,6 +76,13 @@ impl Exchange for Coinbase {
 
     fn trading(&self) -> Option<&'static dyn TradingVenue> {
         Some(&Coinbase)
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Ed25519, SecretKind::Ec],
+            has_passphrase: Some(false),
+        }
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

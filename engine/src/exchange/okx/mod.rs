@@ -31,11 +31,12 @@ use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
-    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest,
+    ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 /// Both markets share the connections; bars live on a path of their own.
@@ -69,6 +70,13 @@ impl Exchange for Okx {
 
     fn trading(&self) -> Option<&'static dyn TradingVenue> {
         Some(&Okx)
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac],
+            has_passphrase: Some(true),
+        }
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

@@ -15,20 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::liquidate::Liquidation;
 use super::position::{Held, PRICE_DIGITS, margin_of};
+use super::reserve::Lock;
 use super::{FEE_DIGITS, Fees};
-use crate::error::{CryptoCode, CryptoError};
+use crate::error::CryptoError;
 use crate::event::Side;
 use crate::instrument::{Instrument, Market};
 use crate::time::TsNanos;
-use crate::trading::check::{only_reduces, reference_price};
-use crate::trading::funds::{Need, insufficient, need};
-use crate::trading::order::{Balance, OrderTerms, Position, PositionSide};
+use crate::trading::funds::{Need, insufficient};
+use crate::trading::order::{Balance, Position, PositionSide};
 use crate::trading::state::Word;
-use crate::trading::venue::{Facts, FillReport, Touch};
-
-/// What is held back beyond the price shown for a spot order to buy at the market, which may find the
-/// book thinner: a twentieth.
-const HEADROOM: Decimal = Decimal::from_parts(105, 0, 0, false, 2);
+use crate::trading::venue::{Facts, FillReport};
 
 /// A liquidation that led to nothing is tried again after this long, nanoseconds.
 const LIQUIDATION_RETRY: i64 = 60_000_000_000;
@@ -46,31 +42,11 @@ pub struct Setup {
     pub maintenance_rate: Decimal,
 }
 
-/// What an open order holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Lock {
-    asset: String,
-    position_side: Option<PositionSide>,
-    /// Not executed, base units.
-    remaining: Decimal,
-    /// Held for each of them; of orders with a budget 0.
-    unit: Decimal,
-    /// What is left of the budget.
-    budget: Decimal,
-}
-
-impl Lock {
-    fn amount(&self) -> Decimal {
-        let each = self.unit.saturating_mul(self.remaining);
-        each.saturating_add(self.budget)
-    }
-}
-
 /// All of an account that has to outlive the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountState {
     wallet: BTreeMap<String, Decimal>,
-    locks: BTreeMap<String, Lock>,
+    pub(super) locks: BTreeMap<String, Lock>,
     held: Vec<Held>,
     leverage: BTreeMap<String, u32>,
     is_hedged: bool,
@@ -91,7 +67,7 @@ impl AccountState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     setup: Setup,
-    state: AccountState,
+    pub(super) state: AccountState,
 }
 
 impl Account {
@@ -195,108 +171,6 @@ impl Account {
     pub fn budget(&self, client_id: &str) -> Option<Decimal> {
         let lock = self.state.locks.get(client_id)?;
         (!lock.budget.is_zero()).then_some(lock.budget)
-    }
-
-    /// Holds back what an order needs, and returns the budget that it may spend where it has one.
-    ///
-    /// # Errors
-    /// `CRYPTO_INSUFFICIENT_BALANCE`; `CRYPTO_ORDERBOOK_DESYNC` for a market order without a price.
-    pub fn reserve(
-        &mut self,
-        instrument: &Instrument,
-        terms: &OrderTerms,
-        client_id: &str,
-        touch: Touch,
-        fees: Fees,
-    ) -> Result<Option<Decimal>, CryptoError> {
-        let (lock, budget) = self.lock(instrument, terms, terms.quantity, touch, fees, None)?;
-        self.state.locks.insert(client_id.to_owned(), lock);
-        Ok(budget)
-    }
-
-    /// Holds back what an order needs after an amendment: `terms` as they will be, `remaining` of them
-    /// not executed.
-    ///
-    /// # Errors
-    /// As [`Account::reserve`]; what was held stays held.
-    pub fn amend(
-        &mut self,
-        instrument: &Instrument,
-        terms: &OrderTerms,
-        remaining: Decimal,
-        client_id: &str,
-        touch: Touch,
-        fees: Fees,
-    ) -> Result<(), CryptoError> {
-        let before = self.state.locks.get(client_id).cloned();
-        let (lock, _) = self.lock(instrument, terms, remaining, touch, fees, before.as_ref())?;
-        self.state.locks.insert(client_id.to_owned(), lock);
-        Ok(())
-    }
-
-    fn lock(
-        &self,
-        instrument: &Instrument,
-        terms: &OrderTerms,
-        remaining: Decimal,
-        touch: Touch,
-        fees: Fees,
-        before: Option<&Lock>,
-    ) -> Result<(Lock, Option<Decimal>), CryptoError> {
-        let spec = &instrument.spec;
-        let price = reference_price(terms, touch);
-        let needs_price = terms.market == Market::Perp || terms.side == Side::Buy;
-        if price.is_none() && needs_price && !only_reduces(terms) {
-            return Err(CryptoError::new(
-                CryptoCode::OrderbookDesync,
-                "the book has no price to value the order at",
-            )
-            .with("symbol", instrument.stream_symbol()));
-        }
-        let leverage = Decimal::from(self.leverage(&spec.native_symbol));
-        let side = terms.position_side.unwrap_or(PositionSide::Net);
-        let position = match terms.market {
-            Market::Perp => self.position(&spec.native_symbol, side),
-            Market::Spot => Decimal::ZERO,
-        };
-        let fee = fees.highest();
-        let wanted = OrderTerms {
-            quantity: remaining,
-            ..terms.clone()
-        };
-        let found = need(&wanted, instrument, price, Some(leverage), position, fee)?;
-        let found = found.unwrap_or_else(|| Need {
-            asset: super::arrive::fee_asset(instrument),
-            amount: Decimal::ZERO,
-        });
-        let own = before.filter(|lock| lock.asset == found.asset);
-        let free = self
-            .free(&found.asset)
-            .saturating_add(own.map_or(Decimal::ZERO, Lock::amount));
-        if found.amount > free && !only_reduces(terms) {
-            return Err(insufficient(&found, free));
-        }
-        // A spot purchase without a limit price: it spends no more than is held for it.
-        let has_budget =
-            terms.market == Market::Spot && terms.side == Side::Buy && terms.price.is_none();
-        let budget = has_budget.then(|| found.amount.saturating_mul(HEADROOM).min(free));
-        let unit = match (has_budget, terms.market, price) {
-            (true, ..) => Decimal::ZERO,
-            // Exact, so that the last of it is free again after the last fill.
-            (false, Market::Spot, _) if terms.side == Side::Sell => Decimal::ONE,
-            (false, Market::Spot, Some(price)) => {
-                price.saturating_mul(Decimal::ONE.saturating_add(fee))
-            }
-            _ => found.amount.checked_div(remaining).unwrap_or_default(),
-        };
-        let lock = Lock {
-            asset: found.asset,
-            position_side: terms.position_side,
-            remaining,
-            unit,
-            budget: budget.unwrap_or_default(),
-        };
-        Ok((lock, budget))
     }
 
     /// Takes what a desk of `instrument` has told, and adds the balances and positions that it

@@ -234,6 +234,23 @@ fn what_only_reduces_needs_nothing_free() {
     assert_eq!(rig.reserve("c", &close), Ok(None));
 }
 
+/// Long 1, and 2 free: one sale of 1 closes it and needs the fee, a second one would open.
+#[test]
+fn two_orders_do_not_close_the_same() {
+    let mut rig = Rig::new(Market::Perp, &[("USDT", "12")]);
+    rig.reserve("a", &perp(Side::Buy, "1")).unwrap();
+    rig.fill("a", Side::Buy, "100", "1", "0");
+    rig.end("a", Word::Done);
+    assert_eq!(rig.has("USDT").0, d("2"));
+    assert_eq!(rig.reserve("b", &perp(Side::Sell, "1")), Ok(None));
+    assert_eq!(
+        rig.reserve("c", &perp(Side::Sell, "1")),
+        Err(CryptoCode::InsufficientBalance)
+    );
+    rig.end("b", Word::Canceled);
+    assert_eq!(rig.reserve("c", &perp(Side::Sell, "1")), Ok(None));
+}
+
 /// Long 2 at 100, margin 20, maintenance 0.5 %: liquidation at or below 180 / 1.99 = 90.452.
 #[test]
 fn a_position_ends_where_its_margin_does() {

@@ -197,7 +197,7 @@ fn the_facts_lead_an_order_to_its_end() {
         rig.now,
     );
     rig.place("a", &terms);
-    assert_eq!(order.apply(&rig.facts.orders[0].news).is_correction, false);
+    assert!(!order.apply(&rig.facts.orders[0].news).is_correction);
     assert_eq!(order.status, OrderStatus::PartiallyFilled);
     assert_eq!(order.exchange_order_id.as_deref(), Some("paper-a"));
     assert_eq!(

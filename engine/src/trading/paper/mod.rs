@@ -19,6 +19,7 @@ pub mod desk;
 pub mod liquidate;
 mod position;
 mod queue;
+mod reserve;
 mod trades;
 mod work;
 

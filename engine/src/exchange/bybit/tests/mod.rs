@@ -1,10 +1,14 @@
 //! Tests of the whole folder: what it decodes, against documented messages, recordings, and an
 //! obvious second decoder.
 
+mod answers;
 mod captures;
 mod instruments;
+mod orders;
+mod private;
 mod property;
 mod reference;
+mod refusals;
 mod rest;
 mod vectors;
 
@@ -110,6 +114,16 @@ fn spec(market: Market, base: &str, quote: &str, price_scale: u8, qty_scale: u8)
 
 fn table_of(market: Market, specs: Vec<InstrumentSpec>) -> Arc<InstrumentTable> {
     Arc::new(InstrumentTable::default().with_market(ProviderId::BYBIT, market, specs))
+}
+
+/// The spot pair of the tests of trading.
+fn spot() -> Instrument {
+    crate::trading::venue::tests::instrument(ProviderId::BYBIT, Market::Spot, "BTCUSDT")
+}
+
+/// The perpetual of the tests of trading.
+fn perp() -> Instrument {
+    crate::trading::venue::tests::instrument(ProviderId::BYBIT, Market::Perp, "BTCUSDT")
 }
 
 /// The one instrument of a spec.
