@@ -11,6 +11,7 @@ use crate::event::Side;
 use crate::exchange::DecodeError;
 use crate::instrument::{Instrument, Market};
 use crate::time::TsNanos;
+use crate::trading::exact::plain;
 use crate::trading::order::{OrderTerms, OrderType, TimeInForce};
 use crate::trading::state::{OrderNews, Word};
 use crate::trading::venue::{
@@ -27,11 +28,6 @@ pub(super) const PRIVATE: usize = 1;
 fn unsupported(what: &str) -> CryptoError {
     let message = format!("coinbase can't be told: {what}");
     CryptoError::new(CryptoCode::Unsupported, message).with("provider", "coinbase")
-}
-
-/// A decimal in plain form without zeros at its end.
-fn plain(number: Decimal) -> String {
-    number.normalize().to_string()
 }
 
 const fn side_name(side: Side) -> &'static str {
@@ -145,16 +141,9 @@ pub(super) fn command(command: &Command<'_>) -> Result<Vec<NativeRequest>, Crypt
     }
 }
 
-/// The way the price has to go for a stop to be reached: by the side of the last price that its stop
-/// price is on; where that is not known, as stops protect, up for a buy and down for a sell.
+/// The way the price has to go for a stop to be reached.
 fn stop_direction(side: Side, stop_price: Decimal, touch: Touch) -> &'static str {
-    let middle = touch.bid.zip(touch.ask);
-    let middle = middle.and_then(|(bid, ask)| Some(bid.checked_add(ask)? / Decimal::TWO));
-    let goes_up = match touch.last.or(middle) {
-        Some(now) if now != stop_price => stop_price > now,
-        _ => side == Side::Buy,
-    };
-    match goes_up {
+    match touch.rises_to(stop_price, side) {
         true => "STOP_DIRECTION_STOP_UP",
         false => "STOP_DIRECTION_STOP_DOWN",
     }

@@ -41,8 +41,8 @@ struct Subscribe<'a> {
 /// One life of the connection.
 #[derive(Default)]
 pub(super) struct Session {
-    /// Number of the next frame.
-    expected: u64,
+    /// Number of the next frame; it begins with whatever comes first.
+    expected: Option<u64>,
     is_ready: bool,
 }
 
@@ -113,14 +113,15 @@ impl PrivateSession for Session {
             let field = "sequence_num";
             return Err(DecodeError::Field { field });
         };
-        if number < self.expected {
+        let expected = self.expected.unwrap_or(number);
+        if number < expected {
             return Ok(Step::Wait);
         }
-        if number > self.expected {
-            let missed = number - self.expected;
+        if number > expected {
+            let missed = number - expected;
             return Ok(Step::Reconnect(format!("{missed} frames were lost")));
         }
-        self.expected = number.saturating_add(1);
+        self.expected = Some(number.saturating_add(1));
         let at = frame.timestamp.as_deref().and_then(time::parse);
         let mut told = Facts::default();
         let mut step = Step::Wait;

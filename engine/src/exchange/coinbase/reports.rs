@@ -14,6 +14,7 @@ use crate::exchange::{DecodeError, ProviderId};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::num::NumError;
 use crate::time::TsNanos;
+use crate::trading::exact;
 use crate::trading::order::{OrderType, TimeInForce};
 use crate::trading::state::{OrderNews, Word};
 use crate::trading::venue::{Facts, FillReport, OrderReport, ReportTerms};
@@ -136,8 +137,8 @@ fn malformed(field: &'static str) -> DecodeError {
 }
 
 fn exact(text: &str, field: &'static str) -> Result<Decimal, DecodeError> {
-    let number = Decimal::from_str_exact(text).map(|number| number.normalize());
-    number.map_err(|_| malformed(field))
+    let number = exact::parse(text).ok_or(malformed(field))?;
+    Ok(number.normalize())
 }
 
 /// A number exactly as it is written; `None` for none and for an empty text.

@@ -298,6 +298,11 @@ fn judged(
     if let Some(note) = note {
         error = error.with(note, true);
     }
+    // Spot is told as `cash`, which accounts of the two higher modes do not take: the other word
+    // would borrow in the lower ones.
+    if code == Some(51000) && text.contains("tdMode") {
+        error = error.suggest("set the account mode to spot, or to spot and futures, on okx.com");
+    }
     if let Some(secs) = retry_after_secs {
         error = error.with("retry_after_seconds", secs);
     }

@@ -11,6 +11,7 @@ use crate::event::BookLevel;
 use crate::exchange::DecodeError;
 use crate::num::{NumError, Price, Qty, parse_fixed};
 use crate::time::TsNanos;
+use crate::trading::exact;
 
 use super::symbols::Symbol;
 
@@ -63,11 +64,9 @@ pub(super) fn decimal(
     let Some(text) = text.filled() else {
         return Ok(None);
     };
-    let number = Decimal::from_str_exact(text).map(|number| number.normalize());
-    number.map(Some).map_err(|_| DecodeError::Number {
-        field,
-        error: NumError::Malformed,
-    })
+    let error = NumError::Malformed;
+    let number = exact::parse(text).ok_or(DecodeError::Number { field, error })?;
+    Ok(Some(number.normalize()))
 }
 
 /// A sum of an account; digits beyond the 28th are rounded, which interest and averages can have.

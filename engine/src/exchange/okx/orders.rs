@@ -8,14 +8,14 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::event::Side;
 use crate::exchange::DecodeError;
 use crate::instrument::{Instrument, Market};
 use crate::time::TsNanos;
+use crate::trading::exact::plain;
 use crate::trading::order::{OrderTerms, OrderType, PositionSide, TimeInForce};
 use crate::trading::state::{OrderNews, Word};
 use crate::trading::venue::{
-    Access, Command, Facts, Method, NativeRequest, OrderRef, OrderReport, ReportTerms,
+    Access, Command, Facts, Method, NativeRequest, OrderRef, OrderReport, ReportTerms, position_of,
 };
 
 use super::json::{Text, millis_or_none, read};
@@ -34,11 +34,6 @@ fn unsupported(what: &str) -> CryptoError {
         format!("okx can't be told: {what}"),
     )
     .with("provider", "okx")
-}
-
-/// A decimal in plain form without zeros at its end.
-pub(super) fn plain(number: Decimal) -> String {
-    number.normalize().to_string()
 }
 
 /// A quantity in what OKX counts in: base units, or contracts of a swap.
@@ -73,14 +68,6 @@ struct Sides {
 
 impl Sides {
     fn of(terms: &OrderTerms, market: Market, is_hedged: bool) -> Result<Self, CryptoError> {
-        let wrong_side = |accepted: &str| {
-            let said = terms.position_side.map_or("none", PositionSide::as_str);
-            Err(CryptoError::invalid_parameter(
-                "position_side",
-                said,
-                accepted,
-            ))
-        };
         if market == Market::Spot {
             return match terms.reduce_only {
                 true => Err(unsupported("spot orders that only reduce")),
@@ -90,32 +77,16 @@ impl Sides {
                 }),
             };
         }
-        let side = match (terms.position_side, is_hedged) {
-            (None | Some(PositionSide::Net), false) => {
-                return Ok(Self {
-                    pos_side: None,
-                    reduce_only: terms.reduce_only.then_some(true),
-                });
-            }
-            (_, false) => return wrong_side("net: the account keeps one position of a symbol"),
-            (Some(PositionSide::Long), true) => "long",
-            (Some(PositionSide::Short), true) => "short",
-            (_, true) => return wrong_side("long or short: the account keeps both"),
-        };
-        let reduces = matches!(
-            (terms.side, side),
-            (Side::Sell, "long") | (Side::Buy, "short")
-        );
-        if terms.reduce_only && !reduces {
-            return Err(CryptoError::invalid_parameter(
-                "reduce_only",
-                "true",
-                "false for orders that open: buy and long, sell and short",
-            ));
-        }
-        Ok(Self {
-            pos_side: Some(side),
-            reduce_only: None,
+        let side = position_of(terms, is_hedged)?;
+        Ok(match side {
+            PositionSide::Net => Self {
+                pos_side: None,
+                reduce_only: terms.reduce_only.then_some(true),
+            },
+            PositionSide::Long | PositionSide::Short => Self {
+                pos_side: Some(side.as_str()),
+                reduce_only: None,
+            },
         })
     }
 }

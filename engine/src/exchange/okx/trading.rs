@@ -195,7 +195,7 @@ impl TradingVenue for Okx {
         let mut facts = Facts::default();
         let facts_ref = &mut facts;
         match *question {
-            Question::Order { instrument, .. } => {
+            Question::Order { instrument, order } => {
                 for raw in rows::<&RawValue>(body)? {
                     let raw = raw.get().as_bytes();
                     if read::<Kind<'_>>(raw, "data")?.acc_fill_sz.is_some() {
@@ -203,12 +203,21 @@ impl TradingVenue for Okx {
                         continue;
                     }
                     let row: AlgoRow<'_> = read(raw, "data")?;
-                    row.tell(table, now, facts_ref)?;
-                    // Triggered: what it became tells the rest.
-                    facts_ref.next = row.child().map(|id| {
-                        let market = instrument.spec.market;
-                        order_query(market, &instrument.spec.native_symbol, "ordId", id)
-                    });
+                    match row.child() {
+                        None => row.tell(table, now, facts_ref)?,
+                        // Triggered: what it became tells where it stands.
+                        Some(id) => {
+                            let (market, inst_id) =
+                                (instrument.spec.market, &instrument.spec.native_symbol);
+                            facts_ref.next = Some(order_query(market, inst_id, "ordId", id));
+                        }
+                    }
+                }
+                // What a stop became has another client's id, or none.
+                if order.order_type.is_stop() && !order.client_id.is_empty() {
+                    for report in &mut facts_ref.orders {
+                        report.client_id = Some(order.client_id.to_owned());
+                    }
                 }
             }
             Question::OpenOrders { market } if index == 0 => {

@@ -2,8 +2,10 @@
 //! obvious second decoder.
 
 mod captures;
+mod failures;
 mod history;
 mod orders;
+mod private;
 mod property;
 mod reference;
 mod reports;

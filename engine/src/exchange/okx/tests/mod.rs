@@ -1,8 +1,10 @@
 //! OKX's adapter against documented messages, recordings, and an obvious reference.
 
 mod captures;
+mod failures;
 mod instruments;
 mod orders;
+mod private;
 mod property;
 mod reference;
 mod reports;
