@@ -125,7 +125,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+    fn of(request: &HttpRequest) -> Result<Self, CryptoError> {
         let auth = request.app_data::<web::Data<Auth>>();
         if !auth.is_some_and(|auth| auth.has_operator()) {
             let what = "operator commands are off: no operator key is configured";
@@ -135,14 +135,14 @@ impl Operator {
                 "or make a key with `bookwire keys create --permissions admin`".to_owned(),
                 format!("an operator's key is {FORM}"),
             ];
-            return Err(error.into());
+            return Err(error);
         }
         let Some(caller) = auth::identified(request) else {
             let error = CryptoError::new(
                 CryptoCode::Unauthorized,
                 "this command needs the operator's key",
             );
-            return Err(error.suggest(auth::KEY_FORMS).into());
+            return Err(error.suggest(auth::KEY_FORMS));
         };
         let caller = caller?;
         caller.require(Permission::Admin, None)?;
@@ -157,7 +157,7 @@ impl FromRequest for Operator {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request))
+        ready(Self::of(request).map_err(ApiError::from))
     }
 }
 

@@ -123,16 +123,22 @@ impl Auth {
     /// # Errors
     /// The system has no randomness.
     pub fn add(&self, id: &str, spec: KeySpec) -> Result<Secret, VaultError> {
-        let mut ring = (*self.ring()).clone();
-        let secret = ring.add(id, spec, wall_clock())?;
-        self.0.ring.send_replace(Arc::new(ring));
-        Ok(secret)
+        let now = wall_clock();
+        let mut secret = Err(VaultError::NoRandomness);
+        // In place: the thread that follows the files may be changing them too.
+        self.0.ring.send_modify(|ring| {
+            let mut newer = (**ring).clone();
+            secret = newer.add(id, spec, now);
+            *ring = Arc::new(newer);
+        });
+        secret
     }
 
     /// Puts other keys in force; `None`: they can't be read, and none is.
     pub(self) fn replace(&self, newer: Option<KeyRing>) {
-        let ring = self.ring().replaced_by(newer);
-        self.0.ring.send_replace(Arc::new(ring));
+        self.0
+            .ring
+            .send_modify(|ring| *ring = Arc::new(ring.replaced_by(newer)));
     }
 
     /// Wrong keys and signatures since the start.
@@ -436,23 +442,22 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(
-            identified(request)
-                .unwrap_or_else(|| Err(unauthorized("this needs an API key").into())),
-        )
+        let found = identified(request);
+        let found = found.unwrap_or_else(|| Err(unauthorized("this needs an API key")));
+        ready(found.map_err(ApiError::from))
     }
 }
 
 /// What [`identify`] found out.
 #[derive(Clone)]
 struct Identified {
-    found: Result<Caller, ApiError>,
+    found: Result<Caller, CryptoError>,
     bare: Option<String>,
 }
 
 /// Who sent the request; `None`: nobody said so, or without a proof.
 #[must_use]
-pub fn identified(request: &HttpRequest) -> Option<Result<Caller, ApiError>> {
+pub fn identified(request: &HttpRequest) -> Option<Result<Caller, CryptoError>> {
     let all = request.extensions();
     all.get::<Identified>().map(|one| one.found.clone())
 }
@@ -478,7 +483,8 @@ pub async fn identify(request: &mut ServiceRequest) -> Result<(), ApiError> {
         return Ok(());
     };
     // The body of such a request does not end before the connection does.
-    if request.headers().contains_key(header::UPGRADE) {
+    let upgrade = request.headers().get(header::UPGRADE);
+    if upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Ok(());
     }
     let from = address(request.peer_addr());
@@ -497,28 +503,29 @@ pub async fn identify(request: &mut ServiceRequest) -> Result<(), ApiError> {
             id,
             timestamp,
             signature,
-        })) => {
-            let body = take_body(request).await?;
-            let path = request.uri().path_and_query();
-            let path = path.map_or("/", |path| path.as_str()).to_owned();
-            let method = request.method().as_str().to_owned();
-            let parts: &[&[u8]] = &[
-                timestamp.text.as_bytes(),
-                method.as_bytes(),
-                path.as_bytes(),
-                &body,
-            ];
-            auth.signed(&id, &timestamp, signature, parts, from, wall_clock())
-        }
+        })) => match auth.0.replay.check_time(timestamp.ms, wall_clock().as_ms()) {
+            // Its body is not worth reading.
+            Err(error) => Err(error),
+            Ok(()) => {
+                let body = take_body(request).await?;
+                let path = request.uri().path_and_query();
+                let path = path.map_or("/", |path| path.as_str()).to_owned();
+                let method = request.method().as_str().to_owned();
+                let parts: &[&[u8]] = &[
+                    timestamp.text.as_bytes(),
+                    method.as_bytes(),
+                    path.as_bytes(),
+                    &body,
+                ];
+                auth.signed(&id, &timestamp, signature, parts, from, wall_clock())
+            }
+        },
     };
-    let found = match found {
-        Ok(identity) => Ok(Caller {
-            identity,
-            auth: auth.get_ref().clone(),
-            charged: Rc::default(),
-        }),
-        Err(error) => Err(ApiError::new(error)),
-    };
+    let found = found.map(|identity| Caller {
+        identity,
+        auth: auth.get_ref().clone(),
+        charged: Rc::default(),
+    });
     request.extensions_mut().insert(Identified { found, bare });
     Ok(())
 }

@@ -55,7 +55,7 @@ pub async fn validate(
                 expires: ring.get(&identity.key_id).and_then(|key| key.expires),
             })
         }
-        (None, Some(Err(error))) => Err(error.error),
+        (None, Some(Err(error))) => Err(error),
         (None, None) => {
             let error = CryptoError::new(
                 CryptoCode::Unauthorized,

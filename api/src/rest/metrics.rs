@@ -21,6 +21,7 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::ops::{Started, no_parameters, resident_bytes};
+use crate::auth::Auth;
 use crate::error::{ApiError, wall_clock};
 use crate::gate::Gate;
 
@@ -262,6 +263,7 @@ pub async fn metrics(
     gateway: web::Data<Gateway>,
     gate: web::Data<Gate>,
     started: web::Data<Started>,
+    auth: web::Data<Auth>,
 ) -> HttpResponse {
     let mut out = String::with_capacity(32 << 10);
     for (name, value) in gateway.counters().rows() {
@@ -274,6 +276,8 @@ pub async fn metrics(
     latency_samples(&mut out, &gateway.latencies());
     history_samples(&mut out, &gateway);
     http_samples(&mut out, &gate);
+    let wrong = [("", auth.wrong_keys() as f64)];
+    sample(&mut out, "bookwire_wrong_keys_total", "counter", &wrong);
     let uptime = started.0.elapsed().as_secs_f64();
     let name = "bookwire_uptime_seconds";
     sample(&mut out, name, "gauge", &[("", uptime)]);

@@ -68,27 +68,24 @@ impl Drop for Running {
 }
 
 fn get(url: &str) -> Value {
-    answer(url, None)
+    answer_of(reqwest::Method::GET, url, None)
 }
 
 fn post(url: &str, key: &str) -> Value {
-    answer(url, Some(key))
+    answer_of(reqwest::Method::POST, url, Some(key))
 }
 
-/// To a GET, or to a POST with a key.
-fn answer(url: &str, key: Option<&str>) -> Value {
+fn answer_of(method: reqwest::Method, url: &str, key: Option<&str>) -> Value {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let client = reqwest::Client::new();
-    let request = match key {
-        None => client.get(url),
-        Some(key) => client
-            .post(url)
-            .header("authorization", format!("Bearer {key}")),
-    };
+    let mut request = client.request(method, url);
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
     runtime.block_on(async { request.send().await.unwrap().json().await.unwrap() })
 }
 
@@ -102,6 +99,12 @@ fn the_demos_command_to_try_works() {
     let answer = post(&url, key);
     assert_eq!(answer["outcome"], "resynced", "{answer}");
     assert_eq!(answer["symbol"], "btcusdt", "{answer}");
+    // The same key may do everything.
+    let line = demo.line_with("/api/crypto/auth/validate");
+    let (_, url) = line.rsplit_once(" '").unwrap();
+    let answer = answer_of(reqwest::Method::GET, url.trim_end_matches('\''), Some(key));
+    let all = ["data_access", "spot_trading", "futures_trading", "admin"];
+    assert_eq!(answer["permissions"], serde_json::json!(all), "{answer}");
     assert_eq!(demo.stop(), Some(0));
 }
 

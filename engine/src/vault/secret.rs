@@ -10,14 +10,6 @@ use super::VaultError;
 
 /// A secret. What it is made from is moved in, so that no copy stays behind, and it is overwritten when
 /// the last of it is dropped.
-///
-/// ```compile_fail
-/// fn print<T: std::fmt::Debug>(_: &T) {}
-/// print(&bookwire_engine::vault::Secret::new("hidden"));
-/// ```
-/// ```compile_fail
-/// serde_json::to_string(&bookwire_engine::vault::Secret::new("hidden"));
-/// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

@@ -116,8 +116,11 @@ pub(super) fn tidy(secret: &Secret) -> Result<Secret, VaultError> {
     Ok(Secret::new(out.as_bytes()))
 }
 
-/// Label and content of a PEM block; `None` for what is none.
-fn pem(secret: &Secret) -> Result<Option<(&str, Zeroizing<Vec<u8>>)>, VaultError> {
+/// A PEM block's label and content.
+type Block<'a> = (&'a str, Zeroizing<Vec<u8>>);
+
+/// The PEM block of a secret; `None` for what is none.
+fn pem(secret: &Secret) -> Result<Option<Block<'_>>, VaultError> {
     let text = secret.expose_text().trim();
     let Some(rest) = text.strip_prefix("-----BEGIN ") else {
         return Ok(None);
