@@ -133,6 +133,19 @@ pub(super) fn coins(call: &mut Call<'_>) -> Result<Value, ApiError> {
     Ok(rows.collect())
 }
 
+/// Pairs of margin trading: those that the listing says may be traded so.
+pub(super) fn margin_pairs(call: &mut Call<'_>) -> Result<Value, ApiError> {
+    let all = call.core.listed(Segment::Spot);
+    let traded = all.filter(|(_, it)| it.status == crate::market::Status::Trading);
+    let rows = traded.map(|(ix, it)| {
+        json!({
+            "id": 351_637_150_141_000_000 + u64::from(ix.0), "symbol": it.symbol, "base": it.base,
+            "quote": it.quote, "isMarginTrade": true, "isBuyAllowed": true, "isSellAllowed": true,
+        })
+    });
+    Ok(rows.collect())
+}
+
 pub(super) fn order_counts(call: &mut Call<'_>) -> Result<Value, ApiError> {
     let market = call.market;
     let used = call
