@@ -245,9 +245,11 @@ fn risk(call: &Call<'_>, symbol: &str, row: &PositionRow) -> Value {
     let (bids, asks) = order_values(call, row);
     let fee = rules(call).linear.taker;
     let even = row.entry * (Decimal::ONE + sign * fee);
+    let it = call.core.instrument(row.ix);
+    let amount = it.map(|it| it.qty(crate::market::Qty(row.lots)).to_string());
     json!({
         "symbol": symbol, "positionSide": print::position_side(row.side),
-        "positionAmt": row.amount.to_string(), "entryPrice": print::short(row.entry),
+        "positionAmt": amount, "entryPrice": print::short(row.entry),
         "breakEvenPrice": print::short(even), "markPrice": print::money(row.mark),
         "unRealizedProfit": print::money(row.unrealized),
         "liquidationPrice": row.liquidation.map_or_else(|| "0".to_owned(), print::short),
