@@ -46,9 +46,11 @@ OPTIONS = {"binance": {"fetchTradesMethod": "publicGetTrades"}}
 DOUBLES = {"coinbase"}
 
 
-def make(exchange_id, hosts):
+def make(exchange_id, hosts, keys=None):
     exchange = getattr(ccxt.pro, exchange_id)(
         {
+            **({"apiKey": keys["api_key"], "secret": keys["secret"]} if keys else {}),
+            **({"password": keys["passphrase"]} if keys and "passphrase" in keys else {}),
             "number": float if exchange_id in DOUBLES else str,
             "enableRateLimit": False,
             "options": {"tradesLimit": 100000, **OPTIONS.get(exchange_id, {})},
@@ -56,27 +58,44 @@ def make(exchange_id, hosts):
     )
     hostname = getattr(exchange, "hostname", None) or ""
     exchange.urls["api"] = repoint(exchange.urls["api"], hosts, hostname)
-    # Without keys ccxt asks for nothing more than the markets themselves.
-    exchange.has["fetchCurrencies"] = False
     exchange.options["fetchMarkets"] = {"types": TYPES[exchange_id]}
-    exchange.options["fetchMargins"] = False
+    if not keys:
+        # Without keys ccxt asks for nothing more than the markets themselves.
+        exchange.has["fetchCurrencies"] = False
+        exchange.options["fetchMargins"] = False
     return exchange
 
 
 async def serve():
     exchanges = {}
-    for line in sys.stdin:
+    watches = {}
+    loop = asyncio.get_running_loop()
+    # What is watched has to go on while nothing is asked.
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
         request = json.loads(line)
         try:
             if request["call"] == "open" and request["exchange"] in exchanges:
                 value = len(exchanges[request["exchange"]].markets)
             elif request["call"] == "open":
-                exchange = make(request["exchange"], request["hosts"])
+                exchange = make(request["exchange"], request["hosts"], request.get("keys"))
                 exchanges[request["exchange"]] = exchange
                 value = len(await exchange.load_markets())
             elif request["call"] == "markets":
                 value = list(exchanges[request["exchange"]].markets.values())
+            elif request["call"] == "watch":
+                seen = watches[request["exchange"], request["method"]] = []
+                method = getattr(exchanges[request["exchange"]], request["method"])
+                seen.append(asyncio.create_task(watch(method, request["args"], seen)))
+                value = True
+            elif request["call"] == "watched":
+                seen = watches[request["exchange"], request["method"]]
+                if seen[0].done():
+                    seen[0].result()
+                value = seen[1:]
             elif request["call"] == "close":
+                for seen in watches.values():
+                    seen[0].cancel()
+                watches.clear()
                 for exchange in exchanges.values():
                     await exchange.close()
                 exchanges.clear()
@@ -90,6 +109,12 @@ async def serve():
         except Exception as error:  # the test decides what an error means
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer, default=str).encode() + b"\n")
+
+
+async def watch(method, args, seen):
+    """Calls a watch method for good; appends each answer's copy."""
+    while True:
+        seen.append(json.loads(json.dumps(await method(*args), default=str)))
 
 
 async def collect(exchange, request):

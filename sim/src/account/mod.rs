@@ -58,6 +58,7 @@ pub(crate) use order::{
     Trigger, TriggerBy,
 };
 pub(crate) use position::{MarginMode, Position, PositionRow, Settings};
+#[allow(unused_imports)]
 pub(crate) use rules::{Admission, ClientIds, FeeIn, Fees, Key, PerMarket, Permissions, Rules};
 
 use digest::Due;

@@ -68,15 +68,26 @@ impl Ccxt {
 
     /// The next answer's value.
     pub fn answer(&mut self) -> Value {
+        let answer = self.outcome();
+        answer.unwrap_or_else(|error| panic!("ccxt failed: {error}"))
+    }
+
+    /// The next answer's value, or the error: its class and its text.
+    fn outcome(&mut self) -> Result<Value, String> {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         let answer: Value = serde_json::from_str(&line).expect("an answer");
-        assert!(
-            answer.get("error").is_none(),
-            "ccxt failed: {}",
-            answer["error"]
-        );
-        answer["value"].clone()
+        match answer["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(answer["value"].clone()),
+        }
+    }
+
+    /// Request and answer, where the answer has to be an error: its class and its text.
+    pub fn refused(&mut self, request: &Value) -> String {
+        self.send(request);
+        let answer = self.outcome();
+        answer.expect_err("nothing was refused")
     }
 
     /// Request and answer.

@@ -84,6 +84,8 @@ const ENDPOINTS: &[Endpoint] = &[
     at(SPOT, ("GET", "/sapi/v1/account/apiRestrictions", ""), (1, 1), Act::Read, wallet::restrictions),
     at(SPOT, ("GET", "/sapi/v1/capital/config/getall", ""), (10, 10), Act::Read, wallet::coins),
     at(SPOT, ("GET", "/sapi/v1/asset/tradeFee", ""), (1, 1), Act::Read, wallet::trade_fees),
+    at(SPOT, ("GET", "/sapi/v1/margin/allPairs", ""), (1, 1), Act::Open, wallet::margin_pairs),
+    at(SPOT, ("GET", "/sapi/v1/margin/isolated/allPairs", ""), (10, 10), Act::Open, wallet::margin_pairs),
     at(USDM, ("POST", "/fapi/v1/order", "order.place"), (0, 0), Act::Place, usdm::place),
     at(USDM, ("POST", "/fapi/v1/order/test", ""), (0, 0), Act::Change, usdm::test),
     at(USDM, ("PUT", "/fapi/v1/order", "order.modify"), (1, 1), Act::Place, usdm::modify),

@@ -268,7 +268,7 @@ fn usdm_account(
         .filter_map(|row| {
             let it = core.instrument(row.ix)?;
             Some(json!({
-                "s": it.symbol, "pa": row.amount.to_string(), "ep": print::short(row.entry),
+                "s": it.symbol, "pa": it.qty(crate::market::Qty(row.lots)).to_string(), "ep": print::short(row.entry),
                 "bep": print::short(row.entry), "cr": print::money(row.realized),
                 "up": print::money(row.unrealized), "iw": print::money(row.isolated),
                 "mt": match row.mode {

@@ -133,6 +133,19 @@ pub(super) fn coins(call: &mut Call<'_>) -> Result<Value, ApiError> {
     Ok(rows.collect())
 }
 
+/// Pairs of margin trading: those that the listing says may be traded so.
+pub(super) fn margin_pairs(call: &mut Call<'_>) -> Result<Value, ApiError> {
+    let all = call.core.listed(Segment::Spot);
+    let traded = all.filter(|(_, it)| it.status == crate::market::Status::Trading);
+    let rows = traded.map(|(ix, it)| {
+        json!({
+            "id": 351_637_150_141_000_000 + u64::from(ix.0), "symbol": it.symbol, "base": it.base,
+            "quote": it.quote, "isMarginTrade": true, "isBuyAllowed": true, "isSellAllowed": true,
+        })
+    });
+    Ok(rows.collect())
+}
+
 pub(super) fn order_counts(call: &mut Call<'_>) -> Result<Value, ApiError> {
     let market = call.market;
     let used = call
@@ -232,9 +245,11 @@ fn risk(call: &Call<'_>, symbol: &str, row: &PositionRow) -> Value {
     let (bids, asks) = order_values(call, row);
     let fee = rules(call).linear.taker;
     let even = row.entry * (Decimal::ONE + sign * fee);
+    let it = call.core.instrument(row.ix);
+    let amount = it.map(|it| it.qty(crate::market::Qty(row.lots)).to_string());
     json!({
         "symbol": symbol, "positionSide": print::position_side(row.side),
-        "positionAmt": row.amount.to_string(), "entryPrice": print::short(row.entry),
+        "positionAmt": amount, "entryPrice": print::short(row.entry),
         "breakEvenPrice": print::short(even), "markPrice": print::money(row.mark),
         "unRealizedProfit": print::money(row.unrealized),
         "liquidationPrice": row.liquidation.map_or_else(|| "0".to_owned(), print::short),

@@ -188,7 +188,7 @@ fn write_linear(out: &mut String, it: &Instrument) {
          {{\"filterType\":\"PERCENT_PRICE\",\"multiplierUp\":\"1.0500\",\
          \"multiplierDown\":\"0.9500\",\"multiplierDecimal\":\"4\"}}],\
          \"orderTypes\":[\"LIMIT\",\"MARKET\",\"STOP\",\"STOP_MARKET\",\"TAKE_PROFIT\",\
-         \"TAKE_PROFIT_MARKET\",\"TRAILING_STOP_MARKET\"],\
+         \"TAKE_PROFIT_MARKET\"],\
          \"timeInForce\":[\"GTC\",\"IOC\",\"FOK\",\"GTX\"]}}",
         symbol = it.symbol,
         pair = it.pair,

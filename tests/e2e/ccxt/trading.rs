@@ -1,0 +1,303 @@
+//! ccxt and ccxt.pro trade at the simulators: orders, balances, positions and private streams are
+//! what the simulators say that they really are.
+
+use std::time::{Duration, Instant};
+
+use bookwire_sim::{AccountTruth, Exchange, Segment, Sim, SimConfig};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::{number, rows};
+use crate::rig::python::{self, Ccxt};
+
+/// An exchange of ccxt, and what is traded there.
+struct Place {
+    exchange: Exchange,
+    id: &'static str,
+    symbol: &'static str,
+    market: Segment,
+    /// Base units of an order.
+    amount: &'static str,
+    /// Classes of the errors for too small an order, and for one without the money.
+    too_small: &'static str,
+}
+
+const PLACES: [Place; 2] = [
+    Place {
+        exchange: Exchange::Binance,
+        id: "binance",
+        symbol: "BTC/USDT",
+        market: Segment::Spot,
+        amount: "0.002",
+        too_small: "BadRequest",
+    },
+    Place {
+        exchange: Exchange::Binance,
+        id: "binanceusdm",
+        symbol: "BTC/USDT:USDT",
+        market: Segment::Linear,
+        amount: "0.02",
+        too_small: "InvalidOrder",
+    },
+];
+
+/// A place at work.
+struct Trader<'a> {
+    sim: &'a Sim,
+    ccxt: &'a mut Ccxt,
+    place: &'a Place,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ccxt_trades() {
+    let Some(python) = python::find() else { return };
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let endpoints = sim.endpoints();
+    let mut ccxt = Ccxt::start(&python);
+    for place in &PLACES {
+        let own = &endpoints[place.exchange.as_str()];
+        ccxt.call(
+            &json!({"call": "open", "exchange": place.id, "hosts": own["hosts"],
+            "keys": own["credentials"]}),
+        );
+        let mut trader = Trader {
+            sim: &sim,
+            ccxt: &mut ccxt,
+            place,
+        };
+        trader.trade().await;
+    }
+    assert_eq!(ccxt.call(&json!({"call": "close"})), json!(true));
+    sim.shutdown().await;
+}
+
+impl Trader<'_> {
+    fn request(&self, method: &str, args: &Value) -> Value {
+        json!({"call": method, "exchange": self.place.id, "args": args})
+    }
+
+    fn call(&mut self, method: &str, args: Value) -> Value {
+        let request = self.request(method, &args);
+        self.ccxt.call(&request)
+    }
+
+    fn refused(&mut self, method: &str, args: Value) -> String {
+        let request = self.request(method, &args);
+        self.ccxt.refused(&request)
+    }
+
+    fn watch(&mut self, method: &str) {
+        let request = json!({"call": "watch", "exchange": self.place.id, "method": method,
+            "args": []});
+        self.ccxt.call(&request);
+    }
+
+    /// What a watch has told, once it has told of what is wanted.
+    async fn watched(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + Duration::from_secs(10);
+        let request = json!({"call": "watched", "exchange": self.place.id, "method": method});
+        loop {
+            let told = self.ccxt.call(&request);
+            if rows(&told).iter().any(&wanted) {
+                return told;
+            }
+            assert!(Instant::now() < end, "{method}: {told}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn truth(&self) -> AccountTruth {
+        let control = self.sim.control().of(self.place.exchange).unwrap();
+        control.accounts().remove(0)
+    }
+
+    /// Compares an order of ccxt with what the exchange knows.
+    fn check(&self, theirs: &Value, status: &str) {
+        let truth = self.truth();
+        let number_of = |order: &bookwire_sim::OrderTruth| order.number.to_string();
+        let order = truth.orders.iter().find(|it| number_of(it) == theirs["id"]);
+        let order = order.unwrap_or_else(|| panic!("no such order: {theirs}"));
+        let context = format!("{theirs} and {order:?}");
+        assert_eq!(theirs["status"], status, "{context}");
+        assert_eq!(number(&theirs["filled"]), order.filled, "{context}");
+        assert_eq!(number(&theirs["amount"]), order.qty, "{context}");
+        assert_eq!(theirs["clientOrderId"], order.client_id, "{context}");
+        let average = order.value.checked_div(order.filled);
+        if let Some(average) = average.filter(|_| !theirs["average"].is_null()) {
+            let off = (number(&theirs["average"]) - average).abs();
+            assert!(off < Decimal::new(1, 1), "{context}");
+        }
+    }
+
+    fn order(&self, kind: &str, side: &str, price: Option<Decimal>, more: Value) -> Value {
+        let price = price.map(|price| price.to_string());
+        json!([
+            self.place.symbol,
+            kind,
+            side,
+            self.place.amount,
+            price,
+            more
+        ])
+    }
+
+    async fn trade(&mut self) {
+        let symbol = self.place.symbol;
+        for method in ["watch_orders", "watch_balance", "watch_my_trades"] {
+            self.watch(method);
+        }
+        let book = self.call("fetch_order_book", json!([symbol, 5]));
+        let bid = number(&book["bids"][0][0]);
+        let away = bid - Decimal::from(500);
+        // ccxt subscribes when it is first asked; the first events may come before that.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+
+        let order = self.order("limit", "buy", Some(away), json!({}));
+        let placed = self.call("create_order", order);
+        let id = placed["id"].clone();
+        let fetched = self.call("fetch_order", json!([id, symbol]));
+        self.check(&fetched, "open");
+        let open = self.call("fetch_open_orders", json!([symbol]));
+        assert!(rows(&open).iter().any(|order| order["id"] == id), "{open}");
+        let is_open = move |told: &Value| rows(told).iter().any(|it| it["id"] == id);
+        self.watched("watch_orders", is_open).await;
+        self.watched("watch_balance", |told| {
+            told["USDT"].is_object() || symbol.contains(':')
+        })
+        .await;
+
+        let lower = (away - Decimal::from(20)).to_string();
+        let amount = self.place.amount;
+        let edited = json!([placed["id"], symbol, "limit", "buy", amount, lower]);
+        let edited = self.call("edit_order", edited);
+        let changed = self.call("fetch_order", json!([edited["id"], symbol]));
+        self.check(&changed, "open");
+        assert_eq!(number(&changed["price"]), away - Decimal::from(20));
+        self.call("cancel_order", json!([edited["id"], symbol]));
+        let canceled = self.call("fetch_order", json!([edited["id"], symbol]));
+        self.check(&canceled, "canceled");
+        let id = edited["id"].clone();
+        let is_gone = move |told: &Value| {
+            let gone = |it: &Value| it["id"] == id && it["status"] == "canceled";
+            rows(told).iter().any(gone)
+        };
+        self.watched("watch_orders", is_gone).await;
+
+        let order = self.order("market", "buy", None, json!({}));
+        let bought = self.call("create_order", order);
+        let fetched = self.call("fetch_order", json!([bought["id"], symbol]));
+        self.check(&fetched, "closed");
+        self.fills(&bought["id"]).await;
+        self.conditional(bid).await;
+        self.refusals(bid);
+        self.money();
+    }
+
+    /// Fills as ccxt fetches and watches them.
+    async fn fills(&mut self, id: &Value) {
+        let symbol = self.place.symbol;
+        let fetched = self.call("fetch_my_trades", json!([symbol]));
+        let truth = self.truth();
+        let fills = truth
+            .fills
+            .iter()
+            .filter(|it| it.market == self.place.market);
+        let fills: Vec<_> = fills.collect();
+        assert_eq!(rows(&fetched).len(), fills.len(), "{fetched}");
+        assert!(!fills.is_empty());
+        for (theirs, fill) in rows(&fetched).iter().zip(fills) {
+            let context = format!("{theirs} and {fill:?}");
+            assert_eq!(theirs["id"], fill.trade_id.to_string(), "{context}");
+            assert_eq!(theirs["order"], fill.order.to_string(), "{context}");
+            assert_eq!(number(&theirs["price"]), fill.price, "{context}");
+            assert_eq!(number(&theirs["amount"]), fill.qty, "{context}");
+            assert_eq!(number(&theirs["fee"]["cost"]), fill.fee, "{context}");
+            assert_eq!(theirs["fee"]["currency"], fill.fee_asset, "{context}");
+            let word = if fill.is_maker { "maker" } else { "taker" };
+            assert_eq!(theirs["takerOrMaker"], word, "{context}");
+        }
+        let id = id.clone();
+        let is_told = move |told: &Value| rows(told).iter().any(|it| it["order"] == id);
+        self.watched("watch_my_trades", is_told).await;
+    }
+
+    /// Stops wait, are told as such, and are taken back.
+    async fn conditional(&mut self, bid: Decimal) {
+        let symbol = self.place.symbol;
+        let stop = bid - Decimal::from(900);
+        let more = json!({"stopLossPrice": stop.to_string()});
+        let order = self.order("limit", "sell", Some(stop - Decimal::ONE), more);
+        let placed = self.call("create_order", order);
+        let more = json!({"trigger": true});
+        let more = match self.place.market {
+            Segment::Linear => more,
+            Segment::Spot => json!({}),
+        };
+        let open = self.call("fetch_open_orders", json!([symbol, null, null, more]));
+        let mine = rows(&open).iter().find(|it| it["id"] == placed["id"]);
+        let mine = mine.unwrap_or_else(|| panic!("{open}"));
+        assert_eq!(number(&mine["triggerPrice"]), stop, "{mine}");
+        let waiting = |truth: &AccountTruth| {
+            let all = truth.orders.iter();
+            all.filter(|order| order.state == "waiting").count()
+        };
+        assert_eq!(waiting(&self.truth()), 1);
+        self.call("cancel_order", json!([placed["id"], symbol, more]));
+        assert_eq!(waiting(&self.truth()), 0);
+    }
+
+    fn refusals(&mut self, bid: Decimal) {
+        let symbol = self.place.symbol;
+        let price = (bid - Decimal::from(300)).to_string();
+        let smallest = match self.place.market {
+            Segment::Spot => "0.00002",
+            Segment::Linear => "0.001",
+        };
+        // A perpetual's smallest lot is worth enough at this price: ask for less worth.
+        let low = match self.place.market {
+            Segment::Spot => price.clone(),
+            Segment::Linear => "1000".to_owned(),
+        };
+        let error = self.refused(
+            "create_order",
+            json!([symbol, "limit", "buy", smallest, low]),
+        );
+        assert!(error.starts_with(self.place.too_small), "{error}");
+        let error = self.refused("create_order", json!([symbol, "limit", "buy", "90", price]));
+        assert!(error.starts_with("InsufficientFunds"), "{error}");
+        let error = self.refused("cancel_order", json!(["1", symbol]));
+        assert!(error.starts_with("OrderNotFound"), "{error}");
+    }
+
+    /// Balances, and positions where there are some.
+    fn money(&mut self) {
+        let balances = self.call("fetch_balance", json!([]));
+        let truth = self.truth();
+        let all = truth.balances.iter();
+        for row in all.filter(|row| row.market == Some(self.place.market)) {
+            let theirs = &balances[&row.asset];
+            assert_eq!(number(&theirs["total"]), row.total, "{theirs} and {row:?}");
+            if self.place.market == Segment::Spot {
+                assert_eq!(number(&theirs["used"]), row.locked, "{theirs} and {row:?}");
+            }
+        }
+        if self.place.market == Segment::Spot {
+            return;
+        }
+        let symbol = self.place.symbol;
+        let positions = self.call("fetch_positions", json!([[symbol]]));
+        let [theirs] = rows(&positions) else {
+            panic!("{positions}");
+        };
+        let ours = &truth.positions[0];
+        assert_eq!(theirs["side"], "long");
+        assert_eq!(number(&theirs["contracts"]), ours.qty);
+        let off = (number(&theirs["entryPrice"]) - ours.entry).abs();
+        assert!(off < Decimal::new(1, 6), "{theirs} and {ours:?}");
+        let amount = self.place.amount;
+        let close = json!([symbol, "market", "sell", amount, null, {"reduceOnly": true}]);
+        self.call("create_order", close);
+        assert!(self.truth().positions.is_empty());
+        assert_eq!(self.call("fetch_positions", json!([[symbol]])), json!([]));
+    }
+}
