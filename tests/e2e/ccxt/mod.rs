@@ -2,6 +2,7 @@
 //! unchanged, and see the same market as the gateway's clients.
 
 mod cases;
+mod trading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
