@@ -2,9 +2,9 @@
 //!
 //! Everything here is decided without a socket, a thread or a clock. [`order`] has the words,
 //! [`state`] says which change of an order may follow which, [`check`] what is refused before
-//! anything is sent ([`funds`]: for want of money), [`risk`] what the user's own limits refuse, [`journal`] what is written down
-//! before the wire, [`venue`] is what an exchange's adapter has to be able to do, [`paper`] fills
-//! orders against live books without any exchange.
+//! anything is sent ([`funds`]: for want of money), [`risk`] what the user's own limits refuse,
+//! [`journal`] what is written down before the wire, [`venue`] is what an exchange's adapter has to
+//! be able to do, [`paper`] fills orders against live books without any exchange.
 //!
 //! Rules that hold everywhere:
 //! - quantities are in base units and prices in quote units, exact decimals; an adapter converts
