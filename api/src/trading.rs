@@ -91,7 +91,9 @@ fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Keys, String> {
     let name = id.name();
     let place = format!("providers.{name}.trading.mode is \"live\"");
     if id.exchange().trading().is_none() {
-        return Err(format!("{place}: orders can't be sent to {name}; accepted: \"paper\""));
+        return Err(format!(
+            "{place}: orders can't be sent to {name}; accepted: \"paper\""
+        ));
     }
     let Some(credential) = vault.credential(id, account) else {
         return Err(format!(
@@ -109,7 +111,10 @@ fn prepare(credential: &Credential) -> Result<Keys, String> {
         SecretKind::Ed25519 => KeyKind::Ed25519,
         SecretKind::Ec => KeyKind::Es256,
     };
-    let passphrase = credential.passphrase.as_ref().map(|text| text.expose_text());
+    let passphrase = credential
+        .passphrase
+        .as_ref()
+        .map(|text| text.expose_text());
     Keys::new(
         kind,
         credential.api_key.expose_text(),

@@ -58,7 +58,12 @@ impl Trader {
         };
         // A running server takes the key up within a fifth of a second.
         let end = Instant::now() + Duration::from_secs(10);
-        while trader.ask(Method::GET, "/api/trading/accounts", None).await.0 != 200 {
+        while trader
+            .ask(Method::GET, "/api/trading/accounts", None)
+            .await
+            .0
+            != 200
+        {
             assert!(Instant::now() < end, "{}", trader.rig.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -79,8 +84,12 @@ impl Trader {
     }
 
     async fn place(&self, body: Value) -> (u16, Value) {
-        self.ask(Method::POST, "/api/trading/orders?numbers=string", Some(body))
-            .await
+        self.ask(
+            Method::POST,
+            "/api/trading/orders?numbers=string",
+            Some(body),
+        )
+        .await
     }
 
     async fn order(&self, id: &str) -> Value {
@@ -129,9 +138,8 @@ impl Trader {
     }
 
     async fn balance(&self, provider: &str, asset: &str) -> (Decimal, Decimal) {
-        let path = format!(
-            "/api/trading/balances?provider={provider}&asset={asset}&numbers=string"
-        );
+        let path =
+            format!("/api/trading/balances?provider={provider}&asset={asset}&numbers=string");
         let (_, answer) = self.ask(Method::GET, &path, None).await;
         let row = &answer["balances"][0];
         let amount = |name: &str| row[name].as_str().unwrap_or("0").parse().unwrap();
@@ -177,7 +185,8 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     assert_eq!(order["status"], "open", "{order}");
     assert_eq!(order["mode"], "paper");
     let id = order["order_id"].as_str().unwrap().to_owned();
-    let held = far * Decimal::new(1, 2);
+    // With the taker's fee, should it execute at once.
+    let held = far * Decimal::new(1, 2) * Decimal::new(10_005, 4);
     assert_eq!(trader.balance("binance", "USDT").await.1, held);
     // The same again is the same order; something else under its name is not.
     let (status, again) = trader.place(resting.clone()).await;
@@ -190,7 +199,11 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     let (status, amended) = trader
         .ask(Method::PATCH, &path, Some(json!({"quantity": "0.02"})))
         .await;
-    assert_eq!((status, &amended["quantity"]), (200, &json!("0.02")), "{amended}");
+    assert_eq!(
+        (status, &amended["quantity"]),
+        (200, &json!("0.02")),
+        "{amended}"
+    );
     assert_eq!(amended["amended"], "in_place");
     let (status, canceled) = trader.ask(Method::DELETE, &path, None).await;
     assert_eq!((status, &canceled["status"]), (200, &json!("canceled")));
@@ -210,44 +223,102 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     let average: Decimal = order["average_price"].as_str().unwrap().parse().unwrap();
     assert!(average >= bid * Decimal::new(99, 2) && average <= ask * Decimal::new(101, 2));
     let spent = before - trader.balance("binance", "USDT").await.0;
-    assert_eq!(spent, average * Decimal::new(1, 2), "{order}");
+    let fee: Decimal = order["fee"].as_str().unwrap().parse().unwrap();
+    assert_eq!(order["fee_asset"], "USDT");
+    let difference = (spent - average * Decimal::new(1, 2) - fee).abs();
+    assert!(difference < Decimal::new(1, 9), "{spent}: {order}");
     let id = order["order_id"].as_str().unwrap();
     let (_, fills) = trader
-        .ask(Method::GET, &format!("/api/trading/fills?order_id={id}&numbers=string"), None)
+        .ask(
+            Method::GET,
+            &format!("/api/trading/fills?order_id={id}&numbers=string"),
+            None,
+        )
         .await;
     let sum: Decimal = fills["fills"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|fill| fill["quantity"].as_str().unwrap().parse::<Decimal>().unwrap())
+        .map(|fill| {
+            fill["quantity"]
+                .as_str()
+                .unwrap()
+                .parse::<Decimal>()
+                .unwrap()
+        })
         .sum();
     assert_eq!(sum, Decimal::new(1, 2), "{fills}");
 
     // What is wrong with an order is said before anything is sent.
     for (more, status, expected) in [
-        (json!({"type": "limit", "quantity": "0.000001", "price": far}), 400, "CRYPTO_PRECISION_ERROR"),
-        (json!({"type": "limit", "quantity": "0.01", "price": "1.001"}), 400, "CRYPTO_PRECISION_ERROR"),
-        (json!({"type": "limit", "quantity": "0.00001", "price": far}), 400, "CRYPTO_MIN_NOTIONAL_NOT_MET"),
-        (json!({"type": "limit", "quantity": "90", "price": far}), 400, "CRYPTO_INSUFFICIENT_BALANCE"),
-        (json!({"type": "limit", "quantity": "0.01", "price": (ask * Decimal::TWO).round_dp(0)}), 403, "CRYPTO_RISK_LIMIT"),
-        (json!({"type": "limit", "quantity": "0.01"}), 400, "CRYPTO_INVALID_PARAMETER"),
-        (json!({"type": "iceberg", "quantity": "0.01"}), 400, "CRYPTO_INVALID_PARAMETER"),
-        (json!({"type": "market", "quantity": "0.01", "colour": "red"}), 400, "CRYPTO_INVALID_PARAMETER"),
-        (json!({"type": "market", "quantity": "0.01", "account": "other"}), 400, "CRYPTO_INVALID_PARAMETER"),
+        (
+            json!({"type": "limit", "quantity": "0.000001", "price": far}),
+            400,
+            "CRYPTO_PRECISION_ERROR",
+        ),
+        (
+            json!({"type": "limit", "quantity": "0.01", "price": "1.001"}),
+            400,
+            "CRYPTO_PRECISION_ERROR",
+        ),
+        (
+            json!({"type": "limit", "quantity": "0.00001", "price": far}),
+            400,
+            "CRYPTO_MIN_NOTIONAL_NOT_MET",
+        ),
+        (
+            json!({"type": "limit", "quantity": "90", "price": far}),
+            400,
+            "CRYPTO_INSUFFICIENT_BALANCE",
+        ),
+        (
+            json!({"type": "limit", "quantity": "0.01", "price": (ask * Decimal::TWO).round_dp(0)}),
+            403,
+            "CRYPTO_RISK_LIMIT",
+        ),
+        (
+            json!({"type": "limit", "quantity": "0.01"}),
+            400,
+            "CRYPTO_INVALID_PARAMETER",
+        ),
+        (
+            json!({"type": "iceberg", "quantity": "0.01"}),
+            400,
+            "CRYPTO_INVALID_PARAMETER",
+        ),
+        (
+            json!({"type": "market", "quantity": "0.01", "colour": "red"}),
+            400,
+            "CRYPTO_INVALID_PARAMETER",
+        ),
+        (
+            json!({"type": "market", "quantity": "0.01", "account": "other"}),
+            400,
+            "CRYPTO_INVALID_PARAMETER",
+        ),
     ] {
         let (got, error) = trader.place(with(more.clone())).await;
         assert_eq!((got, code(&error)), (status, expected), "{more}: {error}");
-        assert!(!error["error"]["recovery_suggestions"].as_array().unwrap().is_empty());
+        assert!(
+            !error["error"]["recovery_suggestions"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
     }
     let (status, error) = trader
-        .place(json!({"provider": "binance", "entity_id": "cryptopair_binance_nonesuch",
-            "side": "buy", "type": "market", "quantity": 1}))
+        .place(
+            json!({"provider": "binance", "entity_id": "cryptopair_binance_nonesuch",
+            "side": "buy", "type": "market", "quantity": 1}),
+        )
         .await;
     assert_eq!((status, code(&error)), (404, "CRYPTO_PAIR_NOT_FOUND"));
 
     // The kill switch cancels and refuses until it is released, and outlives a crash.
     let (status, order) = trader
-        .place(with(json!({"type": "limit", "quantity": 0.01, "price": far})))
+        .place(with(
+            json!({"type": "limit", "quantity": 0.01, "price": far}),
+        ))
         .await;
     assert_eq!(status, 201, "{order}");
     let kept = order["order_id"].as_str().unwrap().to_owned();
@@ -262,14 +333,22 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     trader.touch("binance", "btcusdt", entity).await;
     let market = with(json!({"type": "market", "quantity": "0.01", "client_order_id": "after"}));
     let (status, error) = trader.place(market.clone()).await;
-    assert_eq!((status, code(&error)), (423, "CRYPTO_TRADING_HALTED"), "{error}");
+    assert_eq!(
+        (status, code(&error)),
+        (423, "CRYPTO_TRADING_HALTED"),
+        "{error}"
+    );
     let (status, _) = trader.ask(Method::POST, path, Some(switch(false))).await;
     assert_eq!(status, 200);
     let (status, order) = trader.place(market).await;
     assert_eq!(status, 201, "{order}");
     // Ids used before the crash are remembered.
     let (status, again) = trader.place(resting).await;
-    assert_eq!((status, &again["status"]), (200, &json!("canceled")), "{again}");
+    assert_eq!(
+        (status, &again["status"]),
+        (200, &json!("canceled")),
+        "{again}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -280,16 +359,24 @@ async fn paper_orders_go_on_after_a_crash() {
     let far = (bid * Decimal::new(95, 2)).round_dp(0);
     let order = |side: &str, kind: Value| {
         let mut body = json!({"provider": "okx", "entity_id": entity, "side": side});
-        body.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(kind.as_object().unwrap().clone());
         body
     };
     let market = json!({"type": "market", "quantity": "0.1"});
     let (status, bought) = trader.place(order("buy", market)).await;
     assert_eq!(status, 201, "{bought}");
-    trader.until(bought["order_id"].as_str().unwrap(), &["filled"]).await;
+    trader
+        .until(bought["order_id"].as_str().unwrap(), &["filled"])
+        .await;
     let limit = json!({"type": "limit", "quantity": "0.1", "price": far});
     let (status, resting) = trader.place(order("buy", limit)).await;
-    assert_eq!((status, &resting["status"]), (201, &json!("open")), "{resting}");
+    assert_eq!(
+        (status, &resting["status"]),
+        (201, &json!("open")),
+        "{resting}"
+    );
     let positions = "/api/trading/positions?provider=okx&numbers=string";
     let (_, before) = trader.ask(Method::GET, positions, None).await;
     assert_eq!(before["positions"][0]["quantity"], "0.1", "{before}");
@@ -308,12 +395,18 @@ async fn paper_orders_go_on_after_a_crash() {
     let (status, canceled) = trader
         .ask(Method::DELETE, &format!("/api/trading/orders/{id}"), None)
         .await;
-    assert_eq!((status, &canceled["status"]), (200, &json!("canceled")), "{canceled}");
+    assert_eq!(
+        (status, &canceled["status"]),
+        (200, &json!("canceled")),
+        "{canceled}"
+    );
     // Closing it with an order that may only reduce.
     let close = json!({"type": "market", "quantity": "0.1", "reduce_only": true});
     let (status, closed) = trader.place(order("sell", close)).await;
     assert_eq!(status, 201, "{closed}");
-    trader.until(closed["order_id"].as_str().unwrap(), &["filled"]).await;
+    trader
+        .until(closed["order_id"].as_str().unwrap(), &["filled"])
+        .await;
     let (_, flat) = trader.ask(Method::GET, positions, None).await;
     assert_eq!(flat["positions"], json!([]), "{flat}");
 }
@@ -344,7 +437,9 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
     let base = json!({"provider": provider, "entity_id": entity, "side": "buy"});
     let with = |more: Value| {
         let mut body = base.clone();
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         body
     };
     let far = (bid * Decimal::new(95, 2)).round_dp(0);
@@ -367,7 +462,14 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
     assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
     let id = order["order_id"].as_str().unwrap().to_owned();
     let filled = trader.until(&id, &["filled"]).await;
-    assert_eq!(filled["filled_quantity"].as_str().unwrap().parse::<Decimal>().unwrap(), quantity);
+    assert_eq!(
+        filled["filled_quantity"]
+            .as_str()
+            .unwrap()
+            .parse::<Decimal>()
+            .unwrap(),
+        quantity
+    );
     // All executions are known, with their fees.
     let end = Instant::now() + Duration::from_secs(15);
     loop {
@@ -376,7 +478,13 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
         let rows = fills["fills"].as_array().unwrap();
         let sum: Decimal = rows
             .iter()
-            .map(|fill| fill["quantity"].as_str().unwrap().parse::<Decimal>().unwrap())
+            .map(|fill| {
+                fill["quantity"]
+                    .as_str()
+                    .unwrap()
+                    .parse::<Decimal>()
+                    .unwrap()
+            })
             .sum();
         if sum == quantity && rows.iter().all(|fill| fill["fee"].is_string()) {
             break;
@@ -387,7 +495,11 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
     let (status, error) = trader
         .place(with(json!({"type": "limit", "quantity": "1000", "price": far.to_string(), "client_order_id": "rich"})))
         .await;
-    assert_eq!((status, code(&error)), (400, "CRYPTO_INSUFFICIENT_BALANCE"), "{error}");
+    assert_eq!(
+        (status, code(&error)),
+        (400, "CRYPTO_INSUFFICIENT_BALANCE"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -79,7 +79,14 @@ pub enum PaperOrder {
     /// Closes a position whose margin is used up.
     Liquidate(Liquidation),
     /// There is a position, or none any more: mark prices are told while there is.
-    Position(PositionSide, Decimal),
+    Position {
+        /// Which.
+        side: PositionSide,
+        /// Base units; negative: short.
+        quantity: Decimal,
+        /// It is of an earlier run: the desk does not know it from executions of its own.
+        is_restored: bool,
+    },
 }
 
 /// The desks of an instrument.
@@ -250,9 +257,12 @@ impl ShardState {
             PaperOrder::Liquidate(liquidation) => {
                 seat.desk.liquidate(&liquidation, now, &mut facts);
             }
-            PaperOrder::Position(side, quantity) => {
-                // Its own executions are known to the desk; what was there before them is not.
-                if seat.positions.iter().all(Decimal::is_zero) && seat.desk.is_empty() {
+            PaperOrder::Position {
+                side,
+                quantity,
+                is_restored,
+            } => {
+                if is_restored {
                     seat.desk.set_position(side, quantity);
                 }
                 seat.positions[side as usize] = quantity;

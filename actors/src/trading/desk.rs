@@ -290,6 +290,13 @@ impl Desk {
                 .with("account", self.options.name.clone())
                 .with("engaged_by", by.clone()));
         }
+        drop(state);
+        self.is_taken_up()
+    }
+
+    /// Whether what is known of the account is what is so.
+    pub fn is_taken_up(&self) -> Result<(), CryptoError> {
+        let state = self.state.borrow();
         let reason = match &state.readiness {
             Readiness::Ready => return Ok(()),
             Readiness::Starting => "its orders and balances are being fetched",
@@ -300,9 +307,7 @@ impl Desk {
             .with("provider", self.provider.name())
             .with("account", self.options.name.clone())
             .with("reason", reason)
-            .suggest(
-                "retry in a few seconds; GET /api/crypto/providers/status tells when it is ready",
-            ))
+            .suggest("retry in a few seconds; GET /api/trading/accounts tells when it is ready"))
     }
 
     /// The moment, by our clock.

@@ -51,7 +51,7 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
     }
     let terms = request.terms;
     inspect(desk, &terms, &instrument, touch, next_funding)?;
-    admit(desk, &terms, &request.by, touch)?;
+    admit(desk, &terms, &instrument, &request.by, touch)?;
     let order = new_order(desk, terms);
     let id = order.id;
     desk.write(&[Entry::Order(Box::new(order.clone()))])?;
@@ -159,6 +159,9 @@ fn inspect(
 /// The fee that has to be there beside the price. Spot exchanges but Coinbase take it out of what was
 /// bought.
 fn fee_beside(desk: &Desk, instrument: &Instrument) -> Decimal {
+    if let House::Paper(paper) = &desk.house {
+        return paper.fees(instrument).highest();
+    }
     let is_taken_from_quote = instrument.spec.market == Market::Perp
         || desk.provider == bookwire_engine::exchange::ProviderId::COINBASE;
     match is_taken_from_quote {
@@ -167,11 +170,19 @@ fn fee_beside(desk: &Desk, instrument: &Instrument) -> Decimal {
     }
 }
 
-fn admit(desk: &Desk, terms: &OrderTerms, by: &str, touch: Touch) -> Result<(), CryptoError> {
+fn admit(
+    desk: &Desk,
+    terms: &OrderTerms,
+    instrument: &Instrument,
+    by: &str,
+    touch: Touch,
+) -> Result<(), CryptoError> {
     let now = desk.now();
     let mut state = desk.state.borrow_mut();
     let state = &mut *state;
-    let admitted = state.risk.admit(terms, by, touch, &state.ledger, now);
+    let admitted = state
+        .risk
+        .admit(terms, instrument, by, touch, &state.ledger, now);
     if admitted.is_err() {
         state.stats.refused_by_risk += 1;
     }

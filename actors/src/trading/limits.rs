@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::event::Side;
+use bookwire_engine::instrument::{Instrument, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::ledger::Ledger;
 use bookwire_engine::trading::order::{OrderTerms, PositionSide};
@@ -47,7 +48,9 @@ impl Limits {
     /// Orders can't be judged without prices.
     pub fn needs_touch(&self) -> bool {
         let needs = |limits: &risk::Limits| {
-            limits.price_collar_percent.is_some() || limits.max_position_notional.is_some()
+            limits.price_collar_percent.is_some()
+                || limits.max_position_notional.is_some()
+                || limits.max_order_notional.is_some()
         };
         needs(&self.options.account) || needs(&self.options.key)
     }
@@ -56,6 +59,7 @@ impl Limits {
     pub fn admit(
         &mut self,
         terms: &OrderTerms,
+        instrument: &Instrument,
         by: &str,
         touch: Touch,
         ledger: &Ledger,
@@ -64,7 +68,7 @@ impl Limits {
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(by) {
             self.keys.clear();
         }
-        let exposure = exposure(terms, ledger);
+        let exposure = exposure(terms, instrument, ledger);
         let key = self.keys.entry(by.to_owned()).or_default();
         let mut guards = [
             Guard {
@@ -86,11 +90,18 @@ impl Limits {
 
 /// What is there of the order's instrument already. A key is judged by what the account has: it can't
 /// be told whose position a position is.
-fn exposure(terms: &OrderTerms, ledger: &Ledger) -> Exposure {
+fn exposure(terms: &OrderTerms, instrument: &Instrument, ledger: &Ledger) -> Exposure {
     let side = terms.position_side.unwrap_or(PositionSide::Net);
-    let position = ledger.position(&terms.native_symbol, side);
+    let position = match terms.market {
+        // Of spot it is what is held of the base asset.
+        Market::Spot => ledger.total(Market::Spot, &instrument.spec.base_symbol),
+        Market::Perp => {
+            let position = ledger.position(&terms.native_symbol, side);
+            position.map(|position| position.quantity)
+        }
+    };
     let mut exposure = Exposure {
-        position: position.map_or(Decimal::ZERO, |position| position.quantity),
+        position: position.unwrap_or_default(),
         open_buys: Decimal::ZERO,
         open_sells: Decimal::ZERO,
         open_orders: 0,

@@ -29,7 +29,7 @@ use bookwire_engine::trading::venue::{
 use rust_decimal::Decimal;
 use tokio::sync::Notify;
 
-use super::desk::Desk;
+use super::desk::{Desk, Readiness};
 use crate::shard::paper::{PaperCommand, PaperEvent, PaperNews, PaperOrder, PaperTell};
 
 /// How a paper account is.
@@ -61,6 +61,12 @@ impl Default for PaperOptions {
 /// How long an order is waited for beyond its latency: the first one of an instrument starts its
 /// streams, and its book has to come first.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks whether an instrument is listed.
+const LISTING: Duration = Duration::from_millis(100);
+
+/// Longest time that an instrument is waited for at the start.
+const TAKE_UP: Duration = Duration::from_secs(60);
 
 /// A funding that is to come: rate, mark price, settlement.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +103,7 @@ pub(crate) fn support(market: Market, real: Option<OrderSupport>) -> OrderSuppor
     };
     match real {
         Some(real) => OrderSupport {
+            amend: Amend::Native,
             dead_man_secs: None,
             has_client_id_lookup: true,
             ..real
@@ -148,16 +155,43 @@ impl PaperHouse {
             ..Facts::default()
         };
         desk.take(&all);
-        self.watch(desk, &all);
+        let positions: Vec<(String, PositionSide, Decimal)> = all
+            .positions
+            .into_iter()
+            .filter(|position| !position.quantity.is_zero())
+            .map(|position| {
+                (
+                    position.native_symbol,
+                    position.position_side,
+                    position.quantity,
+                )
+            })
+            .collect();
+        if positions.is_empty() && open.is_empty() {
+            return;
+        }
+        for (symbol, side, quantity) in &positions {
+            self.watched
+                .borrow_mut()
+                .insert((symbol.clone(), *side), *quantity);
+        }
+        // Desks have to know positions before orders of theirs execute, and orders before somebody
+        // cancels them.
+        desk.state.borrow_mut().readiness = Readiness::Starting;
         let desk = desk.clone();
         actix_rt::spawn(async move {
+            for (symbol, side, quantity) in positions {
+                position(&desk, symbol, side, quantity, true).await;
+            }
             for order in open {
                 take_up(&desk, &order).await;
             }
+            desk.state.borrow_mut().readiness = Readiness::Ready;
         });
     }
 
-    fn fees(&self, instrument: &Instrument) -> Fees {
+    /// What executions of an instrument cost.
+    pub fn fees(&self, instrument: &Instrument) -> Fees {
         Fees::of(&instrument.spec, self.options.fees)
     }
 
@@ -265,6 +299,7 @@ impl PaperHouse {
 
     /// Cancels an order and waits until it is over.
     pub async fn cancel(&self, desk: &Rc<Desk>, order: &Order) -> Result<(), CryptoError> {
+        desk.is_taken_up()?;
         let instrument = desk.instrument(order)?;
         let wanted = PaperOrder::Cancel(order.native_client_id.clone());
         self.send(desk, &instrument, wanted).await?;
@@ -280,6 +315,7 @@ impl PaperHouse {
         order: &Order,
         wanted: &OrderTerms,
     ) -> Result<(), CryptoError> {
+        desk.is_taken_up()?;
         let instrument = desk.instrument(order)?;
         let touch = desk.touch(&instrument).await;
         let client = &order.native_client_id;
@@ -374,7 +410,6 @@ impl PaperHouse {
 
     /// Has desks know positions, so that their mark prices are told.
     fn watch(&self, desk: &Rc<Desk>, facts: &Facts) {
-        let table = desk.table();
         let mut watched = self.watched.borrow_mut();
         let mut changed: Vec<(String, PositionSide, Decimal)> = Vec::new();
         if facts.has_all_positions {
@@ -396,20 +431,7 @@ impl PaperHouse {
         }
         for (symbol, side, quantity) in changed {
             watched.insert((symbol.clone(), side), quantity);
-            let found = table.by_native(desk.provider, Market::Perp, &symbol);
-            let Some(instrument) = found.cloned() else {
-                continue;
-            };
-            let desk = desk.clone();
-            actix_rt::spawn(async move {
-                let super::desk::House::Paper(paper) = &desk.house else {
-                    return;
-                };
-                let order = PaperOrder::Position(side, quantity);
-                if let Err(error) = paper.send(&desk, &instrument, order).await {
-                    tracing::warn!(symbol = instrument.code, %error, "no mark prices for a paper position");
-                }
-            });
+            actix_rt::spawn(position_of(desk.clone(), symbol, side, quantity));
         }
     }
 
@@ -519,24 +541,70 @@ impl PaperHouse {
     }
 }
 
+async fn position_of(desk: Rc<Desk>, symbol: String, side: PositionSide, quantity: Decimal) {
+    position(&desk, symbol, side, quantity, false).await;
+}
+
+/// The instrument of a symbol, once it is listed; `None` when it is not in time.
+async fn listed(desk: &Desk, market: Market, symbol: &str) -> Option<Arc<Instrument>> {
+    let end = desk.clock.monotonic() + TAKE_UP;
+    loop {
+        let table = desk.table();
+        if let Some(instrument) = table.by_native(desk.provider, market, symbol) {
+            return Some(instrument.clone());
+        }
+        if desk.clock.monotonic() >= end {
+            tracing::error!(
+                provider = desk.provider.name(),
+                symbol,
+                "not listed: what is on paper there stays as it is"
+            );
+            return None;
+        }
+        desk.clock.sleep(LISTING).await;
+    }
+}
+
+/// Tells a desk of a position.
+async fn position(
+    desk: &Rc<Desk>,
+    symbol: String,
+    side: PositionSide,
+    quantity: Decimal,
+    is_restored: bool,
+) {
+    let super::desk::House::Paper(paper) = &desk.house else {
+        return;
+    };
+    let Some(instrument) = listed(desk, Market::Perp, &symbol).await else {
+        return;
+    };
+    let order = PaperOrder::Position {
+        side,
+        quantity,
+        is_restored,
+    };
+    if let Err(error) = paper.send(desk, &instrument, order).await {
+        tracing::warn!(symbol, %error, "no mark prices for a paper position");
+    }
+}
+
 /// Puts an order of an earlier run back on its desk, once its instrument is listed.
 async fn take_up(desk: &Rc<Desk>, order: &Order) {
     let super::desk::House::Paper(paper) = &desk.house else {
         return;
     };
-    let instrument = loop {
-        match desk.instrument(order) {
-            Ok(instrument) => break instrument,
-            Err(_) => desk.clock.sleep(Duration::from_millis(250)).await,
-        }
+    let terms = &order.terms;
+    let Some(instrument) = listed(desk, terms.market, &terms.native_symbol).await else {
+        return;
     };
     let wanted = PaperOrder::Place {
-        terms: Box::new(order.terms.clone()),
+        terms: Box::new(terms.clone()),
         client_id: order.native_client_id.clone(),
         budget: paper.account.borrow().budget(&order.native_client_id),
         filled: order.filled_quantity,
         average_price: order.average_price,
-        is_triggered: order.terms.order_type.is_stop() && order.exchange_order_id.is_some(),
+        is_triggered: terms.order_type.is_stop() && order.exchange_order_id.is_some(),
     };
     while let Err(error) = paper.send(desk, &instrument, wanted.clone()).await {
         tracing::warn!(order = %order.id, %error, "a paper order of an earlier run is not taken up yet");

@@ -91,13 +91,26 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
             return lost("can't send", &error);
         }
     }
-    listen(desk, live, route, session.as_mut(), &mut socket).await
+    let is_ready = session.is_ready_once_open();
+    if is_ready {
+        up(desk, route);
+    }
+    listen(desk, live, (route, is_ready), session.as_mut(), &mut socket).await
+}
+
+/// A stream tells events from now on; what happened while it was down is asked for.
+fn up(desk: &Desk, route: usize) {
+    let mut state = desk.state.borrow_mut();
+    if let Some(up) = state.streams_up.get_mut(route) {
+        *up = true;
+    }
+    state.stats.wants_reconciliation = true;
 }
 
 async fn listen(
     desk: &Rc<Desk>,
     live: &Live,
-    route: usize,
+    (route, mut is_ready): (usize, bool),
     session: &mut dyn PrivateSession,
     socket: &mut Socket,
 ) -> End {
@@ -108,7 +121,6 @@ async fn listen(
     let mut renewed = begun;
     let mut kept = begun;
     let mut pinged = begun;
-    let mut is_ready = false;
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -175,12 +187,7 @@ async fn listen(
             }
             Ok(Step::Ready) => {
                 is_ready = true;
-                let mut state = desk.state.borrow_mut();
-                if let Some(up) = state.streams_up.get_mut(route) {
-                    *up = true;
-                }
-                // What happened while it was down is asked for.
-                state.stats.wants_reconciliation = true;
+                up(desk, route);
             }
             Ok(Step::Refused(error)) => return End::Refused(error.message),
             Ok(Step::Reconnect(reason)) => return End::Lost(reason),

@@ -248,6 +248,14 @@ impl Ledger {
         own.or_else(one).map(|balance| balance.free)
     }
 
+    /// All of an asset in a market's wallet; `None`: nothing has been told of it.
+    #[must_use]
+    pub fn total(&self, market: Market, asset: &str) -> Option<Decimal> {
+        let own = self.balances.get(&(Some(market), asset.to_owned()));
+        let one = || self.balances.get(&(None, asset.to_owned()));
+        own.or_else(one).map(|balance| balance.total)
+    }
+
     /// Positions that are not flat.
     pub fn positions(&self) -> impl Iterator<Item = &Position> {
         let all = self.positions.values();

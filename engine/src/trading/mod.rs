@@ -21,9 +21,9 @@ pub mod keys;
 pub mod ledger;
 pub mod order;
 pub mod paper;
-pub mod risk;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;
+pub mod risk;
 pub mod state;
 pub mod venue;
 

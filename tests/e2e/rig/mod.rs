@@ -315,7 +315,9 @@ fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> Str
         text.push_str(&format!("[providers.{provider}.hosts]\n"));
         // The simulators have more than the gateway uses, and it refuses those it does not know.
         for host in id.hosts() {
-            text.push_str(&format!("{host:?} = {}\n", own["hosts"][host]));
+            if let Some(url) = own["hosts"].get(host) {
+                text.push_str(&format!("{host:?} = {url}\n"));
+            }
         }
     }
     text

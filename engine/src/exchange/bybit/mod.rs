@@ -30,8 +30,8 @@ use std::sync::Arc;
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
-use crate::vault::SecretKind;
 use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
     BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
