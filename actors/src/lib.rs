@@ -78,6 +78,7 @@ pub mod tap;
 #[cfg(test)]
 mod testkit;
 pub mod topic;
+pub mod trading;
 pub mod upstream;
 pub mod uptime;
 pub mod worker;

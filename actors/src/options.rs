@@ -11,6 +11,7 @@ use bookwire_engine::store::SpoolOptions;
 use crate::bridge::BridgeOptions;
 use crate::history::backfill::BackfillOptions;
 use crate::tap::Tap;
+use crate::trading::options::TradingOptions;
 
 /// One provider's part of [`GatewayOptions`].
 #[derive(Clone, Debug)]
@@ -136,6 +137,8 @@ pub struct GatewayOptions {
     pub data_dir: Option<PathBuf>,
     /// Takes a copy of everything that exchanges send.
     pub tap: Option<Tap>,
+    /// Accounts that orders are placed on; `None`: nothing is traded.
+    pub trading: Option<TradingOptions>,
 }
 
 impl Default for GatewayOptions {
@@ -157,6 +160,7 @@ impl Default for GatewayOptions {
             has_quality_checks: true,
             data_dir: None,
             tap: None,
+            trading: None,
         }
     }
 }

@@ -306,6 +306,12 @@ impl ProviderMeter {
         self.has_clock_offset.store(true, Ordering::Relaxed);
     }
 
+    /// The exchange's clock minus ours, microseconds; 0 until it was measured.
+    #[must_use]
+    pub fn clock_offset_us(&self) -> i64 {
+        self.clock_offset_us.load(Ordering::Relaxed)
+    }
+
     /// The exchange says that it is being maintained.
     #[must_use]
     pub fn is_maintenance(&self) -> bool {

@@ -13,10 +13,16 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::store::{
     QuestDbOptions, Secret, SpoolOptions, Store, StoreError, open_embedded, open_questdb,
 };
+use bookwire_engine::vault::Vault;
+
+use crate::trading;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// An account that trades live has no credential that can be used.
+    #[error("{0}")]
+    Credential(String),
     /// The data directory can't be made.
     #[error("can't create the data directory {path}: {source}")]
     DataDir {
@@ -80,7 +86,7 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, StartError> {
 ///
 /// # Errors
 /// [`StartError`]. Exchanges that can't be reached are no error.
-pub fn start(config: &Config) -> Result<Gateway, StartError> {
+pub fn start(config: &Config, vault: &Vault) -> Result<Gateway, StartError> {
     let file = config.store_file();
     let dir = file.parent().unwrap_or(&config.server.data_dir);
     for dir in [dir, &config.server.data_dir] {
@@ -93,6 +99,7 @@ pub fn start(config: &Config) -> Result<Gateway, StartError> {
     let clock = Arc::new(SystemClock::new());
     let options = GatewayOptions {
         data_dir: Some(config.server.data_dir.clone()),
+        trading: trading::options(config, vault).map_err(StartError::Credential)?,
         ..options(config)
     };
     Ok(Gateway::start(options, clock, Some(store))?)

@@ -1,16 +1,18 @@
-//! What every request passes: trace id, host check, rate limit, the error form, headers, counters.
+//! What every request passes: trace id, host check, rate limit, whose it is, the error form, headers,
+//! counters.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 
+use crate::auth;
 use crate::error::{ApiError, TRACE_HEADER, TraceId, wall_clock};
 use crate::limit::{Allowance, RateLimiter};
 
@@ -90,9 +92,7 @@ impl Gate {
     }
 
     fn admit(&self, request: &ServiceRequest) -> (Allowance, Result<(), CryptoError>) {
-        let address = request
-            .peer_addr()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let address = auth::address(request.peer_addr());
         let now = Instant::now();
         if PROBES.contains(&request.path()) {
             return (self.limiter.peek(address, now), Ok(()));
@@ -158,14 +158,30 @@ pub async fn pass<B: MessageBody + 'static>(
             log(&error, &trace, request.method().as_str(), request.path());
             request.into_response(error.render(&trace))
         }
-        Ok(()) => match next.call(request).await {
+        Ok(()) => match identified(request, next).await {
             Ok(response) => in_our_form(response.map_into_boxed_body(), &trace),
             Err(error) => return Err(traced(&error, &trace).into()),
         },
     };
+    // A key's own limit is told where it was charged.
+    let allowance = auth::charged(response.request()).unwrap_or(allowance);
     gate.count(response.status().as_u16(), since);
     add_headers(response.headers_mut(), &trace, &allowance);
     Ok(response)
+}
+
+/// Finds out whose the request is before it goes on.
+async fn identified<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    match auth::identify(&mut request).await {
+        Ok(()) => next
+            .call(request)
+            .await
+            .map(ServiceResponse::map_into_left_body),
+        Err(error) => Ok(request.error_response(error).map_into_right_body()),
+    }
 }
 
 /// Gives an error answer our form, whoever made it.

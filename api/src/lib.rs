@@ -1,8 +1,9 @@
 //! bookwire over HTTP and WebSocket, and its command line: the only room that knows either.
 //!
 //! Start reading at [`server`], which holds the one route table, and [`cli`], a file per command.
-//! Requests pass [`gate`]; what goes wrong is told by [`error`].
+//! Requests pass [`gate`], which asks [`auth`] whose they are; what goes wrong is told by [`error`].
 
+pub mod auth;
 pub mod cli;
 pub mod engine;
 pub mod error;
@@ -12,4 +13,5 @@ pub mod limit;
 pub mod operator;
 pub mod rest;
 pub mod server;
+pub mod trading;
 pub mod ws;

@@ -1,8 +1,9 @@
-//! Request limits per client address: a fixed window of a minute that starts with the first
-//! request. Windows are easy to explain by the three `X-RateLimit-*` headers, and the address table
-//! is bounded, so that a flood of addresses costs no memory.
+//! Request limits per client address or API key: a fixed window of a minute that starts with the first
+//! request. Windows are easy to explain by the three `X-RateLimit-*` headers, and the table is bounded,
+//! so that a flood of addresses costs no memory.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,51 +62,72 @@ struct Window {
     used: u32,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    windows: HashMap<IpAddr, Window>,
-    /// Shared by addresses that found the table full.
+#[derive(Debug)]
+struct Table<K> {
+    windows: HashMap<K, Window>,
+    /// Shared by those that found the table full.
     overflow: Option<Window>,
     /// When expired windows were last looked for: a scan per request would be a gift to a flood.
     swept: Option<Instant>,
 }
 
-/// Counts requests per address. Shared by all workers; a request holds the lock for one look-up.
+/// Counts requests per key, whatever that is. Shared by all workers; a request holds the lock for one
+/// look-up.
 #[derive(Debug)]
-pub struct RateLimiter {
+pub struct Limiter<K> {
     limit: u32,
-    table: Mutex<Table>,
+    table: Mutex<Table<K>>,
 }
+
+/// Counts requests per address.
+#[derive(Debug)]
+pub struct RateLimiter(Limiter<IpAddr>);
 
 impl RateLimiter {
     /// `requests_per_minute` for each address.
     #[must_use]
     pub fn new(requests_per_minute: u32) -> Self {
-        Self {
-            limit: requests_per_minute,
-            table: Mutex::default(),
-        }
+        Self(Limiter::new(requests_per_minute))
     }
 
     /// Counts a request of `address` made at `now`.
     pub fn take(&self, address: IpAddr, now: Instant) -> Allowance {
-        self.with_window(address, now, |window| {
-            window.used = window.used.saturating_add(1);
-        })
+        self.0.take(network(address), now)
     }
 
     /// What `address` may still do, without counting anything.
     pub fn peek(&self, address: IpAddr, now: Instant) -> Allowance {
-        self.with_window(address, now, |_| {})
+        self.0.peek(network(address), now)
+    }
+}
+
+impl<K: Eq + Hash> Limiter<K> {
+    /// `requests_per_minute` for each key.
+    #[must_use]
+    pub fn new(requests_per_minute: u32) -> Self {
+        Self {
+            limit: requests_per_minute,
+            table: Mutex::new(Table {
+                windows: HashMap::new(),
+                overflow: None,
+                swept: None,
+            }),
+        }
     }
 
-    fn with_window(
-        &self,
-        address: IpAddr,
-        now: Instant,
-        change: impl FnOnce(&mut Window),
-    ) -> Allowance {
-        let key = network(address);
+    /// Counts a request of `key` made at `now`.
+    pub fn take(&self, key: K, now: Instant) -> Allowance {
+        self.with_window(key, now, |window| {
+            window.used = window.used.saturating_add(1);
+        })
+    }
+
+    /// What `key` may still do, without counting anything.
+    pub fn peek(&self, key: K, now: Instant) -> Allowance {
+        self.with_window(key, now, |_| {})
+    }
+
+    fn with_window(&self, key: K, now: Instant, change: impl FnOnce(&mut Window)) -> Allowance {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.windows.len() >= ADDRESSES_MAX
             && !table.windows.contains_key(&key)
@@ -201,7 +223,7 @@ mod tests {
         for n in 0..(ADDRESSES_MAX as u32 + 50) {
             limiter.take(IpAddr::V4(n.into()), now);
         }
-        let table = limiter.table.lock().unwrap();
+        let table = limiter.0.table.lock().unwrap();
         assert_eq!(table.windows.len(), ADDRESSES_MAX);
         assert_eq!(table.overflow.unwrap().used, 50);
     }
@@ -214,6 +236,6 @@ mod tests {
             limiter.take(IpAddr::V4(n.into()), now);
         }
         limiter.take("250.0.0.1".parse().unwrap(), now + WINDOW);
-        assert_eq!(limiter.table.lock().unwrap().windows.len(), 1);
+        assert_eq!(limiter.0.table.lock().unwrap().windows.len(), 1);
     }
 }

@@ -1,19 +1,22 @@
 //! The operator's key: who may command, not only ask.
 //!
 //! One key, `id.secret`, out of `BOOKWIRE_ADMIN_KEY` or the file that `server.admin_key_file` names.
-//! Without one there is no door. The secret is kept as a digest only, in a type that can be neither
+//! It proves what an API key with the permission `admin` proves, needs no master key, and ends with the
+//! configuration. With neither nobody commands. The secret is kept as a digest only, in a type that can be neither
 //! printed nor serialised.
 
 use std::future::{Ready, ready};
 use std::path::Path;
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
 use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::keys::Permission;
+use bookwire_engine::vault::Secret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::auth::{self, Auth};
 use crate::error::ApiError;
 
 /// The environment's name of the key.
@@ -35,9 +38,10 @@ pub struct OperatorKey {
     digest: [u8; 32],
 }
 
-fn digest(id: &str, secret: &str) -> [u8; 32] {
-    // An id holds no dot: the text can be made of one id and secret only.
-    Sha256::digest(format!("{id}.{secret}").as_bytes()).into()
+fn digest(id: &str, secret: &[u8]) -> [u8; 32] {
+    // An id holds no dot: the bytes can be made of one id and secret only.
+    let digest = Sha256::new().chain_update(id).chain_update(b".");
+    digest.chain_update(secret).finalize().into()
 }
 
 impl OperatorKey {
@@ -63,22 +67,8 @@ impl OperatorKey {
         }
         Ok(Self {
             id: id.to_owned(),
-            digest: digest(id, secret),
+            digest: digest(id, secret.as_bytes()),
         })
-    }
-
-    /// A new one, and its text, which is not kept.
-    #[must_use]
-    pub fn random(id: &str) -> (Self, String) {
-        let secret: String = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
-            .iter()
-            .map(|part| part.simple().to_string())
-            .collect();
-        let key = Self {
-            id: id.to_owned(),
-            digest: digest(id, &secret),
-        };
-        (key, format!("{id}.{secret}"))
     }
 
     /// The configured key: the environment's, else the file's; `None` when there is neither.
@@ -100,10 +90,16 @@ impl OperatorKey {
         key.map(Some).map_err(|why| format!("{place}: {why}"))
     }
 
-    /// Whether `text` is this key. Takes the same time however much of it is right.
-    fn admits(&self, text: &str) -> bool {
-        let (id, secret) = text.split_once('.').unwrap_or_default();
-        digest(id, secret).ct_eq(&self.digest).into()
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether `secret` is this key's. Takes the same time however much of it is right.
+    #[must_use]
+    pub(crate) fn admits(&self, id: &str, secret: &Secret) -> bool {
+        digest(id, secret.expose()).ct_eq(&self.digest).into()
     }
 }
 
@@ -120,11 +116,8 @@ fn warn_if_readable(file: &Path) {
 #[cfg(not(unix))]
 fn warn_if_readable(_: &Path) {}
 
-/// The key in force, for handlers; `None`: no door.
-#[derive(Clone)]
-pub struct Door(pub Option<OperatorKey>);
-
-/// Proof that a request bears the operator's key: handlers that command take it as an argument.
+/// Proof that a request bears the operator's key, or an API key with the permission `admin`: handlers
+/// that command take it as an argument.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Operator {
     /// The key's id, for the log.
@@ -132,39 +125,30 @@ pub struct Operator {
 }
 
 impl Operator {
-    fn of(request: &HttpRequest) -> Result<Self, CryptoError> {
-        let door = request.app_data::<web::Data<Door>>();
-        let Some(key) = door.and_then(|door| door.0.as_ref()) else {
+    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let auth = request.app_data::<web::Data<Auth>>();
+        if !auth.is_some_and(|auth| auth.has_operator()) {
             let what = "operator commands are off: no operator key is configured";
             let mut error = CryptoError::new(CryptoCode::Forbidden, what);
             error.recovery_suggestions = vec![
                 format!("set {VARIABLE}=id.secret, or server.admin_key_file, and restart"),
-                format!("a key is {FORM}"),
+                "or make a key with `bookwire keys create --permissions admin`".to_owned(),
+                format!("an operator's key is {FORM}"),
             ];
-            return Err(error);
-        };
-        let refused = |what: &str| {
-            CryptoError::new(CryptoCode::Unauthorized, what)
-                .suggest("send the operator's key as `Authorization: Bearer id.secret`")
-        };
-        let Some(sent) = request.headers().get(header::AUTHORIZATION) else {
-            return Err(refused("this command needs the operator's key"));
-        };
-        let text = sent.to_str().unwrap_or_default();
-        let bearer = text.split_once(' ').filter(|(scheme, _)| {
-            // RFC 9110: the scheme's case does not matter.
-            scheme.eq_ignore_ascii_case("bearer")
-        });
-        let Some((_, sent)) = bearer else {
-            return Err(refused(
-                "the Authorization header is not `Bearer id.secret`",
-            ));
-        };
-        if key.admits(sent.trim()) {
-            return Ok(Self { id: key.id.clone() });
+            return Err(error.into());
         }
-        tracing::warn!(path = request.path(), "a wrong operator key was refused");
-        Err(refused("the key is not the operator's"))
+        let Some(caller) = auth::identified(request) else {
+            let error = CryptoError::new(
+                CryptoCode::Unauthorized,
+                "this command needs the operator's key",
+            );
+            return Err(error.suggest(auth::KEY_FORMS).into());
+        };
+        let caller = caller?;
+        caller.require(Permission::Admin, None)?;
+        Ok(Self {
+            id: caller.id().to_owned(),
+        })
     }
 }
 
@@ -173,7 +157,7 @@ impl FromRequest for Operator {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request).map_err(ApiError::from))
+        ready(Self::of(request))
     }
 }
 
@@ -186,7 +170,11 @@ mod tests {
     #[test]
     fn only_the_whole_key_is_admitted() {
         let key = OperatorKey::parse(KEY).ok().unwrap();
-        assert!(key.admits(KEY));
+        let admits = |text: &str| {
+            let (id, secret) = text.split_once('.').unwrap_or_default();
+            key.admits(id, &Secret::new(secret))
+        };
+        assert!(admits(KEY));
         for text in [
             "",
             "ops-1",
@@ -199,7 +187,7 @@ mod tests {
             "0123456789abcdef",
             "OPS-1.0123456789abcdef",
         ] {
-            assert!(!key.admits(text), "{text}");
+            assert!(!admits(text), "{text}");
         }
     }
 
@@ -245,13 +233,5 @@ mod tests {
         assert_eq!(read(Some(" "), &file), Ok(Some("filed".to_owned())));
         let why = read(Some("bad"), &file).unwrap_err();
         assert!(why.starts_with(VARIABLE), "{why}");
-    }
-
-    #[test]
-    fn made_keys_are_new_and_admitted() {
-        let (key, text) = OperatorKey::random("demo");
-        assert!(key.admits(&text) && OperatorKey::parse(&text).is_ok());
-        assert_ne!(OperatorKey::random("demo").1, text);
-        assert_eq!(text.len(), "demo.".len() + 64);
     }
 }

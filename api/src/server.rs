@@ -11,13 +11,14 @@ use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
 
+use crate::auth::Auth;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
-use crate::operator::{Door, OperatorKey};
-use crate::rest::{backfill, data, metrics, ops, providers, validation};
+use crate::operator::OperatorKey;
+use crate::rest::{auth, backfill, data, metrics, ops, providers, trading, validation};
 use crate::ws::{WsOptions, WsState};
 
-/// Largest request body; nothing that is served so far takes one.
+/// Largest request body; an order's is a few hundred bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Time for a request's headers to arrive.
@@ -70,7 +71,7 @@ pub fn start_on(
     start_with(listener, config, gateway, None)
 }
 
-/// Starts serving on a listener; whoever has the operator's key can command.
+/// Starts serving on a listener; whoever has the operator's key can command, and nobody has another.
 ///
 /// # Errors
 /// The listener can't be used.
@@ -80,17 +81,31 @@ pub fn start_with(
     gateway: Gateway,
     operator: Option<OperatorKey>,
 ) -> io::Result<ServerHandle> {
+    start_for(listener, config, gateway, Auth::new(config, operator))
+}
+
+/// Starts serving on a listener for those whose keys `auth` knows.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn start_for(
+    listener: TcpListener,
+    config: &Config,
+    gateway: Gateway,
+    auth: Auth,
+) -> io::Result<ServerHandle> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
     let origins = &config.websocket.allowed_origins;
     let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
     let gate = web::Data::new(gate);
-    let door = web::Data::new(Door(operator));
     let started = web::Data::new(ops::Started(Instant::now()));
     let windows = web::Data::new(metrics::Windows::default());
     let sampler = sample(&windows, &gateway, &gate);
-    let sessions = WsState::for_gateway(WsOptions::from(&config.websocket), &gateway);
+    let options = WsOptions::from(&config.websocket);
+    let sessions = WsState::for_gateway(options, &gateway, Some(auth.clone()));
+    let auth = web::Data::new(auth);
     let shared = web::Data::new(gateway.clone());
     let mounted = sessions.clone();
     let workers = match config.server.workers {
@@ -101,7 +116,7 @@ pub fn start_with(
         App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
-            .app_data(door.clone())
+            .app_data(auth.clone())
             .app_data(started.clone())
             .app_data(windows.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
@@ -192,10 +207,47 @@ pub fn routes(config: &mut web::ServiceConfig) {
             backfill::list,
             backfill::order,
         ))
+        .configure(trading_routes)
+        .service(get("/api/crypto/auth/validate", auth::validate))
         .service(get("/api/data/providers", data::providers))
         .service(get("/api/data/schemas", data::schemas))
         .service(get("/api/data/query_data", data::query_data))
         .service(get("/api/data/{schema}", data::rows));
+}
+
+fn trading_routes(config: &mut web::ServiceConfig) {
+    let reads = || guard::Any(guard::Get()).or(guard::Head());
+    let orders = web::resource("/api/trading/orders")
+        .route(web::route().guard(reads()).to(trading::list))
+        .route(web::post().to(trading::place))
+        .route(web::delete().to(trading::cancel_all))
+        .default_service(web::to(not_orders));
+    let order = web::resource("/api/trading/orders/{order_id}")
+        .route(web::route().guard(reads()).to(trading::one))
+        .route(web::patch().to(trading::amend))
+        .route(web::delete().to(trading::cancel))
+        .default_service(web::to(not_order));
+    config
+        .service(get(
+            "/api/trading/orders/by-client-id/{client_order_id}",
+            trading::by_client_id,
+        ))
+        .service(orders)
+        .service(order)
+        .service(get("/api/trading/accounts", trading::accounts))
+        .service(get("/api/trading/balances", trading::balances))
+        .service(get("/api/trading/fills", trading::fills))
+        .service(get("/api/trading/positions", trading::positions))
+        .service(post("/api/trading/leverage", trading::leverage))
+        .service(post("/api/trading/kill_switch", trading::kill_switch));
+}
+
+async fn not_orders(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD, POST, DELETE"))
+}
+
+async fn not_order(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "GET, HEAD, PATCH, DELETE"))
 }
 
 /// A path that can be read.

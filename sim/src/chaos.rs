@@ -195,9 +195,13 @@ impl FaultDesk {
             let kind = fault.spec.kind;
             let wanted = matches!(
                 kind,
-                FaultKind::Disconnect | FaultKind::HalfOpen | FaultKind::ServerShutdown
+                FaultKind::Disconnect
+                    | FaultKind::HalfOpen
+                    | FaultKind::ServerShutdown
+                    | FaultKind::Restart
             );
-            if wanted && fault.is_due(now) && has_any(&fault.spec) && fault.strike(now) {
+            let is_met = kind == FaultKind::Restart || has_any(&fault.spec);
+            if wanted && fault.is_due(now) && is_met && fault.strike(now) {
                 struck.push(fault.spec.clone());
             }
         }

@@ -105,6 +105,8 @@ pub struct RestLimits {
     pub ignored_before_ban: u32,
     /// Length of a ban.
     pub ban: Duration,
+    /// Orders that an account may place in ten seconds.
+    pub orders_per_ten_seconds: u32,
     /// `fundingRate` and `fundingInfo` requests an address may send in five minutes.
     pub funding_per_five_minutes: u32,
 }
@@ -138,6 +140,7 @@ impl MarketLimits {
                 weight_per_minute: 6_000,
                 ignored_before_ban: 5,
                 ban: Duration::from_secs(120),
+                orders_per_ten_seconds: 100,
                 funding_per_five_minutes: 500,
             },
         }
@@ -156,6 +159,7 @@ impl MarketLimits {
             },
             rest: RestLimits {
                 weight_per_minute: 2_400,
+                orders_per_ten_seconds: 300,
                 ..spot.rest
             },
         }

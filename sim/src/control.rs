@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rust_decimal::Decimal;
+
 use crate::chaos::{FaultId, FaultState};
 use crate::config::Exchange;
 use crate::fault::FaultSpec;
@@ -9,6 +11,7 @@ use crate::market::{Interval, Segment, TimeRange};
 use crate::venue::control::Steer;
 use crate::venue::hub::Counters;
 
+pub use crate::account::truth::{AccountTruth, BalanceTruth, FillTruth, OrderTruth, PositionTruth};
 pub use crate::venue::control::{BookTruth, KlineTruth, TradeTruth};
 
 /// A handle to one exchange of a running simulator. Clones are the same exchange.
@@ -146,5 +149,18 @@ impl SimControl {
     #[must_use]
     pub fn is_replay_finished(&self, market: Segment) -> bool {
         self.steer().is_replay_finished(market)
+    }
+
+    /// The accounts as they are: orders, fills, balances and positions. The first one is that of
+    /// the endpoints file.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountTruth> {
+        self.steer().accounts()
+    }
+
+    /// Adds to a balance of an account, by its place in [`SimControl::accounts`]; a negative amount
+    /// is taken away. Nothing happens without such an account.
+    pub fn deposit(&self, account: usize, market: Segment, asset: &str, amount: Decimal) {
+        self.steer().deposit(account, market, asset, amount);
     }
 }

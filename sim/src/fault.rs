@@ -32,7 +32,17 @@ Kinds that strike REST:
   stale-snapshot  depth as it was at least age=T ago (default 10s; at most the start)
   edge-snapshot   depth whose lastUpdateId is the u of the diff event just sent
   malformed-rest  the body is cut in half
-Both:
+Kinds that strike trading requests, by REST or WebSocket (path=: REST path or method):
+  cut-request     the connection is cut before the request is carried out
+  drop-reply      the request is carried out, then the connection is cut without an answer
+  late-reply      the request is carried out, the answer comes ms=N later (default 2000)
+  fail-reply      the request is carried out, the answer is status=N (default 503)
+  reject-orders   new orders are refused
+Kinds that strike private streams (others do too: stream=private, order, account):
+  private-outage  private connections are cut and refused, what happens meanwhile is not told
+Everything:
+  restart         all connections are cut, none is taken for ms=N (default 1000); what the
+                  exchange knows is kept
   maintenance     REST answers 503 with code -10001, streams are closed and refused
 
 Keys, all optional:
@@ -40,12 +50,14 @@ Keys, all optional:
   market=spot|usdm         default: both
   symbol=BTCUSDT           native symbol, any case; default: all
   stream=KIND              trade, aggTrade, kline, bookTicker, depth (diffs), depthN (partial),
-                           miniTicker, ticker, markPrice; default: all
+                           miniTicker, ticker, markPrice; private streams: private (all),
+                           order, account; default: all
                            for connections: those subscribed to such a stream
   path=/api/v3/depth       REST path begins with this; default: all
   p=0.01                   probability for each message or request; default 1
   count=3                  ends after so many strikes; default: unlimited, except for
-                           gap, disconnect, half-open and server-shutdown: 1
+                           gap, disconnect, half-open, server-shutdown, restart, cut-request,
+                           drop-reply, fail-reply: 1
   after=5s                 waits so long after it was given
   for=30s                  ends so long after it began
   every=10s                no two strikes closer than this
@@ -58,6 +70,8 @@ Examples:
   half-open:market=spot,stream=depth,after=10s
   429:path=/api/v3/depth,count=2,retry_after=3
   maintenance:market=usdm,after=20s,for=10s
+  drop-reply:path=/api/v3/order
+  private-outage:market=spot,after=5s,for=3s
 ";
 
 /// What goes wrong.
@@ -93,10 +107,27 @@ pub enum FaultKind {
     MalformedRest,
     /// Everything is down, and says so.
     Maintenance,
+    /// A connection is cut before its trading request is carried out.
+    CutRequest,
+    /// A trading request is carried out and never answered: the connection is cut.
+    DropReply,
+    /// A trading request is carried out and answered late.
+    LateReply,
+    /// A trading request is carried out and answered with an error status.
+    FailReply,
+    /// New orders are refused.
+    RejectOrders,
+    /// Private streams are cut and refused, and what happens meanwhile is not told.
+    PrivateOutage,
+    /// All connections are cut and none is taken for a while; what the exchange knows is kept.
+    Restart,
 }
 
+/// What faults call private streams: all of them, and their kinds.
+pub(crate) const PRIVATE: [&str; 3] = ["private", "order", "account"];
+
 impl FaultKind {
-    const NAMES: [(&'static str, Self); 15] = [
+    const NAMES: [(&'static str, Self); 22] = [
         ("drop", Self::Drop),
         ("gap", Self::Gap),
         ("duplicate", Self::Duplicate),
@@ -112,6 +143,13 @@ impl FaultKind {
         ("edge-snapshot", Self::EdgeSnapshot),
         ("malformed-rest", Self::MalformedRest),
         ("maintenance", Self::Maintenance),
+        ("cut-request", Self::CutRequest),
+        ("drop-reply", Self::DropReply),
+        ("late-reply", Self::LateReply),
+        ("fail-reply", Self::FailReply),
+        ("reject-orders", Self::RejectOrders),
+        ("private-outage", Self::PrivateOutage),
+        ("restart", Self::Restart),
     ];
 
     /// The word of the text form.
@@ -139,7 +177,14 @@ impl FaultKind {
     const fn is_once(self) -> bool {
         matches!(
             self,
-            Self::Gap | Self::Disconnect | Self::HalfOpen | Self::ServerShutdown
+            Self::Gap
+                | Self::Disconnect
+                | Self::HalfOpen
+                | Self::ServerShutdown
+                | Self::CutRequest
+                | Self::DropReply
+                | Self::FailReply
+                | Self::Restart
         )
     }
 }
@@ -157,7 +202,7 @@ pub struct FaultSpec {
     pub symbol: Option<String>,
     /// In which kind of stream (`depth`, `trade`, …); `None`: in all.
     pub stream: Option<String>,
-    /// For which REST paths, by their beginning; `None`: for all.
+    /// For which REST paths or WebSocket methods, by their beginning; `None`: for all.
     pub path: Option<String>,
     /// Probability of a strike for each candidate, 0 to 1.
     pub probability: f64,
@@ -171,7 +216,7 @@ pub struct FaultSpec {
     pub every: Duration,
     /// Length of a delay.
     pub delay: Duration,
-    /// HTTP status of [`FaultKind::Http`].
+    /// HTTP status of [`FaultKind::Http`] and [`FaultKind::FailReply`].
     pub status: u16,
     /// `Retry-After` of a 429 or 418, in seconds.
     pub retry_after_secs: u64,
@@ -213,8 +258,8 @@ impl FaultSpec {
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
         let delay_ms = match kind {
-            FaultKind::Slow => 2_000,
-            FaultKind::ServerShutdown => 1_000,
+            FaultKind::Slow | FaultKind::LateReply => 2_000,
+            FaultKind::ServerShutdown | FaultKind::Restart => 1_000,
             _ => 100,
         };
         Self {
@@ -230,7 +275,10 @@ impl FaultSpec {
             duration: None,
             every: Duration::ZERO,
             delay: Duration::from_millis(delay_ms),
-            status: 500,
+            status: match kind {
+                FaultKind::FailReply => 503,
+                _ => 500,
+            },
             retry_after_secs: 1,
             age: Duration::from_secs(10),
         }
@@ -346,7 +394,7 @@ mod tests {
             .filter(|l| !l.trim().is_empty())
             .map(|l| l.parse().unwrap())
             .collect();
-        assert_eq!(specs.len(), 5);
+        assert_eq!(specs.len(), 7);
         assert_eq!(specs[0].kind, FaultKind::Gap);
         assert_eq!(specs[0].market, Some(Segment::Linear));
         assert_eq!(specs[0].stream.as_deref(), Some("depth"));
@@ -358,6 +406,11 @@ mod tests {
         assert_eq!((specs[3].kind, specs[3].status), (FaultKind::Http, 429));
         assert_eq!((specs[3].count, specs[3].retry_after_secs), (Some(2), 3));
         assert_eq!(specs[4].duration, Some(Duration::from_secs(10)));
+        assert_eq!(
+            (specs[5].kind, specs[5].count),
+            (FaultKind::DropReply, Some(1))
+        );
+        assert_eq!(specs[6].kind, FaultKind::PrivateOutage);
     }
 
     #[test]

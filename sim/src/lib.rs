@@ -10,6 +10,7 @@
 //! This crate shares no code with the exchanges' adapters on purpose: a field name that is wrong
 //! on one side must not be wrong on the other too.
 
+mod account;
 mod binance;
 mod bybit;
 mod chaos;
@@ -37,7 +38,10 @@ pub use config::{
     ConnectionLimits, Exchange, MarketLimits, OkxLimits, ReplayFile, ReplaySpeed, ReplayStart,
     RestLimits, SimConfig,
 };
-pub use control::{BookTruth, KlineTruth, SimControl, TradeTruth};
+pub use control::{
+    AccountTruth, BalanceTruth, BookTruth, FillTruth, KlineTruth, OrderTruth, PositionTruth,
+    SimControl, TradeTruth,
+};
 pub use fault::{FaultError, FaultKind, FaultSpec};
 pub use market::Segment;
 pub use replay::ReplayError;

@@ -1,13 +1,14 @@
 //! The engine as the API sees it: starts the shards, loads the instruments, answers questions that
 //! need a shard, the store or the exchange, and stops it all in order.
 
+mod market;
 pub mod operate;
 mod read;
 mod venues;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -42,6 +43,7 @@ use crate::shard::messages::{
 use crate::shard::{Shard, ShardHandle, ShardShared};
 use crate::status::{CounterValues, ProviderMeter, ProviderStatus};
 use crate::topic::{Slot, Topic, WorkerId};
+use crate::trading::{Trading, TradingContext, TradingError};
 use crate::upstream::StreamRoom;
 use crate::uptime::{self, Uptime};
 use crate::worker::{SessionMemory, WorkerMeter, WorkerPort};
@@ -69,6 +71,9 @@ pub enum GatewayError {
     /// The recorder does not start.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
+    /// Trading does not start.
+    #[error(transparent)]
+    Trading(#[from] TradingError),
 }
 
 /// Counters and latencies of the whole engine.
@@ -122,6 +127,7 @@ pub(crate) struct Inner {
     room: Arc<StreamRoom>,
     started: Duration,
     pub(crate) stopping: AtomicBool,
+    trading: OnceLock<Trading>,
     /// Last, so that it outlives what runs on it.
     control: ControlRuntime,
 }
@@ -230,14 +236,32 @@ impl Gateway {
             room: shared.room,
             started: clock.monotonic(),
             stopping: AtomicBool::new(false),
+            trading: OnceLock::new(),
             options,
             clock,
             control,
         }));
+        if let Some(trading) = gateway.0.options.trading.clone() {
+            let context = TradingContext {
+                market: Arc::new(market::View(Arc::downgrade(&gateway.0))),
+                clock: gateway.0.clock.clone(),
+                rest: gateway.0.rest.clone(),
+                meters: gateway.0.meters.clone(),
+            };
+            let trading = Trading::start(trading, context)?;
+            // It is empty: nobody else has the engine yet.
+            let _ = gateway.0.trading.set(trading);
+        }
         loader::start(&gateway);
         backfill::start(&gateway);
         gateway.spawn_control(uptime::watch(Arc::downgrade(&gateway.0)));
         Ok(gateway)
+    }
+
+    /// Trading; `None` where it is switched off.
+    #[must_use]
+    pub fn trading(&self) -> Option<Trading> {
+        self.0.trading.get().cloned()
     }
 
     /// The instruments as they are now.
@@ -512,6 +536,11 @@ impl Gateway {
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.0.stopping.store(true, Ordering::Relaxed);
         let half = limit / 2;
+        if let Some(trading) = self.0.trading.get() {
+            // First: what exchanges would do about our silence is disarmed while they can be reached.
+            let stopped = pin!(trading.stop());
+            select(stopped, self.0.clock.sleep(half)).await;
+        }
         let stopped = join_all(self.0.shards.iter().map(|shard| async {
             let stopped = pin!(shard.stop());
             matches!(

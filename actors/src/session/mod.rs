@@ -8,6 +8,7 @@
 pub mod cell;
 pub mod encode;
 pub mod flow;
+pub mod keys;
 mod line;
 pub mod outbox;
 pub mod request;
@@ -23,12 +24,17 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::keys::Identity;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
 
 use self::cell::OutboxCell;
 use self::flow::{Close, OutboxLimits};
-use self::request::{BadRequest, ClientRequest, FlowRequest, FlowView, Outcome, Reply, Request};
+use self::keys::{Identities, SessionKeys};
+use self::request::{
+    AuthRequest, BadRequest, ClientRequest, FlowRequest, FlowView, Outcome, Reply, Request,
+};
 use self::subscriptions::{Subscriptions, Wanted};
 use crate::dispatcher::{Claim, WorkerHub};
 
@@ -82,6 +88,8 @@ pub struct SessionOptions {
     pub limits: SessionLimits,
     /// How prices are printed on this connection.
     pub numbers: Numbers,
+    /// Proves API keys; `None`: there are none.
+    pub keys: Option<Box<dyn SessionKeys>>,
     /// Prints answers.
     pub encode: Encode,
     /// Cuts the socket without asking the client.
@@ -93,6 +101,7 @@ pub struct SubscriptionSession {
     options: SessionOptions,
     cell: Rc<OutboxCell>,
     subscriptions: Subscriptions,
+    identities: Identities,
     silent_secs: u32,
     closing_secs: u32,
     ticks: u64,
@@ -141,6 +150,7 @@ impl SubscriptionSession {
         let cell = options.hub.open(limits.outbox, tokens);
         let session = Self {
             subscriptions: Subscriptions::new(limits.subscriptions),
+            identities: Identities::default(),
             options,
             cell: cell.clone(),
             silent_secs: 0,
@@ -172,6 +182,8 @@ impl SubscriptionSession {
             }
             return;
         }
+        // A key that expires changes nothing that could wake anybody.
+        self.end_with_key();
         let rate = limits.requests_per_second;
         self.cell.refill(rate, rate.saturating_mul(2));
         if self.cell.was_heard() {
@@ -346,6 +358,72 @@ const fn failed(error: CryptoError) -> Outcome {
     }
 }
 
+impl SubscriptionSession {
+    /// Who the client is for a provider: what its private streams need.
+    #[must_use]
+    pub fn identity(&self, provider: ProviderId) -> Option<&Identity> {
+        self.identities.of(provider)
+    }
+
+    fn authenticate(&mut self, ctx: &mut Context<Self>, proof: &AuthRequest) -> Outcome {
+        let Some(keys) = &self.options.keys else {
+            return failed(
+                CryptoError::new(
+                    CryptoCode::Unsupported,
+                    "this server has no API keys: market data needs none",
+                )
+                .with("method", "auth")
+                .suggest("subscribe to public streams without auth"),
+            );
+        };
+        let now = self.options.hub.source().now();
+        let (provider, identity) = match keys.authenticate(proof, now) {
+            Ok(proven) => proven,
+            Err(error) => return failed(error),
+        };
+        tracing::debug!(
+            key = &*identity.key_id,
+            provider = provider.name(),
+            "authenticated"
+        );
+        let permissions = identity.permissions.names();
+        if self.identities.is_empty() {
+            self.follow_keys(ctx);
+        }
+        self.identities.put(provider, identity);
+        Outcome::Authenticated {
+            provider: provider.name(),
+            permissions,
+        }
+    }
+
+    /// Looks at the client's keys whenever any key has changed.
+    fn follow_keys(&self, ctx: &mut Context<Self>) {
+        let Some(keys) = &self.options.keys else {
+            return;
+        };
+        let changed = keys.changed();
+        ctx.spawn(changed.into_actor(self).map(|(), act, ctx| {
+            // In this order: what changes in between wakes it again.
+            act.follow_keys(ctx);
+            act.end_with_key();
+        }));
+    }
+
+    /// Closes the connection when a key of the client's is no good any more.
+    fn end_with_key(&mut self) {
+        let Some(keys) = &self.options.keys else {
+            return;
+        };
+        let now = self.options.hub.source().now();
+        let ended = self.identities.ended(|identity| keys.ended(identity, now));
+        if let Some((key_id, ended)) = ended {
+            tracing::info!(key = &*key_id, "a session was closed: {ended}");
+            self.cell.close(Close::policy(format!("auth: {ended}")));
+        }
+    }
+}
+
 impl Actor for SubscriptionSession {
     type Context = Context<Self>;
 
@@ -390,15 +468,7 @@ impl Handler<Inbound> for SubscriptionSession {
             Request::ListSubscriptions => Outcome::Listed(self.subscriptions.views()),
             Request::Ping => Outcome::Pong,
             Request::ConfigureFlow(wanted) => self.configure(ctx, wanted),
-            Request::Auth { provider } => failed(
-                CryptoError::new(
-                    CryptoCode::Unsupported,
-                    "API keys are not offered yet: market data needs none",
-                )
-                .with("method", "auth")
-                .with("provider", provider)
-                .suggest("subscribe to public streams without auth"),
-            ),
+            Request::Auth(proof) => self.authenticate(ctx, &proof),
         };
         self.reply(&Reply {
             id: request.id,

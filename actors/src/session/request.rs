@@ -1,5 +1,7 @@
 //! What clients ask and what they are answered, as plain values. Their JSON is the API's business.
 
+use std::fmt;
+
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::time::Level;
 use serde_json::value::RawValue;
@@ -105,10 +107,29 @@ pub enum Request {
     /// Changes the flow control.
     ConfigureFlow(FlowRequest),
     /// Proves an API key of this provider.
-    Auth {
-        /// Whose trading the key is for.
-        provider: String,
-    },
+    Auth(AuthRequest),
+}
+
+/// What proves an API key for one provider. The signature is good once, so it is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthRequest {
+    /// Whose trading the key is for, as sent.
+    pub provider: String,
+    /// The key's id.
+    pub api_key: String,
+    /// Milliseconds since 1970, as sent.
+    pub timestamp: String,
+    /// Hex of HMAC-SHA256 of timestamp, key and provider.
+    pub signature: String,
+}
+
+impl fmt::Debug for AuthRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRequest")
+            .field("provider", &self.provider)
+            .field("api_key", &self.api_key)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -121,7 +142,7 @@ impl Request {
             Self::ListSubscriptions => Method::ListSubscriptions,
             Self::Ping => Method::Ping,
             Self::ConfigureFlow(_) => Method::ConfigureFlow,
-            Self::Auth { .. } => Method::Auth,
+            Self::Auth(_) => Method::Auth,
         }
     }
 }
@@ -298,6 +319,13 @@ pub enum Outcome {
     },
     /// All subscriptions.
     Listed(Vec<SubscriptionView>),
+    /// The key is proven.
+    Authenticated {
+        /// For this provider.
+        provider: &'static str,
+        /// For these permissions, by their public names.
+        permissions: Vec<&'static str>,
+    },
     /// Still here.
     Pong,
     /// The flow control in force: what was asked about, and where that is the connection all

@@ -133,12 +133,14 @@ fn run(
         .with_quarantine(shared.quarantine.clone());
     let state = Rc::new(RefCell::new(state));
     let streams = Streams::new(index, of, shared.clone(), state.clone(), supervisor.clone());
+    let papers = Rc::default();
     supervisor.supervise(format!("shard {index}"), move |life| {
         let shard = Shard {
             index,
             shared: shared.clone(),
             state: state.clone(),
             streams: streams.clone(),
+            paper: Rc::clone(&papers),
             life,
             ticks: 0,
         };

@@ -4,6 +4,7 @@
 mod fetch;
 mod handle;
 pub mod messages;
+pub mod paper;
 mod streams;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use futures_util::future::select;
 use futures_util::stream;
 use tokio::sync::Semaphore;
 
+use self::paper::Papers;
 use crate::book::{CheckQuiet, NeedSnapshot};
 use crate::clock::Clock;
 use crate::connection::backoff::ConnectBudgets;
@@ -128,6 +130,8 @@ pub struct Shard {
     state: Rc<RefCell<ShardState>>,
     /// Outlives a panic of this actor, as the state does.
     streams: Rc<RefCell<Streams>>,
+    /// Likewise.
+    paper: Papers,
     life: Life,
     ticks: u64,
 }
@@ -148,6 +152,7 @@ impl Shard {
         for worker in gone {
             self.detach(DetachWorker(worker));
         }
+        self.end_papers();
         self.streams.borrow_mut().end_unwanted(now);
         if self.ticks.is_multiple_of(100) {
             self.state.borrow_mut().sweep_promises();

@@ -15,7 +15,7 @@ use super::effect::Effect;
 use super::feeds::{BookFeed, InstrumentState};
 use super::outlet::Outlet;
 use super::topics::Mark;
-use super::{ShardState, health};
+use super::{ShardState, health, paper};
 use crate::clock::Clock;
 use crate::incidents::{Cause, Subject};
 use crate::ring::{StatusEvent, StatusState};
@@ -284,6 +284,9 @@ pub(super) fn tell_loss(
     clock: &dyn Clock,
 ) {
     health::book_lost(state, Cause::Known(reason.as_str()), out, clock);
+    if state.paper.is_some() {
+        paper::on_book(state, clock.now());
+    }
     let Some(feed) = &mut state.book else { return };
     if was_synced {
         out.counters.book_desyncs.add(1);

@@ -15,6 +15,7 @@ use bookwire_engine::store::Entity;
 use bookwire_engine::time::{Level, TsNanos};
 use tokio::sync::Notify;
 
+use super::paper::Bench;
 use super::topics::Topics;
 use crate::quarantine::LiveCheck;
 use crate::topic::StreamKind;
@@ -187,6 +188,8 @@ pub(crate) struct InstrumentState {
     pub(crate) funding_topics: Topics,
     /// When each feed was last heard (monotonic); zero: never.
     pub(crate) heard: [Duration; FEEDS],
+    /// Orders on paper; `None`: none.
+    pub(crate) paper: Option<Box<Bench>>,
 }
 
 impl InstrumentState {
@@ -203,6 +206,7 @@ impl InstrumentState {
             funding: None,
             funding_topics: Topics::default(),
             heard: [Duration::ZERO; FEEDS],
+            paper: None,
         }
     }
 

@@ -15,10 +15,10 @@ use bookwire_engine::store::{CoverageRow, Entity, KlineRow, Row, Series, Span, T
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire;
 
-use super::ShardState;
 use super::books::{gain_book, mark, tell_loss};
 use super::feeds::{Held, InstrumentState, TradeNews, feed_index};
 use super::outlet::Outlet;
+use super::{ShardState, paper};
 use crate::quarantine::{Source, Verdict};
 use crate::recorder::RecorderPort;
 use crate::ring::PubKind;
@@ -158,14 +158,30 @@ impl ShardState {
         };
         state.heard[feed_index(feed)] = at.monotonic;
         match event {
-            Event::Book(delta) => self.on_delta(id, delta, at),
-            Event::BookImage(image) => self.on_image(id, image, at),
+            Event::Book(delta) => {
+                self.on_delta(id, delta, at);
+                self.on_paper(id, |state| paper::on_book(state, at.wall));
+            }
+            Event::BookImage(image) => {
+                self.on_image(id, image, at);
+                self.on_paper(id, |state| paper::on_book(state, at.wall));
+            }
             Event::Trade(trade) => self.on_trade(id, trade, at),
             Event::Kline(kline) => self.on_kline(id, kline, at),
             Event::Ticker(ticker) => on_ticker(state, &mut self.out, ticker, at),
             Event::Funding(funding) => on_funding(state, &mut self.out, funding, at),
         }
         Some(ts_event)
+    }
+
+    /// What follows for orders on paper, where there are any.
+    #[inline]
+    fn on_paper(&mut self, id: InstrumentId, then: impl FnOnce(&mut InstrumentState)) {
+        if let Some(Some(state)) = self.instruments.get_mut(id.0 as usize)
+            && state.paper.is_some()
+        {
+            then(state);
+        }
     }
 
     #[inline]
@@ -292,6 +308,9 @@ impl ShardState {
             }
         }
         out.counters.trades.add(1);
+        if state.paper.is_some() {
+            paper::on_trade(state, trade, at.wall);
+        }
         state.trades.last_ts = state.trades.last_ts.max(trade.ts_event);
         if let Some(bars) = state.trade_bars() {
             if bars.on_trade(trade) {
@@ -615,6 +634,9 @@ fn on_funding(state: &mut InstrumentState, out: &mut Outlet, funding: &Funding, 
         return;
     }
     state.funding = Some((*funding, at.wall));
+    if let Some(bench) = &state.paper {
+        bench.on_funding(&state.instrument, funding);
+    }
     state
         .funding_topics
         .publish(out, PubKind::Event, at.wall, |buffer, numbers| {

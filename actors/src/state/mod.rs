@@ -11,6 +11,7 @@ mod feeds;
 mod health;
 mod market;
 mod outlet;
+pub mod paper;
 mod snapshots;
 mod sweep;
 mod topics;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use bookwire_engine::config::{Config, FileText, LogFormat, Override};
 use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::vault::MasterKey;
 use clap::Subcommand;
 
-use super::{Failure, GlobalArgs, log};
+use super::{Failure, GlobalArgs, log, secrets};
+use crate::auth::{Auth, KeyFiles, Started};
 use crate::engine;
 use crate::operator::{self, OperatorKey};
 
@@ -29,6 +31,7 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
         ConfigCommand::Check { file } => {
             let config = load(global, file.as_deref())?;
             operator_key(&config)?;
+            MasterKey::find(&secrets::master_sources(&config))?;
             engine::questdb(&config).map_err(Failure::Usage)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
@@ -93,6 +96,23 @@ pub fn operator_key(config: &Config) -> Result<Option<OperatorKey>, Failure> {
     let variable = variable.map(|text| text.to_string_lossy().into_owned());
     OperatorKey::configured(variable.as_deref(), &config.server.admin_key_file)
         .map_err(Failure::Usage)
+}
+
+/// Who has keys, and the vault of the exchanges' credentials, both following their files.
+pub fn auth(config: &Config) -> Result<Auth, Failure> {
+    let auth = Auth::new(config, operator_key(config)?);
+    let files = KeyFiles {
+        sources: secrets::master_sources(config),
+        data_dir: config.server.data_dir.clone(),
+    };
+    match auth.follow(files)? {
+        Started::Open => {}
+        Started::NoMasterKey => tracing::info!(
+            "live trading is off: there is no master key. The first `bookwire keys create` or \
+             `bookwire credentials set` makes one, and it is taken without a restart"
+        ),
+    }
+    Ok(auth)
 }
 
 /// Starts logging as configured.

@@ -10,12 +10,13 @@ use anyhow::{Context, anyhow};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use bookwire_engine::instrument::Instrument;
+use bookwire_engine::keys::KeySpec;
+use bookwire_engine::vault::Secret;
 use bookwire_sim::{Sim, SimConfig};
 use clap::Args;
 
 use super::screen::Screen;
 use super::{Failure, GlobalArgs, config, serve, signal};
-use crate::operator::OperatorKey;
 use crate::{engine, server};
 
 /// What is always on, so that the first subscriber finds data flowing.
@@ -36,6 +37,9 @@ const SYMBOLS: [(&str, &[&str]); 5] = [
     // One of the simulated exchanges once more, as ccxt sees it. Without Python it stays away.
     ("ccxt", &["cryptopair_okx_btcusdt"]),
 ];
+
+/// Id of the key that the demo prints.
+const KEY_ID: &str = "demo";
 
 /// Pause between two looks at the figures.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -129,20 +133,15 @@ async fn demo(
             provider.symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
         }
     }
-    let gateway = engine::start(config).map_err(anyhow::Error::from)?;
+    let auth = config::auth(config)?;
+    let gateway = engine::start(config, auth.vault()).map_err(anyhow::Error::from)?;
     instruments_loaded(&gateway).await;
-    let (key, shown) = match config::operator_key(config)? {
-        // The user's own is not printed.
-        Some(key) => (key, None),
-        None => {
-            let (key, text) = OperatorKey::random("demo");
-            (key, Some(text))
-        }
-    };
-    let mut server = server::start_with(listener, config, gateway.clone(), Some(key))?;
+    // Made for this run and gone with it.
+    let secret = auth.add(KEY_ID, KeySpec::unlimited())?;
+    let mut server = server::start_for(listener, config, gateway.clone(), auth)?;
     if !global.quiet {
         let (address, data_dir) = (server.address(), &config.server.data_dir);
-        super::say(&greeting(address, data_dir, shown.as_deref()));
+        super::say(&greeting(address, data_dir, &secret));
     }
     if !is_screen {
         // The screen shows it itself.
@@ -205,7 +204,7 @@ async fn instruments_loaded(gateway: &Gateway) {
 }
 
 /// Where everything is, and lines that work as they stand.
-fn greeting(address: SocketAddr, data_dir: &Path, key: Option<&str>) -> String {
+fn greeting(address: SocketAddr, data_dir: &Path, secret: &Secret) -> String {
     let program = program();
     let watch = format!("{program} watch trades btcusdt btcusdt-perp");
     let watch = if address == Config::default().server.listen {
@@ -213,20 +212,22 @@ fn greeting(address: SocketAddr, data_dir: &Path, key: Option<&str>) -> String {
     } else {
         format!("{watch} --url ws://{address}/ws")
     };
-    // Made for this run and gone with it.
-    let key = key.unwrap_or("$BOOKWIRE_ADMIN_KEY");
+    let key = format!("{KEY_ID}.{}", secret.expose_text());
     format!(
         "\
-bookwire demo: a simulated market on loopback, no network, no keys
+bookwire demo: a simulated market on loopback, no network, no keys of exchanges
   REST       http://{address}/api/data/CryptoPair
   WebSocket  ws://{address}/ws
   health     http://{address}/api/crypto/health
   data       {}
+  key        {key}
+             may do everything (data_access, spot_trading, futures_trading, admin) until this demo ends
 Try:
   curl 'http://{address}/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=5'
   curl 'http://{address}/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&limit=5&format=csv'
   {watch}
   curl -X POST -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/providers/binance/resync?symbol=btcusdt'
+  curl -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/auth/validate?provider=binance'
 Ctrl-C stops it.
 ",
         data_dir.display()
@@ -257,11 +258,11 @@ mod tests {
     #[test]
     fn the_greeting_has_lines_that_can_be_copied() {
         let path = Path::new("/tmp/x");
-        let text = greeting("127.0.0.1:4567".parse().unwrap(), path, Some("demo.abc"));
+        let text = greeting("127.0.0.1:4567".parse().unwrap(), path, &Secret::new("abc"));
         assert!(text.contains("-H \"Authorization: Bearer demo.abc\""));
         assert!(text.contains("--url ws://127.0.0.1:4567/ws"));
         assert!(text.contains("curl 'http://127.0.0.1:4567/api/data/CryptoOrderbook?"));
-        let text = greeting("127.0.0.1:8080".parse().unwrap(), path, None);
+        let text = greeting("127.0.0.1:8080".parse().unwrap(), path, &Secret::new("abc"));
         assert!(!text.contains("--url"), "the default needs no address");
     }
 

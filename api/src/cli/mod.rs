@@ -1,14 +1,17 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 mod config;
+mod credentials;
 mod demo;
 mod export;
 mod input;
+mod keys;
 mod log;
 mod progress;
 mod record;
 mod replay;
 mod screen;
+mod secrets;
 mod serve;
 mod signal;
 mod sim;
@@ -20,6 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bookwire_engine::vault::VaultError;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -86,6 +90,12 @@ pub enum Command {
     /// Looks at configuration files
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Keys of this API: who may ask and trade
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Exchanges' keys that orders are sent with, sealed on disk
+    #[command(subcommand)]
+    Credentials(credentials::CredentialsCommand),
 }
 
 /// Why a command did not end well.
@@ -109,6 +119,18 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Invalid { .. }
+            | VaultError::Exists { .. }
+            | VaultError::Missing { .. }
+            | VaultError::MasterKey { .. } => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -155,6 +177,8 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Record(args) => record::run(&global, &args),
         Command::Watch(args) => watch::run(&args),
         Command::Export(args) => export::run(&global, &args),
+        Command::Keys(command) => keys::run(&global, &command),
+        Command::Credentials(command) => credentials::run(&global, &command),
     }
 }
 

@@ -8,7 +8,7 @@ use bookwire_engine::config::Config;
 use clap::Args;
 
 use super::{Failure, GlobalArgs, config, signal};
-use crate::operator::OperatorKey;
+use crate::auth::Auth;
 use crate::{engine, server};
 
 /// The engine against the real exchanges, or what the configuration names.
@@ -30,8 +30,8 @@ pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
     }
     config::start_logging(&config);
     super::install_tls();
-    let operator = config::operator_key(&config)?;
-    block_on(serve(&config, operator, global.quiet))
+    let auth = config::auth(&config)?;
+    block_on(serve(&config, auth, global.quiet))
 }
 
 /// Runs a command's work on the main thread. Under an actix system each API worker has a runtime of
@@ -40,16 +40,12 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     actix_web::rt::System::new().block_on(work)
 }
 
-async fn serve(
-    config: &Config,
-    operator: Option<OperatorKey>,
-    is_quiet: bool,
-) -> Result<(), Failure> {
+async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failure> {
     let stop = signal::listen()?;
     // The port first: a second server on it must not touch the store of the first.
     let listener = super::bind(config.server.listen)?;
-    let gateway = engine::start(config).map_err(anyhow::Error::from)?;
-    let mut server = server::start_with(listener, config, gateway.clone(), operator)?;
+    let gateway = engine::start(config, auth.vault()).map_err(anyhow::Error::from)?;
+    let mut server = server::start_for(listener, config, gateway.clone(), auth)?;
     if !is_quiet {
         let address = server.address();
         super::say(&format!("REST       http://{address}/api/data/CryptoPair"));

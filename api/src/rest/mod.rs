@@ -1,7 +1,9 @@
 //! REST: check the request, ask the engine or the store, encode. No business rule lives here.
 
 pub mod answer;
+pub mod auth;
 pub mod backfill;
+pub mod body;
 pub mod data;
 pub mod entities;
 pub mod metrics;
@@ -10,4 +12,5 @@ pub mod params;
 pub mod providers;
 pub mod schema;
 pub mod series;
+pub mod trading;
 pub mod validation;

@@ -3,6 +3,7 @@
 
 pub mod admission;
 mod inbound;
+mod keys;
 pub mod protocol;
 pub mod pump;
 pub mod state;

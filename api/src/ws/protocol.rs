@@ -8,8 +8,8 @@ use std::fmt;
 
 use bookwire_actors::session::flow::DropPolicy;
 use bookwire_actors::session::request::{
-    BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method, Outcome, Rejected, Reply,
-    Request, RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
+    AuthRequest, BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method, Outcome,
+    Rejected, Reply, Request, RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
 };
 use bookwire_actors::topic::{BookMode, StreamKind};
 use bookwire_engine::error::{CryptoCode, CryptoError};
@@ -31,6 +31,9 @@ const TEXT_LENGTH_MAX: usize = 128;
 
 /// Most symbols in a request, all its streams together.
 const SYMBOLS_MAX: usize = 1024;
+
+/// Shown for a value that must not be.
+const HIDDEN: &str = "…";
 
 /// Streams of the contract that need a key.
 const PRIVATE_STREAMS: [&str; 2] = ["crypto.account", "crypto.orders"];
@@ -324,7 +327,7 @@ fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<StreamRequest, C
         if PRIVATE_STREAMS.contains(&name.as_str()) {
             return Err(CryptoError::new(
                 CryptoCode::Unsupported,
-                format!("`{name}` needs an API key, and keys are not offered yet"),
+                format!("`{name}` is not offered yet"),
             )
             .with("stream", name)
             .suggest(format!("use one of the public streams: {streams}")));
@@ -397,16 +400,41 @@ fn configure_flow(mut params: Fields<'_>) -> Result<FlowRequest, CryptoError> {
 
 fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
     let provider = params.required_text("provider", "the name of a provider")?;
-    for name in ["api_key", "signature"] {
-        if params.take(name).is_none() {
-            return Err(invalid(name, "", "a text", "missing field"));
-        }
+    // Answers and the log repeat nothing of these: a secret may stand in the wrong place, and a
+    // signature may be good elsewhere.
+    let mut hidden = |name: &'static str, accepted: &str| match params.take(name) {
+        None => Err(invalid(name, "", accepted, "missing field")),
+        Some(raw) => text(name, raw, TEXT_LENGTH_MAX)
+            .map_err(|_| CryptoError::invalid_parameter(name, HIDDEN, accepted)),
+    };
+    let api_key = hidden("api_key", "the id of an API key, without its secret")?;
+    let signature = hidden("signature", "64 hex digits")?;
+    let accepted = "milliseconds since 1970";
+    let Some(raw) = params.take("timestamp") else {
+        return Err(invalid("timestamp", "", accepted, "missing field"));
+    };
+    // A number or a text: what was signed is the digits, so they stay as they came.
+    let timestamp = raw.get().trim_matches('"').to_owned();
+    let is_number =
+        (1..=15).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err(CryptoError::invalid_parameter(
+            "timestamp",
+            HIDDEN,
+            accepted,
+        ));
     }
-    if params.take("timestamp").is_none() {
-        return Err(invalid("timestamp", "", "milliseconds", "missing field"));
+    if let Some((name, _)) = params.0.first() {
+        let shown: String = name.chars().take(TEXT_LENGTH_MAX).collect();
+        let accepted = "provider, api_key, signature, timestamp";
+        return Err(invalid(&shown, HIDDEN, accepted, "unknown field"));
     }
-    params.end("provider, api_key, signature, timestamp")?;
-    Ok(Request::Auth { provider })
+    Ok(Request::Auth(AuthRequest {
+        provider,
+        api_key,
+        timestamp,
+        signature,
+    }))
 }
 
 /// Prints an answer. `trace_id` goes into its errors.
@@ -445,6 +473,16 @@ pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
             ],
         ),
         Outcome::Listed(subscriptions) => ("listed", vec![("subscriptions", views(subscriptions))]),
+        Outcome::Authenticated {
+            provider,
+            permissions,
+        } => (
+            "authenticated",
+            vec![
+                ("provider", json!(provider)),
+                ("permissions", json!(permissions)),
+            ],
+        ),
         Outcome::Pong => ("pong", vec![("timestamp", json!(now.to_rfc3339()))]),
         Outcome::Configured(flow, channels) => {
             let mut fields = flow_fields(flow);

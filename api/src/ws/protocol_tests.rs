@@ -162,6 +162,27 @@ fn each_bad_frame_names_its_field() {
             r#"{"method":"auth","provider":"binance"}"#.into(),
             "api_key",
         ),
+        (auth_frame(r#""signature":7,"timestamp":1"#), "signature"),
+        (auth_frame(r#""signature":"canary""#), "timestamp"),
+        (
+            auth_frame(r#""signature":"canary","timestamp":"canary""#),
+            "timestamp",
+        ),
+        (
+            auth_frame(r#""signature":"canary","timestamp":-1"#),
+            "timestamp",
+        ),
+        (
+            auth_frame(r#""signature":"canary","timestamp":1,"secret":"canary""#),
+            "secret",
+        ),
+        (
+            auth_frame(&format!(
+                r#""signature":"{}","timestamp":1"#,
+                "canary".repeat(30)
+            )),
+            "signature",
+        ),
     ];
     for (frame, field) in rows {
         let bad = bad(frame.as_bytes());
@@ -169,10 +190,32 @@ fn each_bad_frame_names_its_field() {
         assert_eq!(bad.error.details["parameter"], field, "{frame}");
         let accepted = bad.error.details["accepted"].as_str().unwrap();
         assert!(!accepted.is_empty(), "{frame}");
+        assert!(!format!("{bad:?}").contains("canary"), "{bad:?}");
         if frame.starts_with(r#"{"id":1,"#) {
             assert_eq!(bad.id.map(|id| id.0.get().to_owned()), Some("1".to_owned()));
             assert_eq!(bad.method, Some(Method::Subscribe));
         }
+    }
+}
+
+fn auth_frame(rest: &str) -> String {
+    format!(r#"{{"method":"auth","provider":"binance","api_key":"bw-1",{rest}}}"#)
+}
+
+#[test]
+fn a_proof_is_read_as_it_was_signed_and_not_printed() {
+    for timestamp in ["1700000000000", "\"1700000000000\""] {
+        let frame = auth_frame(&format!(r#""signature":"canary","timestamp":{timestamp}"#));
+        let request = parse(frame.as_bytes()).unwrap();
+        assert!(!format!("{request:?}").contains("canary"), "{request:?}");
+        let Request::Auth(proof) = request.body else {
+            panic!("{frame}")
+        };
+        assert_eq!((&*proof.api_key, &*proof.provider), ("bw-1", "binance"));
+        assert_eq!(
+            (&*proof.timestamp, &*proof.signature),
+            ("1700000000000", "canary")
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use actix_web_actors::ws::{self, WsResponseBuilder};
 use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::session::flow::{Close, OutboxLimits};
+use bookwire_actors::session::keys::SessionKeys;
 use bookwire_actors::session::{SessionLimits, SessionOptions, SubscriptionSession};
 use bookwire_actors::worker::SessionMemory;
 use bookwire_engine::config::WebsocketConfig;
@@ -21,8 +22,10 @@ use tokio::sync::{OnceCell, watch};
 
 use super::admission::{ConnectionCounter, check_origin, numbers_of};
 use super::inbound::FrameGuard;
+use super::keys::KeysOfAddress;
 use super::protocol;
 use super::pump::{Pump, PumpOptions};
+use crate::auth::Auth;
 use crate::error::{ApiError, TRACE_HEADER, TraceId};
 
 /// Limits of `/ws`; defaults are the contract's.
@@ -78,6 +81,8 @@ struct Shared {
     options: WsOptions,
     counter: Arc<ConnectionCounter>,
     start_hub: Box<StartHub>,
+    /// Keys that sessions can prove.
+    auth: Option<Auth>,
     stop: watch::Sender<Option<Close>>,
 }
 
@@ -96,20 +101,27 @@ struct WsWorker {
 struct SocketHandle(Arc<Socket>);
 
 impl WsState {
-    /// State for hubs made by `start_hub`.
+    /// State for hubs made by `start_hub`, whose sessions can prove no key.
     #[must_use]
     pub fn new(options: WsOptions, start_hub: Box<StartHub>) -> Self {
+        Self::with_keys(options, start_hub, None)
+    }
+
+    /// State for hubs made by `start_hub`, whose sessions can prove these keys.
+    #[must_use]
+    pub fn with_keys(options: WsOptions, start_hub: Box<StartHub>, auth: Option<Auth>) -> Self {
         Self(Arc::new(Shared {
             options,
             counter: Arc::default(),
             start_hub,
+            auth,
             stop: watch::Sender::new(None),
         }))
     }
 
     /// State for hubs that get their market data from an engine.
     #[must_use]
-    pub fn for_gateway(options: WsOptions, gateway: &Gateway) -> Self {
+    pub fn for_gateway(options: WsOptions, gateway: &Gateway, auth: Option<Auth>) -> Self {
         let gateway = gateway.clone();
         let start_hub = move || -> LocalBoxFuture<'static, Result<Rc<WorkerHub>, CryptoError>> {
             let gateway = gateway.clone();
@@ -119,7 +131,7 @@ impl WsState {
                 Ok(WorkerHub::start(port, source))
             })
         };
-        Self::new(options, Box::new(start_hub))
+        Self::with_keys(options, Box::new(start_hub), auth)
     }
 
     /// Connections open now.
@@ -268,6 +280,10 @@ async fn connect(
         hub: hub.clone(),
         limits: options.session,
         numbers,
+        keys: shared
+            .auth
+            .clone()
+            .map(|auth| -> Box<dyn SessionKeys> { Box::new(KeysOfAddress { auth, address }) }),
         encode: Box::new(move |reply, now| protocol::encode(reply, &for_replies, now)),
         cut: Box::new(move || {
             if let Some(socket) = socket.upgrade() {

@@ -8,6 +8,7 @@
 
 mod demo;
 mod export;
+mod keys;
 mod store;
 
 use std::io::{BufRead, BufReader, Read, Write};

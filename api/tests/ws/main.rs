@@ -5,6 +5,7 @@
 
 mod channels;
 mod flow;
+mod keys;
 mod limits;
 mod memory;
 mod requests;

@@ -16,6 +16,7 @@ use bookwire_actors::ring::{
 };
 use bookwire_actors::topic::{Slot, StreamKind, Topic, WorkerId};
 use bookwire_actors::worker::{SessionMemory, WorkerMeter, WorkerPort};
+use bookwire_api::auth::Auth;
 use bookwire_api::ws::{WsOptions, WsState};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
@@ -359,6 +360,20 @@ impl Rig {
 
     /// A server whose sessions share this memory.
     pub fn start_within(workers: usize, options: WsOptions, memory: Arc<SessionMemory>) -> Self {
+        Self::start_for(workers, options, memory, None)
+    }
+
+    /// A server whose sessions can prove these keys.
+    pub fn start_with_keys(auth: Auth) -> Self {
+        Self::start_for(1, WsOptions::default(), Arc::default(), Some(auth))
+    }
+
+    fn start_for(
+        workers: usize,
+        options: WsOptions,
+        memory: Arc<SessionMemory>,
+        auth: Option<Auth>,
+    ) -> Self {
         let shard = FakeShard::default();
         let instruments = Arc::new(table());
         let of_shard = shard.clone();
@@ -386,7 +401,7 @@ impl Rig {
                 Ok(WorkerHub::start(port, source))
             })
         };
-        let state = WsState::new(options, Box::new(start_hub));
+        let state = WsState::with_keys(options, Box::new(start_hub), auth);
         let (tx, rx) = mpsc::channel();
         let for_server = state.clone();
         std::thread::spawn(move || {

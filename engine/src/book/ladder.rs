@@ -179,6 +179,16 @@ impl Ladder {
         None
     }
 
+    /// Quantity at a price.
+    pub(super) fn at(&self, price: i64) -> i64 {
+        let key = price ^ self.complement;
+        let offset = self.grid.quotient(key.wrapping_sub(self.base) as u64);
+        if key >= self.base && offset < self.qty.len() as u64 {
+            return self.qty[(self.head + offset as usize) & (self.qty.len() - 1)];
+        }
+        self.far.get(&key).copied().unwrap_or(0)
+    }
+
     pub(super) fn top(&self, n: usize, out: &mut Vec<BookLevel>) {
         let mut left = n.min(self.len());
         out.reserve(left);

@@ -16,6 +16,7 @@ mod tests;
 pub use diff::TopDiff;
 
 use crate::event::{BookLevel, BookSide};
+use crate::num::{Price, Qty};
 use ladder::Ladder;
 
 /// Both sides of a book at one moment.
@@ -78,6 +79,12 @@ impl Book {
     #[must_use]
     pub fn best(&self, side: BookSide) -> Option<BookLevel> {
         self.side(side).best()
+    }
+
+    /// All that rests at a price; 0: there is no such level.
+    #[must_use]
+    pub fn at(&self, side: BookSide, price: Price) -> Qty {
+        Qty(self.side(side).at(price.0))
     }
 
     /// Appends the best `n` levels of a side, best first; fewer when the side has fewer.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
+use super::trading;
 use super::url::{self, Serves};
 use super::{
     BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
@@ -13,6 +14,9 @@ use super::{
 use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
 use crate::store::{HostPort, QuestDbOptions};
+
+/// What [`file`] accepts.
+const FILE: &str = "the path of a file, or \"\" for none";
 
 /// Reads all keys into `config`.
 pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
@@ -29,10 +33,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             "the path of a folder",
             path,
         );
-        let file = "the path of a file, or \"\" for none";
-        r.text("admin_key_file", &mut server.admin_key_file, file, |text| {
-            (!text.contains('\0')).then(|| PathBuf::from(text))
-        });
+        r.text("admin_key_file", &mut server.admin_key_file, FILE, file);
     });
     reader.section("engine", |r| {
         r.int("shards", &mut config.engine.shards, 0..=256);
@@ -110,11 +111,25 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         );
         r.section("questdb", |r| visit_questdb(&mut config.store.questdb, r));
     });
+    reader.section("trading", |r| trading::visit(&mut config.trading, r));
     reader.section("limits", |r| {
+        let limits = &mut config.limits;
+        for (name, target) in [
+            ("requests_per_minute", &mut limits.requests_per_minute),
+            ("trading_per_minute", &mut limits.trading_per_minute),
+            ("cancels_per_minute", &mut limits.cancels_per_minute),
+            ("wrong_keys_per_minute", &mut limits.wrong_keys_per_minute),
+        ] {
+            r.int(name, target, 1..=10_000_000);
+        }
+    });
+    reader.section("keys", |r| {
+        let keys = &mut config.keys;
+        r.text("master_key_file", &mut keys.master_key_file, FILE, file);
         r.int(
-            "requests_per_minute",
-            &mut config.limits.requests_per_minute,
-            1..=10_000_000,
+            "signature_window_ms",
+            &mut keys.signature_window_ms,
+            100..=60_000,
         );
     });
     reader.section("data_collection", |r| {
@@ -198,6 +213,9 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         &mut provider.streams_per_connection,
         0..=limit,
     );
+    r.section("trading", |r| {
+        trading::visit_provider(&mut provider.trading, r)
+    });
 }
 
 fn visit_questdb(questdb: &mut QuestDbConfig, r: &mut Reader<'_>) {
@@ -299,6 +317,10 @@ fn is_venue(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(is_part)
 }
 
+fn file(text: &str) -> Option<PathBuf> {
+    (!text.contains('\0')).then(|| PathBuf::from(text))
+}
+
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
@@ -336,6 +358,12 @@ fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
         for route in exchange.routes(*market) {
             add(route.host, Serves::Streams);
         }
+    }
+    for route in exchange
+        .trading()
+        .map_or(&[][..], |venue| venue.private_routes())
+    {
+        add(route.host, Serves::Streams);
     }
     hosts
 }

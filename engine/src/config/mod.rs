@@ -10,6 +10,7 @@ mod keys;
 mod problem;
 mod read;
 mod source;
+mod trading;
 mod url;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
+pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
@@ -36,8 +38,12 @@ pub struct Config {
     pub websocket: WebsocketConfig,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[trading]`
+    pub trading: TradingConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[keys]`
+    pub keys: KeysConfig,
     /// `[data_collection]`
     pub data_collection: DataCollectionConfig,
     /// `[log]`
@@ -87,6 +93,8 @@ pub struct ProviderConfig {
     pub streams_per_connection: usize,
     /// How its bridge is run; `None` for a provider that needs none.
     pub bridge: Option<BridgeConfig>,
+    /// `[providers.<name>.trading]`
+    pub trading: ProviderTradingConfig,
 }
 
 /// The part of `[providers.<name>]` that only a provider behind a child process has.
@@ -186,6 +194,22 @@ impl Durability {
 pub struct LimitsConfig {
     /// REST requests a minute of one address.
     pub requests_per_minute: u32,
+    /// Trading requests a minute of one API key.
+    pub trading_per_minute: u32,
+    /// Cancels a minute of one API key; not counted with the others.
+    pub cancels_per_minute: u32,
+    /// Wrong keys and signatures a minute of one address.
+    pub wrong_keys_per_minute: u32,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// File with the master key; empty: `master.key` in `server.data_dir`. The key itself is never part
+    /// of a configuration.
+    pub master_key_file: PathBuf,
+    /// Milliseconds that a signature's time may differ from ours.
+    pub signature_window_ms: u32,
 }
 
 /// `[data_collection]`
@@ -281,6 +305,7 @@ impl ProviderConfig {
                 venues_max: 16,
                 options: BTreeMap::new(),
             }),
+            trading: ProviderTradingConfig::default(),
         }
     }
 }
@@ -327,8 +352,16 @@ impl Default for Config {
                 book_snapshot_secs: 60,
                 book_snapshot_depth: 20,
             },
+            trading: TradingConfig::default(),
             limits: LimitsConfig {
                 requests_per_minute: 1000,
+                trading_per_minute: 100,
+                cancels_per_minute: 500,
+                wrong_keys_per_minute: 20,
+            },
+            keys: KeysConfig {
+                master_key_file: PathBuf::new(),
+                signature_window_ms: 5_000,
             },
             data_collection: DataCollectionConfig {
                 default_backfill_days: 7,
@@ -402,6 +435,12 @@ impl Config {
         endpoints: &serde_json::Value,
     ) -> Result<usize, ConfigErrors> {
         keys::use_endpoints(self, source, endpoints)
+    }
+
+    /// The folder of the journals of orders.
+    #[must_use]
+    pub fn trading_dir(&self) -> PathBuf {
+        self.server.data_dir.join("trading")
     }
 
     /// The folder of the rows that the store could not take yet.

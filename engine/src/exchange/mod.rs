@@ -19,6 +19,7 @@ use crate::event::{BookSnapshot, EventSink, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 /// Makes the list and the names of its places out of one line for each exchange.
 macro_rules! exchanges {
@@ -369,6 +370,15 @@ pub struct FundingRow {
     pub mark_price: Option<i64>,
 }
 
+/// What an exchange's API keys are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialForm {
+    /// How they may sign.
+    pub kinds: &'static [SecretKind],
+    /// Whether there is a passphrase; `None`: there may be one.
+    pub has_passphrase: Option<bool>,
+}
+
 /// An exchange, as data and pure functions.
 ///
 /// Methods that take a [`Market`] are only called with one of [`Exchange::markets`].
@@ -377,6 +387,13 @@ pub trait Exchange: Sync {
     fn name(&self) -> &'static str;
     /// Product lines that are implemented.
     fn markets(&self) -> &'static [Market];
+    /// What its API keys are made of.
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &SecretKind::ALL,
+            has_passphrase: None,
+        }
+    }
     /// The child process through which the provider is reached; `None`: it has hosts of its own.
     /// A provider with one speaks for many venues, each with instruments of its own.
     fn bridge(&self) -> Option<&'static Bridge> {

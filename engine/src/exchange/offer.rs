@@ -151,6 +151,7 @@ mod tests {
     fn shared_budgets_count_once() {
         assert_eq!(requests_per_minute(ProviderId::BINANCE), 6000 + 2400);
         assert_eq!(requests_per_minute(ProviderId::BYBIT), 600 * 12);
-        assert_eq!(requests_per_minute(ProviderId::COINBASE), 600);
+        // Public and private ones.
+        assert_eq!(requests_per_minute(ProviderId::COINBASE), 600 + 1800);
     }
 }

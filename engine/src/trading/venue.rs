@@ -349,7 +349,8 @@ pub struct Facts {
     pub fills: Vec<FillReport>,
     /// Balances; only those that it tells.
     pub balances: Vec<Balance>,
-    /// The balances are all that there are: others are zero.
+    /// The balances are all that there are: others are zero. Where there is a [`Facts::next`], those
+    /// of all pages together are.
     pub has_all_balances: bool,
     /// Positions; only those that it tells, flat ones with quantity 0.
     pub positions: Vec<Position>,
@@ -537,14 +538,18 @@ pub trait TradingVenue: Sync {
         super::order::OrderId::parse(client_id)
     }
 
-    /// Requests of a command; all are sent. Empty: there is nothing to do.
+    /// Requests of a command; all are sent. Empty: there is nothing to do, except for
+    /// [`Command::CancelAll`]: the exchange has no such request, and the orders that are known to be
+    /// open are canceled one by one.
     ///
     /// # Errors
     /// `CRYPTO_UNSUPPORTED` naming what the exchange can't.
     fn command(&self, command: &Command<'_>) -> Result<Vec<NativeRequest>, CryptoError>;
 
     /// What the successful answer to request `index` of a command tells. An order that was accepted
-    /// has [`super::state::Word::Works`] at least, one whose acceptance is only queued too.
+    /// has [`super::state::Word::Works`] at least, one whose acceptance is only queued too. Of a
+    /// cancellation or an amendment it tells only what the answer itself proves: what is merely taken
+    /// note of tells nothing here, and comes by the private connection or is asked for.
     ///
     /// # Errors
     /// [`DecodeError`] when it can't be read: then nothing is proven.

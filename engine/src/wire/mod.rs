@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod test_data;
 mod text;
+mod trading;
 
 pub use error::{error_body, error_object, error_value};
 pub use reply::{Rejected, SubscriptionView, error_reply, reply};
@@ -35,6 +36,8 @@ pub use table::{Cell, Columns, TableRow, Value, value_of, write_csv, write_json_
 pub use text::{
     write_date, write_decimal, write_json_string, write_timestamp, write_timestamp_secs,
 };
+
+pub use trading::{BalanceView, FillView, OrderView, PositionView};
 
 /// How prices and quantities are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,8 +1,9 @@
 //! Binance: spot and USDⓈ-M futures.
 //!
 //! Start at [`core::Core`], the exchange behind the wire; [`session`] is a stream connection,
-//! [`rest`] the REST API.
+//! [`rest`] the REST API, [`account`] what needs a key.
 
+pub(crate) mod account;
 pub(crate) mod api;
 pub(crate) mod board;
 pub(crate) mod core;
@@ -16,8 +17,6 @@ pub(crate) mod stream;
 pub(crate) mod tape;
 
 use std::sync::Arc;
-
-use serde_json::{Value, json};
 
 use crate::SimError;
 use crate::config::Exchange;
@@ -35,8 +34,8 @@ pub(crate) enum Role {
     CoinRest,
     /// Streams of a market.
     Streams(Segment),
-    /// Requests over WebSocket.
-    Api,
+    /// Requests over WebSocket, of a market.
+    Api(Segment),
 }
 
 /// The exchange's hosts, as clients name them.
@@ -49,8 +48,8 @@ pub(crate) const HOSTS: [(&str, Role); 10] = [
     ("stream.binance.com", Role::Streams(Segment::Spot)),
     ("data-stream.binance.vision", Role::Streams(Segment::Spot)),
     ("fstream.binance.com", Role::Streams(Segment::Linear)),
-    ("ws-api.binance.com:443", Role::Api),
-    ("ws-fapi.binance.com", Role::Api),
+    ("ws-api.binance.com:443", Role::Api(Segment::Spot)),
+    ("ws-fapi.binance.com", Role::Api(Segment::Linear)),
 ];
 
 /// Opens Binance.
@@ -59,18 +58,20 @@ pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
     let tapes = tape::load(&config.replay, config.replay_speed, config.replay_start)?;
     let market = setup.market(listings(setup))?;
     let faults = setup.faults(Exchange::Binance);
-    let core = core::open(market, setup.clock(), faults, tapes);
+    let trading = account::Trading::new(config);
+    let mut core = core::open(market, setup.clock(), faults, tapes, trading);
+    let (accounts, credentials) = account::open(config);
+    core.accounts = accounts;
     let stop = setup.stop.clone();
     let service = Arc::new(server::Exchange::new(core, config.spot, config.usdm, stop));
     let hosts = HOSTS.map(|(name, role)| Host {
         name,
         scheme: match role {
             Role::Rest(_) | Role::DataRest | Role::CoinRest => "http",
-            Role::Streams(_) | Role::Api => "ws",
+            Role::Streams(_) | Role::Api(_) => "ws",
         },
         role,
     });
-    let credentials = credentials(config.seed);
     let mut opened = setup
         .open(Exchange::Binance, Arc::clone(&service), hosts, credentials)
         .await?;
@@ -89,13 +90,4 @@ fn listings(setup: &Setup<'_>) -> Option<Vec<Listing>> {
         all.extend(more);
         all
     })
-}
-
-/// The test account's key and secret, in the exchange's form: 64 alphanumeric characters each.
-fn credentials(seed: u64) -> Value {
-    use rand::distr::{Alphanumeric, SampleString};
-    use rand::{SeedableRng, rngs::StdRng};
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut text = || Alphanumeric.sample_string(&mut random, 64);
-    json!({ "api_key": text(), "secret": text() })
 }

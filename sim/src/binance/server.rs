@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::account::{endpoint, events};
 use super::core::{Binance, Core};
 use super::limits::Limiter;
 use super::stream::{self, Opening};
 use super::{Role, api, rest, session};
+use crate::account::AccountId;
 use crate::config::{ConnectionLimits, MarketLimits};
 use crate::market::Segment;
 use crate::venue::server::{self, Answer, Service, plain, stopped, upgrade};
@@ -83,10 +84,18 @@ impl Service for Exchange {
         let is_upgrade = server::is_upgrade(&request);
         match role {
             Role::Streams(market) if is_upgrade => open(request, address, market, self),
-            Role::Api if is_upgrade => upgrade(request, move |socket| api::run(socket, self)),
-            Role::Streams(_) | Role::Api => plain(StatusCode::NOT_FOUND, String::new()),
+            Role::Api(market) if is_upgrade => {
+                if self.core.lock().is_down(market) {
+                    return plain(StatusCode::SERVICE_UNAVAILABLE, String::new());
+                }
+                let limits = self.connection_limits(market);
+                upgrade(request, move |socket| {
+                    api::run(socket, self, address, market, limits)
+                })
+            }
+            Role::Streams(_) | Role::Api(_) => plain(StatusCode::NOT_FOUND, String::new()),
             Role::Rest(_) | Role::DataRest | Role::CoinRest => {
-                answer(&request, address, role, &self).await
+                answer(request, address, role, &self).await
             }
         }
     }
@@ -114,34 +123,67 @@ pub(crate) async fn play(exchange: Arc<Exchange>, market: Segment) {
 }
 
 async fn answer(
-    request: &Request<Incoming>,
+    mut request: Request<Incoming>,
     address: IpAddr,
     role: Role,
     exchange: &Exchange,
 ) -> Answer {
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let endpoint = match role {
+        Role::Rest(market) => endpoint::of_rest(market, request.method().as_str(), &path),
+        _ => None,
+    };
+    if let Some(endpoint) = endpoint {
+        let key = request.headers().get("x-mbx-apikey");
+        let key = key.and_then(|key| key.to_str().ok()).map(str::to_owned);
+        let body = server::body(&mut request).await;
+        let body = body.and_then(|body| String::from_utf8(body.to_vec()).ok());
+        let Some(body) = body else {
+            return plain(StatusCode::BAD_REQUEST, String::new());
+        };
+        let key = key.as_deref();
+        return endpoint::answer(exchange, endpoint, address, key, &query, &body).await;
+    }
     if request.method() != Method::GET {
         return plain(
             StatusCode::NOT_FOUND,
             "{\"code\":-1000,\"msg\":\"Not Found\"}".to_owned(),
         );
     }
-    let (path, query) = (
-        request.uri().path(),
-        request.uri().query().unwrap_or_default(),
-    );
-    let reply = rest::answer(exchange, role, address, path, query).await;
-    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = plain(status, reply.body);
-    let headers = response.headers_mut();
-    if let Some(used) = reply.used_weight {
-        let used = HeaderValue::from(used);
-        headers.insert("x-mbx-used-weight", used.clone());
-        headers.insert("x-mbx-used-weight-1m", used);
-    }
-    if let Some(seconds) = reply.retry_after_secs {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    let reply = rest::answer(exchange, role, address, &path, &query).await;
+    endpoint::response(reply)
+}
+
+/// The user's stream of futures: whose it is, and which events are wanted (as a listener's channel).
+fn user_stream(exchange: &Exchange, path: &str, query: &str) -> Option<Result<Listening, ()>> {
+    let rest = path.strip_prefix("/private")?;
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let of = |name: &str| pairs.clone().find(|(key, _)| *key == name);
+    let in_path = rest.strip_prefix("/ws/").filter(|key| !key.is_empty());
+    let named = in_path.or_else(|| of("listenKey").map(|(_, key)| key));
+    let (key, is_combined) = match (rest.trim_end_matches('/'), named, of("streams")) {
+        ("/stream", Some(key), _) | ("/stream", None, Some((_, key))) => (key, true),
+        (_, Some(key), _) => (key, false),
+        _ => return None,
+    };
+    let channel = match of("events") {
+        Some((_, events)) if !is_combined => format!("{}{events}", events::CHOSEN),
+        _ => key.to_owned(),
+    };
+    let owner = exchange.core.lock().venue.trading.listener(key);
+    Some(owner.ok_or(()).map(|account| Listening {
+        account,
+        channel,
+        is_combined,
+    }))
+}
+
+/// A connection to a user's stream.
+struct Listening {
+    account: AccountId,
+    channel: String,
+    is_combined: bool,
 }
 
 fn open(
@@ -152,6 +194,11 @@ fn open(
 ) -> Answer {
     let limits = exchange.connection_limits(market);
     let query = request.uri().query().unwrap_or_default();
+    if market == Segment::Linear
+        && let Some(listening) = user_stream(&exchange, request.uri().path(), query)
+    {
+        return open_user_stream(request, exchange, listening, limits);
+    }
     let Some(opening) = stream::opening(market, request.uri().path(), query) else {
         return plain(StatusCode::NOT_FOUND, String::new());
     };
@@ -168,6 +215,33 @@ fn open(
     serve_streams(request, exchange, opening, limits)
 }
 
+fn open_user_stream(
+    request: Request<Incoming>,
+    exchange: Arc<Exchange>,
+    listening: Result<Listening, ()>,
+    limits: ConnectionLimits,
+) -> Answer {
+    // A key that is none opens a connection on which nothing comes.
+    let is_down = {
+        let core = exchange.core.lock();
+        core.is_down(Segment::Linear) || core.is_private_down(Segment::Linear)
+    };
+    if is_down {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, String::new());
+    }
+    let is_combined = listening.as_ref().is_ok_and(|it| it.is_combined);
+    let opening = Opening {
+        route: stream::Route::Private,
+        is_combined,
+        micros: false,
+        streams: Vec::new(),
+    };
+    let listening = listening.ok().map(|it| (it.account, it.channel));
+    upgrade(request, move |socket| {
+        session::run(socket, exchange, opening, listening, limits)
+    })
+}
+
 fn serve_streams(
     request: Request<Incoming>,
     exchange: Arc<Exchange>,
@@ -175,6 +249,6 @@ fn serve_streams(
     limits: ConnectionLimits,
 ) -> Answer {
     upgrade(request, move |socket| {
-        session::run(socket, exchange, opening, limits)
+        session::run(socket, exchange, opening, None, limits)
     })
 }

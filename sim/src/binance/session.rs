@@ -9,6 +9,8 @@ use super::core::Core;
 use super::protocol::{self, Request};
 use super::server::Exchange;
 use super::stream::{Opening, Topic};
+use crate::account::AccountId;
+use crate::account::private::Listener;
 use crate::config::ConnectionLimits;
 use crate::market::Segment;
 use crate::venue::server::Socket;
@@ -50,6 +52,7 @@ pub(crate) async fn run(
     socket: Socket,
     exchange: Arc<Exchange>,
     opening: Opening,
+    listening: Option<(AccountId, String)>,
     limits: ConnectionLimits,
 ) {
     let port = {
@@ -65,6 +68,14 @@ pub(crate) async fn run(
                 .topic(opening.route.market(), name, opening.micros)
                 .flatten();
             core.subscribe(port.id, opening.route, name, topic);
+        }
+        if let Some((account, channel)) = listening {
+            core.listen_private(Listener {
+                session: port.id,
+                account,
+                market: Some(opening.route.market()),
+                channel,
+            });
         }
         port
     };
@@ -100,7 +111,9 @@ impl Dialog for Talk {
     }
 
     fn closed(&mut self) {
-        self.exchange.core.lock().hub.close(self.id);
+        let mut core = self.exchange.core.lock();
+        core.leave_private(|listener| listener.session == self.id);
+        core.hub.close(self.id);
     }
 }
 

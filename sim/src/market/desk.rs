@@ -434,6 +434,27 @@ impl Desk {
         })
     }
 
+    /// Makes an order smaller where it stands; false if it is not there, not `owner`'s, or not
+    /// larger than `left`.
+    pub(super) fn reduce(
+        &mut self,
+        id: OrderId,
+        owner: OwnerId,
+        left: Qty,
+        now_us: i64,
+        out: &mut Vec<Event>,
+    ) -> bool {
+        if self.book.order(id).is_none_or(|order| order.owner != owner) {
+            return false;
+        }
+        let Some((side, price, total)) = self.book.reduce(id, left) else {
+            return false;
+        };
+        self.change(now_us, (side, price, total), out);
+        self.settle_touch(now_us, out);
+        true
+    }
+
     pub(super) fn open_order(&self, id: OrderId) -> Option<OpenOrder> {
         let order = self.book.order(id)?;
         let (owner, side, price, left) = (order.owner, order.side, order.price, order.left);

@@ -316,6 +316,98 @@ impl OrderBook {
         Some((order, Qty(level.qty)))
     }
 
+    /// Makes an order smaller where it stands: side, price and new total of its level. `None`,
+    /// with nothing changed, unless something of it goes and something stays.
+    pub(super) fn reduce(&mut self, id: OrderId, left: Qty) -> Option<(BookSide, Price, Qty)> {
+        let slot = *self.by_id.get(&id)?;
+        let order = self.orders.get_mut(slot as usize)?;
+        if left.0 <= 0 || left >= order.left {
+            return None;
+        }
+        let gone = order.left.0 - left.0;
+        order.left = left;
+        let (side, price) = (order.side, order.price);
+        let level = self.side_mut(side).get_mut(&price)?;
+        level.qty -= gone;
+        Some((side, price, Qty(level.qty)))
+    }
+
+    /// Levels that a taker meets at `limit` or better, best first.
+    fn met(&self, taker: Side, limit: Option<Price>) -> impl Iterator<Item = (Price, &Level)> {
+        let levels: Box<dyn Iterator<Item = (&Price, &Level)>> = match taker {
+            Side::Buy => Box::new(self.asks.iter()),
+            Side::Sell => Box::new(self.bids.iter().rev()),
+        };
+        let reachable = move |price: Price| match (taker, limit) {
+            (_, None) => true,
+            (Side::Buy, Some(limit)) => price <= limit,
+            (Side::Sell, Some(limit)) => price >= limit,
+        };
+        levels
+            .map(|(price, level)| (*price, level))
+            .take_while(move |(price, _)| reachable(*price))
+    }
+
+    /// What a taker would get: quantity up to `qty`, and its value.
+    pub(super) fn takes(&self, taker: Side, limit: Option<Price>, qty: Qty) -> (Qty, Notional) {
+        let (mut got, mut value) = (0_i64, 0_i128);
+        for (price, level) in self.met(taker, limit) {
+            if got >= qty.0 {
+                break;
+            }
+            let part = level.qty.min(qty.0 - got);
+            got += part;
+            value += price.notional(Qty(part)).0;
+        }
+        (Qty(got), Notional(value))
+    }
+
+    /// The largest quantity that a taker gets for `value`.
+    pub(super) fn takes_for(&self, taker: Side, value: Notional) -> Qty {
+        let (mut got, mut left) = (0_i64, value.0);
+        for (price, level) in self.met(taker, None) {
+            let most = left / i128::from(price.0.max(1));
+            let part = i64::try_from(most).unwrap_or(i64::MAX).min(level.qty);
+            got = got.saturating_add(part);
+            left -= price.notional(Qty(part)).0;
+            if part < level.qty {
+                break;
+            }
+        }
+        Qty(got)
+    }
+
+    /// Orders of `owner` that a taker of that owner would meet, and what it gets of others before
+    /// the first of them.
+    pub(super) fn own_in_way(
+        &self,
+        owner: OwnerId,
+        taker: Side,
+        limit: Option<Price>,
+        qty: Qty,
+    ) -> (Vec<OrderId>, Qty) {
+        let (mut own, mut ahead, mut got) = (Vec::new(), 0_i64, 0_i64);
+        for (_, level) in self.met(taker, limit) {
+            let mut slot = level.head;
+            while slot != NIL && got < qty.0 {
+                let order = &self.orders[slot as usize];
+                if order.owner == owner {
+                    own.push(order.id);
+                } else {
+                    got += order.left.0.min(qty.0 - got);
+                    if own.is_empty() {
+                        ahead = got;
+                    }
+                }
+                slot = order.next;
+            }
+            if got >= qty.0 {
+                break;
+            }
+        }
+        (own, Qty(ahead))
+    }
+
     fn store_level(&mut self, side: BookSide, price: Price, level: Level) {
         let side = self.side_mut(side);
         if level.head == NIL {

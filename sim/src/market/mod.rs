@@ -26,6 +26,7 @@ mod query;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod trade;
 
 pub use catalog::{AssetSpec, FlowSpec, Listing, assets, listings};
 pub use desk::{NewOrder, OpenOrder, OrderKind, OrderReject, OrderReport, TimeInForce};
@@ -281,22 +282,34 @@ impl Market {
     /// back: an earlier `to_ms` does nothing. A long jump is worked through event by event (about
     /// a million market events a second of work), so slice it if `events` may not grow that much.
     pub fn advance(&mut self, to_ms: i64, events: &mut Vec<Event>) {
+        while self.advance_to_fill(to_ms, events) {}
+    }
+
+    /// As [`Market::advance`], but stops as soon as an account's order was executed, so that the
+    /// account can react before time goes on. Returns whether it stopped on the way.
+    pub fn advance_to_fill(&mut self, to_ms: i64, events: &mut Vec<Event>) -> bool {
         let to_us = to_ms.saturating_mul(1_000);
         while let Some(at) = self.next_due(to_us) {
             match at {
                 Due::Step => self.step(),
                 Due::Second => self.second(events),
                 Due::Flow(at) => {
+                    let from = events.len();
                     let stall = &mut self.stalls[at];
                     if let Some(flow) = stall.flow.as_mut() {
                         self.now_us = flow.next_us;
                         flow.act(&mut stall.desk, self.now_us, events);
                         flow.schedule(self.now_us, self.factors.activity());
                     }
+                    let is_fill = |event: &Event| matches!(event.kind, EventKind::Fill(_));
+                    if events.iter().skip(from).any(is_fill) {
+                        return true;
+                    }
                 }
             }
         }
         self.now_us = self.now_us.max(to_us);
+        false
     }
 
     fn next_due(&self, to_us: i64) -> Option<Due> {
@@ -377,36 +390,6 @@ impl Market {
         let spot = stall.spot.map(|spot| &self.stalls[spot]);
         let inside = spot.and_then(|spot| Some(spot.desk.mid_x2()? * spot.tick_e8 / 2));
         inside.map_or(outside, |inside| (inside + 2 * outside) / 3)
-    }
-
-    /// Places an order for an account; what it causes is appended to `events`, stamped now.
-    ///
-    /// # Errors
-    /// When the venue's rules refuse it; then nothing has changed.
-    pub fn submit(
-        &mut self,
-        order: &NewOrder,
-        events: &mut Vec<Event>,
-    ) -> Result<OrderReport, OrderReject> {
-        let at = usize::from(order.instrument.0);
-        let (Some(stall), Some(instrument)) = (self.stalls.get_mut(at), self.instruments.get(at))
-        else {
-            return Err(OrderReject::UnknownInstrument);
-        };
-        stall.desk.submit(instrument, order, self.now_us, events)
-    }
-
-    /// Takes `owner`'s order out of the book and returns what was left of it; `None` if there is
-    /// no such order of that owner.
-    pub fn cancel(
-        &mut self,
-        instrument: InstrumentIx,
-        order_id: OrderId,
-        owner: OwnerId,
-        events: &mut Vec<Event>,
-    ) -> Option<OpenOrder> {
-        let stall = self.stalls.get_mut(usize::from(instrument.0))?;
-        stall.desk.cancel(order_id, owner, self.now_us, events)
     }
 }
 

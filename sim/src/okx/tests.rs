@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::listing;
 use super::stream::{Kind, Topic};
+use super::trade::Trading;
 use super::venue::{Connection, Core, Okx};
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
@@ -88,7 +89,7 @@ impl Stage {
             ..MarketConfig::standard(3, START_MS)
         });
         let market = market.unwrap();
-        let venue = Okx::new(&market, terms, limits);
+        let venue = Okx::new(&market, terms, limits, Trading::new(1));
         let clock = Clock::new(START_MS, 1.0);
         let mut core = Core::new(market, clock, FaultDesk::new(1, &[]), venue);
         let topic = core.topic(Kind::Books, SYMBOL).unwrap();

@@ -1,5 +1,9 @@
 //! Steering an exchange and looking behind its wire, whatever its protocol.
 
+use rust_decimal::Decimal;
+
+use crate::account::AccountId;
+use crate::account::truth::AccountTruth;
 use crate::chaos::{FaultId, FaultState};
 use crate::fault::FaultSpec;
 use crate::market::{Interval, Segment, Side, TimeRange};
@@ -79,6 +83,8 @@ pub(crate) trait Steer: Send + Sync {
         range: TimeRange,
     ) -> Vec<KlineTruth>;
     fn is_replay_finished(&self, market: Segment) -> bool;
+    fn accounts(&self) -> Vec<AccountTruth>;
+    fn deposit(&self, account: usize, market: Segment, asset: &str, amount: Decimal);
 }
 
 impl<S: Service> Steer for S {
@@ -199,5 +205,17 @@ impl<S: Service> Steer for S {
 
     fn is_replay_finished(&self, market: Segment) -> bool {
         S::Venue::is_replay_finished(&self.core().lock(), market)
+    }
+
+    fn accounts(&self) -> Vec<AccountTruth> {
+        let core = self.core().lock();
+        core.accounts.truth(&core.market)
+    }
+
+    fn deposit(&self, account: usize, market: Segment, asset: &str, amount: Decimal) {
+        let id = u32::try_from(account).unwrap_or(u32::MAX);
+        self.core()
+            .lock()
+            .deposit(AccountId(id), market, asset, amount);
     }
 }

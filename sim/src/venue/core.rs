@@ -7,8 +7,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::control::BookTruth;
 use super::hub::{Envelope, Hub, Topic};
+use crate::account::private::PrivateDesk;
+use crate::account::{Accounts, Floor, PrivateEvent, Rules};
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
 use crate::fault::FaultKind;
@@ -32,6 +36,9 @@ pub(crate) trait Venue: Send + Sized + 'static {
 
     /// Something happened.
     fn on_event(core: &mut Core<Self>, event: &Event);
+
+    /// Something happened to an account.
+    fn on_private(_core: &mut Core<Self>, _event: &PrivateEvent) {}
 
     /// Market time went on from `before_ms` to `now_ms`; the events of that time have been told.
     fn on_step(core: &mut Core<Self>, before_ms: i64, now_ms: i64);
@@ -92,6 +99,13 @@ pub(crate) struct Core<V: Venue> {
     pub(crate) clock: Clock,
     pub(crate) hub: Hub<V::Topic, V::Envelope>,
     pub(crate) faults: FaultDesk,
+    /// Who trades here; nobody until an account is opened.
+    pub(crate) accounts: Accounts,
+    pub(crate) private: PrivateDesk,
+    /// Counts restarts, so that connections see them.
+    pub(crate) restarts: watch::Sender<u64>,
+    /// Until when no connection is taken.
+    restarting: Option<Instant>,
     /// What is the exchange's own.
     pub(crate) venue: V,
     now_ms: i64,
@@ -109,6 +123,10 @@ impl<V: Venue> Core<V> {
             clock,
             hub: Hub::default(),
             faults,
+            accounts: Accounts::new(Rules::default()),
+            private: PrivateDesk::default(),
+            restarts: watch::Sender::new(0),
+            restarting: None,
             venue,
             now_ms,
             events: Vec::new(),
@@ -129,6 +147,11 @@ impl<V: Venue> Core<V> {
         self.market.instrument(ix)
     }
 
+    /// Whether no connection is taken, because the exchange restarts.
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.restarting.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Whether maintenance is on for a market.
     pub(crate) fn is_down(&self, market: Segment) -> bool {
         self.faults.is_in_force(FaultKind::Maintenance, market)
@@ -146,6 +169,7 @@ impl<V: Venue> Core<V> {
         }
         self.strike_connections();
         self.hub.release();
+        self.release_private();
         let is_old = self
             .past
             .back()
@@ -160,27 +184,47 @@ impl<V: Venue> Core<V> {
         let before_ms = self.now_ms;
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        self.market.advance(to_ms, &mut events);
+        let mut floor = Floor {
+            market: &mut self.market,
+            now_ms: to_ms,
+            events: &mut events,
+            known: 0,
+        };
+        // An account reacts to a fill before market time goes on.
+        while floor.market.advance_to_fill(to_ms, floor.events) {
+            self.accounts.settle(&mut floor);
+        }
+        self.accounts.settle(&mut floor);
+        self.accounts.on_time(&mut floor);
+        self.accounts.settle(&mut floor);
         self.now_ms = to_ms;
         for event in &events {
             V::on_event(self, event);
         }
         self.events = events;
+        self.tell_accounts();
         V::on_step(self, before_ms, to_ms);
     }
 
     fn strike_connections(&mut self) {
-        let (hub, venue) = (&self.hub, &self.venue);
+        let (hub, venue, private) = (&self.hub, &self.venue, &self.private);
         let name = |topic: &V::Topic| venue.symbol_of(topic);
-        let struck = self
-            .faults
-            .strike_connections(|spec| !hub.concerned(spec, name).is_empty());
+        let struck = self.faults.strike_connections(|spec| {
+            !hub.concerned(spec, name).is_empty() || !private.concerned(spec).is_empty()
+        });
         let now_ms = self.now_ms;
         for spec in struck {
+            if spec.kind == FaultKind::Restart {
+                self.restarting = Some(Instant::now() + spec.delay);
+                self.restarts.send_modify(|count| *count += 1);
+                self.hub.cut_all();
+                continue;
+            }
             let venue = &self.venue;
-            let ids = self
+            let mut ids = self
                 .hub
                 .concerned(&spec, |topic: &V::Topic| venue.symbol_of(topic));
+            ids.extend(self.private.concerned(&spec));
             self.hub
                 .strike_sessions(&spec, &ids, |envelope| V::goodbye(envelope, now_ms));
         }

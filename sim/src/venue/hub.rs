@@ -465,6 +465,31 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
         }
     }
 
+    /// Whether the session is there and works.
+    pub(crate) fn is_open(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(&id);
+        session.is_some_and(|session| *session.fate.borrow() == Fate::Live)
+    }
+
+    /// Ends a connection without a word.
+    pub(crate) fn cut(&mut self, id: SessionId) {
+        self.condemn(id, Fate::Abort);
+    }
+
+    /// Ends all connections without a word.
+    pub(crate) fn cut_all(&mut self) {
+        for session in self.sessions.values() {
+            session.fate.send_replace(Fate::Abort);
+        }
+    }
+
+    /// A message to this session is lost by a fault.
+    pub(crate) fn lose_one(&mut self, id: SessionId) {
+        if let Some(envelope) = self.envelope_mut(id) {
+            envelope.lose();
+        }
+    }
+
     fn condemn(&mut self, id: SessionId, fate: Fate) {
         if let Some(session) = self.sessions.get(&id) {
             session.fate.send_replace(fate);
@@ -551,7 +576,7 @@ impl<T: Topic, E: Envelope> Hub<T, E> {
 pub(crate) const HALF_OPEN_MAX: Duration = Duration::from_secs(3_600);
 
 /// The first half of a text: no valid JSON.
-fn halve(mut text: String) -> String {
+pub(crate) fn halve(mut text: String) -> String {
     let mut half = text.len() / 2;
     while !text.is_char_boundary(half) {
         half -= 1;

@@ -1,6 +1,5 @@
 //! An exchange on the network: a listener per host, HTTP/1.1, and the upgrade to WebSocket.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +86,8 @@ pub(crate) async fn listen<S: Service>(listener: TcpListener, role: S::Role, ser
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            // A restarting exchange takes nobody in.
+            Ok(_) if service.core().lock().is_restarting() => {}
             Ok((socket, peer)) => {
                 tokio::spawn(connection(socket, peer, role, Arc::clone(&service)));
             }
@@ -104,9 +105,16 @@ async fn connection<S: Service>(
 ) {
     let _ = socket.set_nodelay(true);
     let mut stop = service.stop().clone();
+    let mut restarts = service.core().lock().restarts.subscribe();
     let handler = service_fn(|request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.respond(request, peer.ip(), role).await) }
+        async move {
+            let answer = service.respond(request, peer.ip(), role).await;
+            match answer.extensions().get::<Cut>() {
+                None => Ok(answer),
+                Some(cut) => Err(*cut),
+            }
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     let serving = http
@@ -115,9 +123,88 @@ async fn connection<S: Service>(
     tokio::select! {
         biased;
         () = stopped(&mut stop) => {}
+        _ = restarts.changed() => {}
         // A peer that breaks off is nothing to report.
         _ = serving.with_upgrades() => {}
     }
+}
+
+/// Marks an answer that is never given: the connection ends instead.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the connection is cut by a fault")]
+struct Cut;
+
+/// Ends the connection instead of an answer.
+pub(crate) fn cut() -> Answer {
+    let mut answer = Response::new(Full::default());
+    answer.extensions_mut().insert(Cut);
+    answer
+}
+
+/// What became of a trading request under faults.
+#[derive(Debug)]
+pub(crate) enum Carried<R> {
+    /// It was carried out (late, perhaps): the answer.
+    Done(R),
+    /// The connection has to end without an answer; whether it was carried out is another matter.
+    Cut,
+    /// It was carried out, and the answer has to be this error status.
+    Failed(Box<FaultSpec>),
+}
+
+/// Carries out a trading request under the faults that strike those, and says how long its answer
+/// has to wait. `path`: the REST path, or the method of a request over WebSocket.
+pub(crate) fn carry_out_now<S: Service, R>(
+    service: &S,
+    market: Segment,
+    path: &str,
+    symbol: Option<&str>,
+    act: impl FnOnce() -> R,
+) -> (Carried<R>, Duration) {
+    let target = Target::request(market, path, symbol);
+    let strike = |kind: FaultKind| {
+        let mut core = service.core().lock();
+        let fault = core.faults.strike(|it| it == kind, &target);
+        core.hub.counters.faulted += u64::from(fault.is_some());
+        fault
+    };
+    if strike(FaultKind::CutRequest).is_some() {
+        return (Carried::Cut, Duration::ZERO);
+    }
+    let answer = act();
+    if strike(FaultKind::DropReply).is_some() {
+        return (Carried::Cut, Duration::ZERO);
+    }
+    let wait = strike(FaultKind::LateReply).map_or(Duration::ZERO, |fault| fault.delay);
+    match strike(FaultKind::FailReply) {
+        Some(fault) => (Carried::Failed(Box::new(fault)), wait),
+        None => (Carried::Done(answer), wait),
+    }
+}
+
+/// As [`carry_out_now`]; waits where the answer has to.
+pub(crate) async fn carry_out<S: Service, R>(
+    service: &S,
+    market: Segment,
+    path: &str,
+    symbol: Option<&str>,
+    act: impl FnOnce() -> R,
+) -> Carried<R> {
+    let (carried, wait) = carry_out_now(service, market, path, symbol, act);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    carried
+}
+
+/// Longest body of a request that is read.
+const BODY_MAX: usize = 1 << 20;
+
+/// The body of a request; `None` if it is too long, or the peer broke off.
+pub(crate) async fn body(request: &mut Request<Incoming>) -> Option<Bytes> {
+    use http_body_util::{BodyExt, Limited};
+    let body = Limited::new(request.body_mut(), BODY_MAX);
+    Some(body.collect().await.ok()?.to_bytes())
 }
 
 /// An answer with a JSON body.

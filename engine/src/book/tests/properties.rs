@@ -9,6 +9,7 @@ use super::{level, top};
 use crate::book::naive::NaiveBook;
 use crate::book::{Book, TopDiff};
 use crate::event::{BookLevel, BookSide};
+use crate::num::Price;
 
 const SIDES: [BookSide; 2] = [BookSide::Bid, BookSide::Ask];
 
@@ -115,6 +116,17 @@ impl Pair {
             prop_assert_eq!(&top(&self.fast, side, usize::MAX), &expected);
             let five = expected.len().min(5);
             prop_assert_eq!(&top(&self.fast, side, 5), &expected[..five]);
+            for row in &expected {
+                prop_assert_eq!(self.fast.at(side, row.price), row.qty);
+                for price in [
+                    row.price.0.wrapping_sub(1),
+                    row.price.0.wrapping_add(self.step),
+                ] {
+                    let there = expected.iter().find(|other| other.price.0 == price);
+                    let qty = there.map_or(0, |other| other.qty.0);
+                    prop_assert_eq!(self.fast.at(side, Price(price)).0, qty);
+                }
+            }
         }
         let best = SIDES.map(|side| self.naive.levels(side).first().map(|level| level.price));
         let is_crossed = matches!(best, [Some(bid), Some(ask)] if bid >= ask);

@@ -33,11 +33,12 @@ use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
 use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
-    BudgetWindows, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest,
-    Route, StreamRequest,
+    BudgetWindows, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange,
+    Feed, FundingRow, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
+    RestFailure, RestRequest, Route, StreamRequest,
 };
 
 pub use history::is_depth_snapshot;
@@ -95,6 +96,13 @@ impl Exchange for Binance {
 
     fn trading(&self) -> Option<&'static dyn TradingVenue> {
         Some(&Binance)
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac, SecretKind::Ed25519],
+            has_passphrase: Some(false),
+        }
     }
 
     fn rest_host(&self, market: Market) -> (&'static str, &'static str) {

@@ -30,12 +30,13 @@ use std::sync::Arc;
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::vault::SecretKind;
 use crate::trading::venue::TradingVenue;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
-    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest,
+    ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 const HOST: &str = "stream.bybit.com";
@@ -80,6 +81,13 @@ impl Exchange for Bybit {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac],
+            has_passphrase: Some(false),
+        }
     }
 
     fn trading(&self) -> Option<&'static dyn TradingVenue> {

@@ -1,12 +1,14 @@
 //! Coinbase's error answers: what each of them means for the caller.
 //!
 //! Sources: exception table of ccxt 4.5.90, error bodies quoted in public issues, enumerations of
-//! the official SDK (2026-06). Bodies come in three forms, and as plain text.
+//! the official SDK (2026-06). Bodies come in three forms, and as plain text; refusals of commands
+//! come with status 200 in forms of their own.
 
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
 use crate::exchange::RestFailure;
+use crate::trading::venue::{Failure, Method, NativeRequest, Proof};
 
 use super::wire::Text;
 
@@ -25,14 +27,46 @@ const NAMES: &[(&str, CryptoCode, bool)] = &[
     ("INSUFFICIENT_FUND", C::InsufficientBalance, false),
     ("PREVIEW_INSUFFICIENT_FUND", C::InsufficientBalance, false),
     ("INVALID_LEDGER_BALANCE", C::InsufficientBalance, false),
+    (
+        "PREVIEW_INVALID_LEDGER_BALANCE",
+        C::InsufficientBalance,
+        false,
+    ),
+    (
+        "PREVIEW_INSUFFICIENT_LEDGER_BALANCE",
+        C::InsufficientBalance,
+        false,
+    ),
+    ("PREVIEW_INVALID_PRODUCT_ID", C::PairNotFound, false),
+    ("UNTRADABLE_PRODUCT", C::PairNotFound, false),
+    ("GEOFENCING_RESTRICTION", C::Forbidden, false),
+    ("INVALID_FCM_TRADING_SESSION", C::ExchangeMaintenance, true),
     ("INVALID_SIZE_PRECISION", C::PrecisionError, false),
     ("INVALID_PRICE_PRECISION", C::PrecisionError, false),
     ("PREVIEW_INVALID_SIZE_PRECISION", C::PrecisionError, false),
     ("PREVIEW_INVALID_PRICE_PRECISION", C::PrecisionError, false),
+    (
+        "PREVIEW_INVALID_QUOTE_SIZE_PRECISION",
+        C::PrecisionError,
+        false,
+    ),
     ("PREVIEW_INVALID_ORDER_SIZE", C::MinNotionalNotMet, false),
+    (
+        "PREVIEW_INVALID_BASE_SIZE_TOO_SMALL",
+        C::MinNotionalNotMet,
+        false,
+    ),
+    (
+        "PREVIEW_INVALID_QUOTE_SIZE_TOO_SMALL",
+        C::MinNotionalNotMet,
+        false,
+    ),
     ("ORDER_ENTRY_DISABLED", C::ExchangeMaintenance, true),
     ("UNKNOWN_CANCEL_ORDER", C::OrderNotFound, false),
     ("ORDER_NOT_FOUND", C::OrderNotFound, false),
+    ("DUPLICATE_CANCEL_REQUEST", C::OrderRejected, false),
+    ("COMMANDER_REJECTED_CANCEL_ORDER", C::OrderRejected, false),
+    ("INVALID_CANCEL_REQUEST", C::OrderRejected, false),
     ("PERMISSION_DENIED", C::Forbidden, false),
     ("unauthorized", C::Unauthorized, false),
     ("INVALID_ARGUMENT", C::InvalidParameter, false),
@@ -111,14 +145,163 @@ fn named(body: &[u8]) -> (Option<String>, String) {
     (name, message.unwrap_or_default())
 }
 
+/// A refusal with status 200, of whatever command: `{"success":false,"error_response":{…}}` of an
+/// order, `{"success":false,"errors":[{…}]}` of an edit, `{"results":[{"success":false,…}]}` of a
+/// cancellation.
+#[derive(Deserialize)]
+struct Refusal<'a> {
+    success: Option<bool>,
+    #[serde(borrow)]
+    failure_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    error_response: Option<OrderError<'a>>,
+    #[serde(borrow)]
+    errors: Option<Vec<EditError<'a>>>,
+    #[serde(borrow)]
+    results: Option<Vec<CancelResult<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct OrderError<'a> {
+    #[serde(borrow)]
+    error: Option<Text<'a>>,
+    #[serde(borrow)]
+    message: Option<Text<'a>>,
+    #[serde(borrow)]
+    error_details: Option<Text<'a>>,
+    #[serde(borrow)]
+    preview_failure_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    new_order_failure_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct EditError<'a> {
+    #[serde(borrow)]
+    edit_failure_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    preview_failure_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct CancelResult<'a> {
+    success: Option<bool>,
+    #[serde(borrow)]
+    failure_reason: Option<Text<'a>>,
+}
+
+/// The name and the text of a refusal with status 200; `None` when it is none.
+fn refusal(body: &[u8]) -> Option<(Option<String>, String)> {
+    // What can't be read is for those to say who read it: it proves nothing.
+    let body: Refusal<'_> = serde_json::from_slice(body).ok()?;
+    // Placeholders say nothing: `UNKNOWN_FAILURE_REASON` stands in successes too.
+    let is_name = |name: &&str| {
+        let is_placeholder = name.starts_with("UNKNOWN_") && name.ends_with("_REASON");
+        !name.is_empty() && !is_placeholder
+    };
+    let first = |names: [&Option<Text<'_>>; 3]| {
+        let mut names = names.into_iter().filter_map(|name| name.as_deref());
+        names.find(is_name).map(str::to_owned)
+    };
+    if let Some(results) = &body.results {
+        let failed = results.iter().find(|result| result.success != Some(true))?;
+        return Some((first([&failed.failure_reason, &None, &None]), String::new()));
+    }
+    if body.success != Some(false) {
+        return None;
+    }
+    if let Some(error) = &body.error_response {
+        let name = first([
+            &error.preview_failure_reason,
+            &error.new_order_failure_reason,
+            &error.error,
+        ]);
+        let texts = [&error.message, &error.error_details];
+        let mut texts = texts.into_iter().filter_map(|text| text.as_deref());
+        let text = texts.find(|text| !text.is_empty()).unwrap_or_default();
+        return Some((name, text.to_owned()));
+    }
+    let edit = body.errors.as_deref().and_then(<[_]>::first);
+    let name = edit.and_then(|error| {
+        first([
+            &error.edit_failure_reason,
+            &error.preview_failure_reason,
+            &None,
+        ])
+    });
+    let name = name.or_else(|| first([&body.failure_reason, &None, &None]));
+    Some((name, String::new()))
+}
+
+/// What an answer about orders or an account means that is no success, and what it proves; `None`
+/// when it is one.
+pub(super) fn failure(
+    request: &NativeRequest,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+) -> Option<Failure> {
+    let is_command = request.method != Method::Get;
+    let is_success = (200..=299).contains(&status);
+    let (name, text) = match (is_success, is_command) {
+        (true, false) => return None,
+        (true, true) => refusal(body)?,
+        (false, _) => named(body),
+    };
+    let (mut code, is_retryable) = meaning(status, name.as_deref(), &text);
+    let known = known(name.as_deref(), &text);
+    // The order of an id that nobody knows.
+    let is_order_query = !is_command && request.path.contains("/orders/historical/");
+    if is_order_query && code == C::NotFound {
+        code = C::OrderNotFound;
+    }
+    // Nobody knows the name: whatever it is, the command was refused.
+    if is_command && known.is_none() && (is_success || status == 400) {
+        code = C::OrderRejected;
+    }
+    let says = |word: &str| name.as_deref().is_some_and(|name| name.starts_with(word));
+    let proof = match status {
+        429 => Proof::NotNow,
+        // A token that came too late is told in the same words as a wrong one; and right ones are
+        // refused now and then.
+        401 => Proof::ClockSkew,
+        408 | 500.. => Proof::Nothing,
+        _ if code == C::ProviderUnavailable => Proof::Nothing,
+        _ if says("DUPLICATE_CANCEL_REQUEST") => Proof::AlreadySo,
+        _ if code == C::OrderNotFound => Proof::NoSuchOrder,
+        _ if is_retryable => Proof::NotNow,
+        // Words of somebody in between.
+        400..=499 if known.is_none() && name.is_none() && status != 403 => Proof::Nothing,
+        300..=399 => Proof::Nothing,
+        _ => Proof::Refused,
+    };
+    let why = judged(status, retry_after, name, &text, code, is_retryable);
+    Some(Failure {
+        error: why.error,
+        proof,
+        retry_after_secs: why.retry_after_secs,
+    })
+}
+
 /// What an answer with an error status means. `retry_after` is the header's text, seconds.
 pub(super) fn rest_failure(status: u16, retry_after: Option<&str>, body: &[u8]) -> RestFailure {
     let (name, text) = named(body);
     let (code, is_retryable) = meaning(status, name.as_deref(), &text);
+    judged(status, retry_after, name, &text, code, is_retryable)
+}
+
+fn judged(
+    status: u16,
+    retry_after: Option<&str>,
+    name: Option<String>,
+    text: &str,
+    code: CryptoCode,
+    is_retryable: bool,
+) -> RestFailure {
     let retry_after_secs = retry_after
         .and_then(|text| text.trim().parse::<u64>().ok())
         .or((code == C::RateLimitExceeded).then_some(WINDOW_SECS));
-    let shown = match (&name, text.as_str()) {
+    let shown = match (&name, text) {
         (Some(name), "") => name.as_str(),
         (None, "") => "no text",
         (_, text) => text,
@@ -127,7 +310,7 @@ pub(super) fn rest_failure(status: u16, retry_after: Option<&str>, body: &[u8]) 
         .with("provider", "coinbase")
         .with("market", "spot")
         .with("http_status", status)
-        .with("exchange_message", text.as_str());
+        .with("exchange_message", text);
     if let Some(name) = name {
         error = error.with("exchange_code", name);
     }
@@ -141,20 +324,26 @@ pub(super) fn rest_failure(status: u16, retry_after: Option<&str>, body: &[u8]) 
     }
 }
 
-fn meaning(status: u16, name: Option<&str>, text: &str) -> (CryptoCode, bool) {
-    if status == 429 {
-        return (C::RateLimitExceeded, true);
-    }
+/// What the tables say.
+fn known(name: Option<&str>, text: &str) -> Option<(CryptoCode, bool)> {
     let text = text.to_lowercase();
     if let Some((_, code, retry)) = TEXTS.iter().find(|(part, ..)| text.contains(part)) {
-        return (*code, *retry);
+        return Some((*code, *retry));
     }
     let fits = |known: &str| {
         name.and_then(|name| name.get(..known.len()))
             .is_some_and(|head| head.eq_ignore_ascii_case(known))
     };
-    if let Some((_, code, retry)) = NAMES.iter().find(|(known, ..)| fits(known)) {
-        return (*code, *retry);
+    let (_, code, retry) = NAMES.iter().find(|(known, ..)| fits(known))?;
+    Some((*code, *retry))
+}
+
+fn meaning(status: u16, name: Option<&str>, text: &str) -> (CryptoCode, bool) {
+    if status == 429 {
+        return (C::RateLimitExceeded, true);
+    }
+    if let Some(meaning) = known(name, text) {
+        return meaning;
     }
     match status {
         401 => (C::Unauthorized, false),

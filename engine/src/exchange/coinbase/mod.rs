@@ -1,19 +1,25 @@
-//! Coinbase Advanced Trade: spot, public data, no key.
+//! Coinbase Advanced Trade: spot; public data without a key, orders with one.
 //!
 //! This file is wiring: hosts, limits, and which function answers what. Start reading at
 //! [`stream`]. Protocol sources, quirks and the table of capabilities: `README.md` beside this
 //! file.
 
+mod account;
 mod candles;
 mod errors;
 mod instruments;
+mod orders;
+mod private;
 mod recorded;
+mod reports;
 mod rest;
+mod sign;
 pub mod stream;
 mod symbols;
 #[cfg(test)]
 mod tests;
 mod time;
+mod trading;
 mod wire;
 
 use std::sync::Arc;
@@ -21,11 +27,13 @@ use std::sync::Arc;
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget, RestFailure,
-    RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, NativeStream, PageRequest, ParsedInstruments, Recorded, RestBudget,
+    RestFailure, RestRequest, Route, StreamRequest,
 };
 
 const ROUTES: &[Route] = &[Route {
@@ -35,14 +43,23 @@ const ROUTES: &[Route] = &[Route {
     path: "/",
 }];
 
-/// Public endpoints allow ten requests a second and address.
-const BUDGETS: &[RestBudget] = &[RestBudget {
-    name: "public",
-    weight_per_window: 10,
-    window_secs: 1,
-    used_header: None,
-    remaining_header: Some("x-ratelimit-remaining"),
-}];
+/// Public endpoints allow ten requests a second and address, the others thirty a second and user.
+const BUDGETS: &[RestBudget] = &[
+    RestBudget {
+        name: "public",
+        weight_per_window: 10,
+        window_secs: 1,
+        used_header: None,
+        remaining_header: Some("x-ratelimit-remaining"),
+    },
+    RestBudget {
+        name: "private",
+        weight_per_window: 30,
+        window_secs: 1,
+        used_header: None,
+        remaining_header: Some("x-ratelimit-remaining"),
+    },
+];
 
 /// Coinbase.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +72,17 @@ impl Exchange for Coinbase {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot]
+    }
+
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Coinbase)
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Ed25519, SecretKind::Ec],
+            has_passphrase: Some(false),
+        }
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

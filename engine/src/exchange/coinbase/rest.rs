@@ -136,7 +136,7 @@ pub(super) fn clock() -> RestRequest {
 
 /// Percent-encodes what can't stand in a path or query. Product ids are letters, digits and hyphens;
 /// cursors are not promised to be.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

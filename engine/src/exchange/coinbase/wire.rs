@@ -71,6 +71,8 @@ pub(super) struct FrameEvent<'a> {
     pub(super) candles: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) subscriptions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) orders: Option<&'a RawValue>,
 }
 
 /// A match, of a channel or of REST.

@@ -1,5 +1,7 @@
 //! OKX's error answers: what each code means for the caller.
 //!
+//! Of commands they also say what is proven: see [`failure`].
+//!
 //! Sources: error codes of the v5 documentation; exception table of ccxt 4.5.90. An answer with
 //! status 200 can be an error: its `code`, or the `sCode` of its rows, tells.
 
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use crate::error::{CryptoCode, CryptoError};
 use crate::exchange::RestFailure;
 use crate::instrument::Market;
+use crate::trading::venue::{Failure, Method, NativeRequest, Proof};
 
 use super::json::Text;
 
@@ -36,7 +39,7 @@ const CODES: &[(&[i64], Meaning)] = &[
     ),
     (
         &[
-            51008, 51119, 51127, 51131, 51502, 51736, 51764, 58350, 59200,
+            51008, 51119, 51127, 51131, 51502, 51736, 51764, 58350, 59103, 59108, 59200, 59201,
         ],
         Fails(C::InsufficientBalance),
     ),
@@ -53,7 +56,7 @@ const CODES: &[(&[i64], Meaning)] = &[
     // The outcome of an order is unknown; of a question, another try tells.
     (&[50004], Passes(C::ProviderUnavailable)),
     (
-        &[50005, 50013, 50026, 51054, 51149],
+        &[50005, 50013, 50026, 50062, 51054, 51149],
         Passes(C::ProviderUnavailable),
     ),
     (&[50011, 50061, 51113, 60014], Passes(C::RateLimitExceeded)),
@@ -62,24 +65,36 @@ const CODES: &[(&[i64], Meaning)] = &[
     (
         &[
             50100, 50101, 50103, 50104, 50105, 50106, 50107, 50108, 50109, 50110, 50111, 50112,
-            50113, 50115, 50119, 60001, 60003, 60004, 60005, 60007, 60008, 60009, 60010, 60011,
-            60024, 60029, 60030, 60032,
+            50113, 50115, 50119, 60001, 60002, 60003, 60004, 60005, 60007, 60008, 60009, 60010,
+            60011, 60024, 60029, 60030, 60032,
         ],
         Fails(C::Unauthorized),
     ),
-    (&[50114, 50120, 50027, 51024, 51155], Fails(C::Forbidden)),
+    // Blocked accounts and places; the identity has to be shown again.
+    (
+        &[
+            4088, 50007, 50009, 50012, 50027, 50114, 50120, 51009, 51024, 51155,
+        ],
+        Fails(C::Forbidden),
+    ),
     (
         &[51400, 51401, 51402, 51503, 51509, 51603],
         Fails(C::OrderNotFound),
     ),
     (&[51011, 51016], Fails(C::DuplicateOrder)),
     (
-        &[51010, 51019, 51136, 51137, 51138, 51169, 51174],
+        &[
+            51004, 51005, 51010, 51019, 51023, 51025, 51031, 51112, 51135, 51136, 51137, 51138,
+            51169, 51174, 51410, 59000,
+        ],
         Fails(C::OrderRejected),
     ),
     // A path or a message that we should not have sent.
     (
-        &[50000, 50002, 50014, 50015, 50016, 51000, 60012, 60013],
+        &[
+            50000, 50002, 50014, 50015, 50016, 50024, 50025, 51000, 51003, 59102, 59105, 60012,
+            60013,
+        ],
         Fails(C::InvalidParameter),
     ),
     (
@@ -158,20 +173,108 @@ pub(super) fn rest_failure(
     retry_after: Option<&str>,
     body: &[u8],
 ) -> RestFailure {
-    let parsed = serde_json::from_slice::<Body<'_>>(body).ok();
-    let (code, text) = match &parsed {
-        Some(body) => {
+    let (code, text) = told(body);
+    judged(market, status, retry_after, code, &text)
+}
+
+/// What the error of a connection's login or subscription means: it has a code and a text, and no
+/// status. `None`: another try can succeed, or the code is not known.
+pub(super) fn refusal(code: &str, text: &str) -> Option<CryptoError> {
+    let number = code.parse::<i64>().ok()?;
+    let Fails(public) = look_up(number)? else {
+        return None;
+    };
+    let error = CryptoError::new(
+        public,
+        format!("okx refused the private connection: {text}"),
+    )
+    .with("provider", "okx")
+    .with("exchange_code", number)
+    .with("exchange_message", text);
+    Some(error)
+}
+
+/// The code and the text of an error.
+fn told(body: &[u8]) -> (Option<i64>, String) {
+    match serde_json::from_slice::<Body<'_>>(body) {
+        Ok(body) => {
             let (code, text) = body.verdict();
             (code.parse::<i64>().ok(), text.to_owned())
         }
-        None => {
+        Err(_) => {
             let shown = body.get(..300).unwrap_or(body);
             (None, String::from_utf8_lossy(shown).into_owned())
         }
+    }
+}
+
+/// Codes after which an order may exist or not: time ran out on their side, or an order has our id,
+/// which is one that we sent.
+const PROVE_NOTHING: [i64; 6] = [50004, 50026, 51011, 51016, 51054, 51149];
+/// Of a cancellation: one is under way already.
+const ALREADY_SO: [i64; 1] = [51410];
+
+/// What an answer about orders or an account means that is no success, and what it proves; `None`
+/// when it is one. An answer with status 200 fails when its code says so, or that of its row: algo
+/// orders are refused under the code 0.
+pub(super) fn failure(
+    request: &NativeRequest,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+) -> Option<Failure> {
+    let is_command = request.method != Method::Get;
+    let mut why = match status {
+        200..=299 if is_command => {
+            // What can't be read proves nothing: that is for those to say who read it.
+            let parsed = serde_json::from_slice::<Body<'_>>(body).ok()?;
+            if parsed.verdict().0 == "0" {
+                return None;
+            }
+            rest_failure(request.market, status, retry_after, body)
+        }
+        200..=299 => body_failure(request.market, body)?,
+        _ => rest_failure(request.market, status, retry_after, body),
     };
+    let (code, text) = told(body);
+    let names_order = |text: &str| text.contains("algoId") || text.contains("algoClOrdId");
+    let proof = match (code, why.error.code) {
+        _ if status == 429 => Proof::NotNow,
+        _ if status >= 500 || status == 408 => Proof::Nothing,
+        (None, _) => Proof::Nothing,
+        (Some(code), _) if PROVE_NOTHING.contains(&code) => Proof::Nothing,
+        (Some(code), _) if ALREADY_SO.contains(&code) => Proof::AlreadySo,
+        // An algo order that is over is told as a wrong parameter.
+        (Some(51000), _) if request.path.ends_with("/cancel-algos") && names_order(&text) => {
+            why.error.code = C::OrderNotFound;
+            Proof::NoSuchOrder
+        }
+        (Some(code), _) if look_up(code) == Some(ClockSkew) => Proof::ClockSkew,
+        (_, C::OrderNotFound) => Proof::NoSuchOrder,
+        _ if why.is_retryable => Proof::NotNow,
+        _ => Proof::Refused,
+    };
+    Some(Failure {
+        error: why.error,
+        proof,
+        retry_after_secs: why.retry_after_secs,
+    })
+}
+
+fn judged(
+    market: Market,
+    status: u16,
+    retry_after: Option<&str>,
+    code: Option<i64>,
+    text: &str,
+) -> RestFailure {
     let (public, is_retryable, note) = match code.and_then(look_up) {
         // A status that slows down counts more than the code in its body.
         _ if status == 429 => (C::RateLimitExceeded, true, None),
+        // "Parameter px error": a price or a size that is not on its step.
+        Some(Fails(C::InvalidParameter)) if code == Some(51000) && names_a_number(text) => {
+            (C::PrecisionError, false, None)
+        }
         Some(Fails(public)) => (public, false, None),
         Some(Passes(public)) => (public, true, None),
         Some(ClockSkew) => (C::Unauthorized, true, Some("clock_skew")),
@@ -188,7 +291,7 @@ pub(super) fn rest_failure(
         .with("provider", "okx")
         .with("market", market.as_str())
         .with("http_status", status)
-        .with("exchange_message", text.as_str());
+        .with("exchange_message", text);
     if let Some(code) = code {
         error = error.with("exchange_code", code);
     }
@@ -203,6 +306,16 @@ pub(super) fn rest_failure(
         retry_after_secs,
         is_retryable,
     }
+}
+
+fn names_a_number(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    words.any(|word| {
+        matches!(
+            word,
+            "px" | "sz" | "newPx" | "newSz" | "triggerPx" | "orderPx"
+        )
+    })
 }
 
 /// Meaning of an answer whose code is not in the table.

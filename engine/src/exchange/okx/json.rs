@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use rust_decimal::Decimal;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -52,6 +53,40 @@ pub(super) fn millis(text: &str, field: &'static str) -> Result<TsNanos, DecodeE
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let ms: Option<i64> = is_plain.then(|| text.parse().ok()).flatten();
     ms.map(TsNanos::from_ms).ok_or(DecodeError::Field { field })
+}
+
+/// A number exactly as it is written; `None` for an empty text.
+pub(super) fn decimal(
+    text: &Text<'_>,
+    field: &'static str,
+) -> Result<Option<Decimal>, DecodeError> {
+    let Some(text) = text.filled() else {
+        return Ok(None);
+    };
+    let number = Decimal::from_str_exact(text).map(|number| number.normalize());
+    number.map(Some).map_err(|_| DecodeError::Number {
+        field,
+        error: NumError::Malformed,
+    })
+}
+
+/// A sum of an account; digits beyond the 28th are rounded, which interest and averages can have.
+pub(super) fn sum(text: &Text<'_>, field: &'static str) -> Result<Option<Decimal>, DecodeError> {
+    decimal(text, field).or_else(|error| {
+        let rounded = text.0.parse::<Decimal>().ok();
+        rounded.map(|number| Some(number.normalize())).ok_or(error)
+    })
+}
+
+/// A time that can be missing: an empty text or 0.
+pub(super) fn millis_or_none(
+    text: &Text<'_>,
+    field: &'static str,
+) -> Result<Option<TsNanos>, DecodeError> {
+    match text.0.as_ref() {
+        "" | "0" => Ok(None),
+        text => millis(text, field).map(Some),
+    }
 }
 
 /// A number that is neither negative nor wider than `scale`.

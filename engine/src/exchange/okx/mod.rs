@@ -4,6 +4,7 @@
 //! hosts, limits, and which function answers what. Start reading at [`stream`].
 //! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
 
+mod account;
 mod checksum;
 mod errors;
 mod frame;
@@ -11,24 +12,31 @@ mod history;
 mod instruments;
 mod json;
 mod message;
+mod orders;
+mod private;
 mod recorded;
+mod reports;
 mod rest;
+mod sign;
 mod status;
 pub mod stream;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod trading;
 
 use std::sync::Arc;
 
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::TradingVenue;
+use crate::vault::SecretKind;
 
 use super::{
-    BookOrigin, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed, FundingRow,
-    HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest, ParsedInstruments,
-    Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
+    BookOrigin, ConnectionLimits, Continuity, CredentialForm, DecodeError, Decoder, Exchange, Feed,
+    FundingRow, HistoryOf, Keepalive, MaintenanceWindow, NativeStream, PageRequest,
+    ParsedInstruments, Recorded, RestBudget, RestFailure, RestRequest, Route, StreamRequest,
 };
 
 /// Both markets share the connections; bars live on a path of their own.
@@ -58,6 +66,17 @@ impl Exchange for Okx {
 
     fn markets(&self) -> &'static [Market] {
         &[Market::Spot, Market::Perp]
+    }
+
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Okx)
+    }
+
+    fn credential_form(&self) -> CredentialForm {
+        CredentialForm {
+            kinds: &[SecretKind::Hmac],
+            has_passphrase: Some(true),
+        }
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

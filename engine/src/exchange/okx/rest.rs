@@ -1,4 +1,4 @@
-//! REST requests: paths, limits and budgets.
+//! REST requests of public data: paths, limits and budgets; and the budgets of orders and accounts.
 //!
 //! Source: market and public data endpoints of the v5 documentation. Times are exclusive on both
 //! sides, and `before` is the earlier one: rows are newer than it.
@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::exchange::{HistoryOf, PageRequest, RestBudget, RestRequest};
 use crate::instrument::{Instrument, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::{Access, Method, NativeRequest};
 
 use super::stream::bar;
 
@@ -37,6 +38,27 @@ pub(super) const BUDGETS: &[RestBudget] = &[
         window_secs: 5,
         ..endpoint("system-status", 1)
     },
+    // Counted by account, those of orders by instrument too: here they are shared by all of them.
+    endpoint("order", 60),
+    endpoint("cancel-order", 60),
+    endpoint("amend-order", 60),
+    endpoint("order-algo", 20),
+    endpoint("cancel-algos", 20),
+    endpoint("amend-algos", 20),
+    RestBudget {
+        window_secs: 1,
+        ..endpoint("cancel-all-after", 1)
+    },
+    endpoint("order-query", 60),
+    endpoint("order-algo-query", 20),
+    endpoint("orders-pending", 60),
+    endpoint("orders-algo-pending", 20),
+    endpoint("fills", 60),
+    endpoint("fills-history", 10),
+    endpoint("balance", 10),
+    endpoint("positions", 10),
+    endpoint("config", 5),
+    endpoint("set-leverage", 20),
 ];
 const INSTRUMENTS: usize = 0;
 const FUNDING_RATE: usize = 1;
@@ -48,6 +70,23 @@ const HISTORY_TRADES: usize = 6;
 const FUNDING_HISTORY: usize = 7;
 const TIME: usize = 8;
 const SYSTEM_STATUS: usize = 9;
+pub(super) const ORDER: usize = 10;
+pub(super) const CANCEL_ORDER: usize = 11;
+pub(super) const AMEND_ORDER: usize = 12;
+pub(super) const ORDER_ALGO: usize = 13;
+pub(super) const CANCEL_ALGOS: usize = 14;
+pub(super) const AMEND_ALGOS: usize = 15;
+pub(super) const CANCEL_ALL_AFTER: usize = 16;
+pub(super) const ORDER_QUERY: usize = 17;
+pub(super) const ORDER_ALGO_QUERY: usize = 18;
+pub(super) const ORDERS_PENDING: usize = 19;
+pub(super) const ORDERS_ALGO_PENDING: usize = 20;
+pub(super) const FILLS: usize = 21;
+pub(super) const FILLS_HISTORY: usize = 22;
+pub(super) const BALANCE: usize = 23;
+pub(super) const POSITIONS: usize = 24;
+pub(super) const CONFIG: usize = 25;
+pub(super) const SET_LEVERAGE: usize = 26;
 
 /// Levels of the live book: a deeper image would keep levels that nothing ever deletes.
 const DEPTH: usize = 400;
@@ -59,10 +98,10 @@ const HISTORY_MAX: u32 = 100;
 const TRADES_MAX: u32 = 500;
 
 /// A path and query under construction.
-struct Query(String);
+pub(super) struct Query(String);
 
 impl Query {
-    fn new(path: &str) -> Self {
+    pub(super) fn new(path: &str) -> Self {
         Self(path.to_owned())
     }
 
@@ -72,7 +111,7 @@ impl Query {
         query
     }
 
-    fn add(&mut self, name: &str, value: &dyn std::fmt::Display) {
+    pub(super) fn add(&mut self, name: &str, value: &dyn std::fmt::Display) {
         let separator = if self.0.contains('?') { '&' } else { '?' };
         // Writing to a string can't fail.
         let _ = write!(self.0, "{separator}{name}={value}");
@@ -95,6 +134,20 @@ impl Query {
             weight: 1,
         }
     }
+
+    /// As a question about orders or an account.
+    pub(super) fn signed(self, market: Market, budget: usize) -> NativeRequest {
+        let (path, query) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        NativeRequest {
+            method: Method::Get,
+            market,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            body: String::new(),
+            access: Access::Signed,
+            budget: (budget, 1),
+        }
+    }
 }
 
 fn ceil_ms(ts: TsNanos) -> i64 {
@@ -102,7 +155,7 @@ fn ceil_ms(ts: TsNanos) -> i64 {
 }
 
 /// Percent-encodes what can't stand in a query.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -4,11 +4,13 @@ mod publish;
 
 use std::collections::HashMap;
 
+use super::account::{Trading, events};
 use super::board::Board;
 use super::encode;
 use super::session::Wrapper;
 use super::stream::{self, Parsed, Route, SymbolIx, Topic};
 use super::tape::TapeMarket;
+use crate::account::PrivateEvent;
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
 use crate::market::{Event, Instrument, InstrumentIx, Market, Notional, Segment};
@@ -45,6 +47,7 @@ pub(crate) struct Binance {
     pub(crate) tapes: HashMap<Segment, TapeMarket>,
     boards: Vec<Board>,
     bars: HashMap<Topic, BarState>,
+    pub(crate) trading: Trading,
 }
 
 /// One exchange.
@@ -56,6 +59,7 @@ pub(crate) fn open(
     clock: Clock,
     faults: FaultDesk,
     tapes: HashMap<Segment, TapeMarket>,
+    trading: Trading,
 ) -> Core {
     let ix = |at: usize| InstrumentIx(u16::try_from(at).unwrap_or(u16::MAX));
     let instruments = market.instruments();
@@ -97,6 +101,7 @@ pub(crate) fn open(
         tapes,
         boards,
         bars: HashMap::new(),
+        trading,
     };
     Core::new(market, clock, faults, venue)
 }
@@ -107,6 +112,10 @@ impl Venue for Binance {
 
     fn on_event(core: &mut Core, event: &Event) {
         core.tell(event);
+    }
+
+    fn on_private(core: &mut Core, event: &PrivateEvent) {
+        events::tell(core, event);
     }
 
     fn on_step(core: &mut Core, before_ms: i64, now_ms: i64) {

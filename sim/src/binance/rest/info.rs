@@ -17,6 +17,22 @@ fn spot_status(status: Status) -> &'static str {
     }
 }
 
+/// Order types that a spot symbol takes: stops without a limit only where there is always somebody
+/// to trade with.
+pub(crate) fn spot_types(it: &Instrument) -> Vec<&'static str> {
+    let all = [
+        "LIMIT",
+        "LIMIT_MAKER",
+        "MARKET",
+        "STOP_LOSS",
+        "STOP_LOSS_LIMIT",
+        "TAKE_PROFIT",
+        "TAKE_PROFIT_LIMIT",
+    ];
+    let is_taken = |name: &&str| it.quote == "USDT" || !["STOP_LOSS", "TAKE_PROFIT"].contains(name);
+    all.into_iter().filter(is_taken).collect()
+}
+
 pub(super) fn spot(ask: &Ask<'_>) -> Result<String, ApiError> {
     let params = ask.params;
     let one = params.symbol()?;
@@ -84,9 +100,8 @@ fn write_spot(out: &mut String, it: &Instrument, with_sets: bool) {
         "{{\"symbol\":\"{symbol}\",\"status\":\"{status}\",\"baseAsset\":\"{base}\",\
          \"baseAssetPrecision\":8,\"quoteAsset\":\"{quote}\",\"quotePrecision\":8,\
          \"quoteAssetPrecision\":8,\"baseCommissionPrecision\":8,\"quoteCommissionPrecision\":8,\
-         \"orderTypes\":[\"LIMIT\",\"LIMIT_MAKER\",\"MARKET\",\"STOP_LOSS_LIMIT\",\
-         \"TAKE_PROFIT_LIMIT\"],\"icebergAllowed\":true,\"ocoAllowed\":true,\"otoAllowed\":true,\
-         \"quoteOrderQtyMarketAllowed\":true,\"allowTrailingStop\":true,\
+         \"orderTypes\":{order_types},\"icebergAllowed\":false,\"ocoAllowed\":false,\"otoAllowed\":false,\
+         \"quoteOrderQtyMarketAllowed\":true,\"allowTrailingStop\":false,\
          \"cancelReplaceAllowed\":true,\"amendAllowed\":true,\"isSpotTradingAllowed\":{trading},\
          \"isMarginTradingAllowed\":{trading},\"filters\":[\
          {{\"filterType\":\"PRICE_FILTER\",\"minPrice\":\"{price_min}\",\
@@ -102,6 +117,7 @@ fn write_spot(out: &mut String, it: &Instrument, with_sets: bool) {
          \"defaultSelfTradePreventionMode\":\"EXPIRE_MAKER\",\
          \"allowedSelfTradePreventionModes\":[\"EXPIRE_TAKER\",\"EXPIRE_MAKER\",\"EXPIRE_BOTH\"]}}",
         symbol = it.symbol,
+        order_types = serde_json::Value::from(spot_types(it)),
         status = spot_status(it.status),
         base = it.base,
         quote = it.quote,

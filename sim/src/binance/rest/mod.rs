@@ -1,7 +1,7 @@
 //! The REST API: which request costs what, who may still ask, and where the answer comes from.
 
 mod data;
-mod info;
+pub(crate) mod info;
 mod params;
 mod price;
 
@@ -16,7 +16,7 @@ use super::Role;
 use super::core::{Core, Source};
 use super::limits::Verdict;
 use super::server::Exchange;
-use params::{ApiError, Params};
+pub(crate) use params::{ApiError, Params};
 
 pub(crate) use data::list;
 pub(crate) use price::average_price;
@@ -31,19 +31,22 @@ pub(crate) struct Reply {
     pub(crate) body: String,
     pub(crate) used_weight: Option<u32>,
     pub(crate) retry_after_secs: Option<u64>,
+    /// Counts of orders by window, for the headers.
+    pub(crate) order_counts: Vec<(&'static str, u32)>,
 }
 
 impl Reply {
-    fn new(status: u16, body: String) -> Self {
+    pub(crate) fn new(status: u16, body: String) -> Self {
         Self {
             status,
             body,
             used_weight: None,
             retry_after_secs: None,
+            order_counts: Vec::new(),
         }
     }
 
-    fn error(error: &ApiError) -> Self {
+    pub(crate) fn error(error: &ApiError) -> Self {
         Self::new(error.status, error.to_string())
     }
 }
@@ -105,7 +108,7 @@ pub(crate) async fn answer(
 }
 
 /// The answer of a fault, if one strikes; a slow one is waited for.
-async fn faulty(
+pub(crate) async fn faulty(
     exchange: &Exchange,
     market: Segment,
     path: &str,
@@ -126,7 +129,12 @@ async fn faulty(
     }
 }
 
-fn fault_reply(market: Segment, status: u16, retry_after_secs: u64, until_ms: i64) -> Reply {
+pub(crate) fn fault_reply(
+    market: Segment,
+    status: u16,
+    retry_after_secs: u64,
+    until_ms: i64,
+) -> Reply {
     let body = match status {
         429 => too_many(market, None),
         418 => banned(until_ms),
@@ -183,7 +191,7 @@ fn weight(role: Role, path: &str, params: &Params) -> Option<u32> {
             let name = path.strip_prefix("/dapi/v1/")?;
             return matches!(name, "ping" | "time" | "exchangeInfo").then_some(1);
         }
-        Role::Streams(_) | Role::Api => return None,
+        Role::Streams(_) | Role::Api(_) => return None,
     };
     Some(match (segment, name) {
         (_, "ping" | "time") => 1,
@@ -251,6 +259,38 @@ fn weight(role: Role, path: &str, params: &Params) -> Option<u32> {
     })
 }
 
+/// Charges a request's weight; answers with what is used, or with the refusal.
+pub(crate) fn charge(
+    exchange: &Exchange,
+    market: Segment,
+    address: IpAddr,
+    weight: u32,
+    is_funding: bool,
+) -> Result<u32, Box<Reply>> {
+    let verdict = exchange
+        .limiter(market)
+        .lock()
+        .charge(address, weight, is_funding);
+    match verdict {
+        Verdict::Pass { used } => Ok(used),
+        Verdict::TooMany {
+            used,
+            retry_after_secs,
+        } => Err(Box::new(Reply {
+            used_weight: Some(used),
+            retry_after_secs: Some(retry_after_secs),
+            ..Reply::new(429, too_many(market, Some(exchange.weight_limit(market))))
+        })),
+        Verdict::Banned {
+            until_ms,
+            retry_after_secs,
+        } => Err(Box::new(Reply {
+            retry_after_secs: Some(retry_after_secs),
+            ..Reply::new(418, banned(until_ms))
+        })),
+    }
+}
+
 async fn serve(
     exchange: &Exchange,
     role: Role,
@@ -263,31 +303,9 @@ async fn serve(
         return Reply::error(&ApiError::not_found());
     };
     let is_funding = path.starts_with("/fapi/v1/funding");
-    let verdict = exchange
-        .limiter(market)
-        .lock()
-        .charge(address, weight, is_funding);
-    let used = match verdict {
-        Verdict::Pass { used } => used,
-        Verdict::TooMany {
-            used,
-            retry_after_secs,
-        } => {
-            return Reply {
-                used_weight: Some(used),
-                retry_after_secs: Some(retry_after_secs),
-                ..Reply::new(429, too_many(market, Some(exchange.weight_limit(market))))
-            };
-        }
-        Verdict::Banned {
-            until_ms,
-            retry_after_secs,
-        } => {
-            return Reply {
-                retry_after_secs: Some(retry_after_secs),
-                ..Reply::new(418, banned(until_ms))
-            };
-        }
+    let used = match charge(exchange, market, address, weight, is_funding) {
+        Ok(used) => used,
+        Err(reply) => return *reply,
     };
     let result = if path.ends_with("/depth") {
         depth(exchange, market, path, params).await

@@ -10,6 +10,8 @@ pub(crate) struct ApiError {
     pub(crate) status: u16,
     pub(crate) code: i32,
     pub(crate) msg: String,
+    /// What the answer tells besides, as JSON.
+    pub(crate) data: Option<String>,
 }
 
 impl ApiError {
@@ -18,6 +20,7 @@ impl ApiError {
             status: 400,
             code,
             msg: msg.into(),
+            data: None,
         }
     }
 
@@ -25,16 +28,26 @@ impl ApiError {
         Self::new(-1121, "Invalid symbol.")
     }
 
-    fn missing(name: &str) -> Self {
+    pub(crate) fn missing(name: &str) -> Self {
         let msg =
             format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed.");
         Self::new(-1102, msg)
     }
 
-    fn illegal(name: &str, range: &str) -> Self {
+    pub(crate) fn illegal(name: &str, range: &str) -> Self {
         let msg =
             format!("Illegal characters found in parameter '{name}'; legal range is '{range}'.");
         Self::new(-1100, msg)
+    }
+
+    /// A number that is none.
+    pub(crate) fn malformed(name: &str) -> Self {
+        Self::illegal(name, DECIMAL_RANGE)
+    }
+
+    /// A parameter that the request cannot have.
+    pub(crate) fn unwanted(name: &str) -> Self {
+        Self::new(-1106, format!("Parameter '{name}' sent when not required."))
     }
 
     pub(crate) fn invalid_value(name: &str) -> Self {
@@ -53,6 +66,7 @@ impl ApiError {
             status: 404,
             code: -1000,
             msg: "Not Found".to_owned(),
+            data: None,
         }
     }
 }
@@ -60,7 +74,16 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let msg = serde_json::Value::from(self.msg.as_str());
-        write!(f, "{{\"code\":{},\"msg\":{msg}}}", self.code)
+        match &self.data {
+            None => write!(f, "{{\"code\":{},\"msg\":{msg}}}", self.code),
+            Some(data) => {
+                write!(
+                    f,
+                    "{{\"code\":{},\"msg\":{msg},\"data\":{data}}}",
+                    self.code
+                )
+            }
+        }
     }
 }
 
@@ -68,6 +91,7 @@ impl fmt::Display for ApiError {
 const SYMBOL_RANGE: &str = "^[A-Z0-9-_.]{1,20}$";
 /// Legal characters of a list of symbols.
 const SYMBOLS_RANGE: &str = "^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$";
+const DECIMAL_RANGE: &str = "^([0-9]{1,20})(\\.[0-9]{1,20})?$";
 const NUMBER_RANGE: &str = "^[0-9]{1,20}$";
 
 /// A request's parameters.
@@ -90,6 +114,63 @@ impl Params {
         Ok(Self(pairs))
     }
 
+    /// Reads query and body of a request; what is in both counts as the query has it.
+    pub(crate) fn parse_both(query: &str, body: &str) -> Result<Self, ApiError> {
+        let mut all = Self::parse(query)?;
+        for (name, value) in Self::parse(body)?.0 {
+            if all.get(&name).is_none() {
+                all.0.push((name, value));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The parameters of a request over WebSocket; `None` unless they are texts, numbers and truths.
+    pub(crate) fn of_object(object: &serde_json::Value) -> Option<Self> {
+        use serde_json::Value;
+        let pairs = object.as_object()?.iter();
+        let pair = |(name, value): (&String, &Value)| {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(truth) => truth.to_string(),
+                Value::Array(_) => value.to_string(),
+                Value::Null | Value::Object(_) => return None,
+            };
+            Some((name.clone(), value))
+        };
+        pairs.map(pair).collect::<Option<_>>().map(Self)
+    }
+
+    /// The same with others instead: a request within a request.
+    pub(crate) fn with(&self, name: &str, value: Option<&str>) -> Self {
+        let others = self.0.iter().filter(|(known, _)| known != name);
+        let mut all: Vec<_> = others.cloned().collect();
+        all.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        Self(all)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A decimal that is not negative, as text.
+    pub(crate) fn decimal(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let Some(text) = self.filled(name)? else {
+            return Ok(None);
+        };
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let is_number = |digits: &str| {
+            (1..=20).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+        };
+        match is_number(whole) && is_number(part) {
+            true => Ok(Some(text)),
+            false => Err(ApiError::malformed(name)),
+        }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -97,7 +178,7 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    fn filled(&self, name: &str) -> Result<Option<&str>, ApiError> {
+    pub(crate) fn filled(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.get(name) {
             Some("") => Err(ApiError::new(
                 -1105,

@@ -3,8 +3,10 @@
 
 mod captures;
 mod history;
+mod orders;
 mod property;
 mod reference;
+mod reports;
 mod vectors;
 
 use std::io::Read as _;

@@ -2,9 +2,12 @@
 
 mod captures;
 mod instruments;
+mod orders;
 mod property;
 mod reference;
+mod reports;
 mod rest;
+mod trading;
 mod vectors;
 
 use std::sync::Arc;

@@ -1,0 +1,95 @@
+//! What requests about orders need of the public side: where hosts live, and the same budgets, so
+//! that one ledger of weight for an address counts everything that goes out.
+
+use std::time::Duration;
+
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Market;
+
+use super::budget::Priority;
+use super::{Base, HostBudget, RestClient};
+
+/// Weight that was taken and is given account of when the answer is there.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    provider: ProviderId,
+    market: Market,
+    budget: usize,
+    weight: u32,
+}
+
+impl RestClient {
+    /// Where a market's REST host lives, without a slash at the end; `None` behind a bridge.
+    pub(crate) fn address_of(&self, provider: ProviderId, market: Market) -> Option<&str> {
+        match &self.0.hosts.get(&(provider, market))?.base {
+            Base::Fixed(base) => Some(base.trim_end_matches('/')),
+            Base::Bridge(_) => None,
+        }
+    }
+
+    fn host_budget(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        budget: usize,
+    ) -> Option<&HostBudget> {
+        self.0.hosts.get(&(provider, market))?.budgets.get(budget)
+    }
+
+    /// Takes weight, or says how long there is none. Nothing waits here: an order that can't go now is
+    /// refused, because later it is another order.
+    pub(crate) fn charge(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        (budget, weight): (usize, u32),
+        priority: Priority,
+    ) -> Result<Charge, Duration> {
+        let now = self.0.clock.now();
+        if let Some(host) = self.0.hosts.get(&(provider, market))
+            && let Some(left) = host.pause.lock().left(now)
+        {
+            return Err(left);
+        }
+        if let Some(host) = self.host_budget(provider, market, budget) {
+            if let Some(left) = host.pause.lock().left(now) {
+                return Err(left);
+            }
+            host.rate.lock().take(now, weight, priority)?;
+        }
+        Ok(Charge {
+            provider,
+            market,
+            budget,
+            weight,
+        })
+    }
+
+    /// A request is over. `header` reads the answer's headers; `pause` is what the exchange asks for,
+    /// and whether it means the whole address.
+    pub(crate) fn settle(
+        &self,
+        charge: &Charge,
+        header: impl Fn(&str) -> Option<String>,
+        pause: Option<(Duration, bool)>,
+    ) {
+        let now = self.0.clock.now();
+        if let Some(budget) = self.host_budget(charge.provider, charge.market, charge.budget) {
+            let terms = &budget.terms;
+            let number = |name: Option<&str>| header(name?)?.parse::<u32>().ok();
+            let used = number(terms.used_header).or_else(|| {
+                let left = number(terms.remaining_header)?;
+                Some(terms.weight_per_window.saturating_sub(left))
+            });
+            budget.rate.lock().settle(now, charge.weight, used);
+            if let Some((pause, false)) = pause {
+                budget.pause.lock().begin(now, pause);
+            }
+        }
+        if let Some(host) = self.0.hosts.get(&(charge.provider, charge.market))
+            && let Some((pause, true)) = pause
+        {
+            host.pause.lock().begin(now, pause);
+        }
+    }
+}

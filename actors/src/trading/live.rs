@@ -1,0 +1,324 @@
+//! Commands to an exchange and questions to it: one attempt, or one that is safe to repeat, and what
+//! it proves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::{InstrumentTable, Market};
+use bookwire_engine::time::TsNanos;
+use bookwire_engine::trading::keys::Keys;
+use bookwire_engine::trading::venue::{
+    Command, Facts, Failure, NativeRequest, Proof, Question, TradingVenue,
+};
+
+use super::wire::{Answer, NoAnswer, Wire};
+use crate::clock::Clock;
+use crate::rest_client::RestClient;
+use crate::rest_client::budget::Priority;
+use crate::status::ProviderMeter;
+
+/// Pages of one answer that are followed.
+const PAGES_MAX: usize = 200;
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was done, or taken in to be done.
+    Done(Facts),
+    /// It was not done, or what it asked for is already so: see the proof.
+    Failed(Failure),
+    /// Nobody knows.
+    Unknown(CryptoError),
+}
+
+/// A way to an exchange with an account's key. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub provider: ProviderId,
+    pub venue: &'static dyn TradingVenue,
+    pub keys: Arc<Keys>,
+    pub wire: Wire,
+    pub rest: RestClient,
+    pub clock: Arc<dyn Clock>,
+    pub meter: Option<Arc<ProviderMeter>>,
+    /// How long an answer to a command is waited for.
+    pub patience: Duration,
+    /// How long a request may be under way, where the exchange takes such a limit.
+    pub window_ms: u32,
+}
+
+impl Live {
+    /// The exchange's clock.
+    pub fn exchange_now(&self) -> TsNanos {
+        let now = self.clock.now();
+        let offset = self
+            .meter
+            .as_ref()
+            .map_or(0, |meter| meter.clock_offset_us());
+        TsNanos(now.0.saturating_add(offset.saturating_mul(1_000)))
+    }
+
+    /// Measures the exchange's clock.
+    pub async fn measure_clock(&self, market: Market) {
+        if let Err(error) = self.rest.clock_offset(self.provider, market).await {
+            tracing::warn!(provider = self.provider.name(), %error, "the exchange's clock is not known");
+        }
+    }
+
+    /// Has the exchange do something. Requests of one command go one after the other; the first that
+    /// fails ends it.
+    pub async fn command(&self, command: &Command<'_>) -> Outcome {
+        let requests = match self.venue.command(command) {
+            Ok(requests) => requests,
+            Err(error) => {
+                return Outcome::Failed(Failure {
+                    error,
+                    proof: Proof::Refused,
+                    retry_after_secs: None,
+                });
+            }
+        };
+        let priority = match command {
+            Command::Cancel { .. } | Command::CancelAll { .. } | Command::DeadMan { .. } => {
+                Priority::Cancel
+            }
+            _ => Priority::Live,
+        };
+        let mut all = Facts::default();
+        for (index, request) in requests.iter().enumerate() {
+            let mut has_measured = false;
+            let answer = loop {
+                match self.attempt(request, priority).await {
+                    // Nothing was done, so the same may be signed anew.
+                    Ok(Err(failure)) if failure.proof == Proof::ClockSkew && !has_measured => {
+                        has_measured = true;
+                        self.measure_clock(request.market).await;
+                    }
+                    attempt => break attempt,
+                }
+            };
+            match answer {
+                Ok(Ok(body)) => {
+                    let now = self.clock.now();
+                    match self.venue.parse_command(command, index, &body, now) {
+                        Ok(facts) => merge(&mut all, facts),
+                        Err(error) => return Outcome::Unknown(self.unreadable(&error)),
+                    }
+                }
+                Ok(Err(failure)) if failure.proof == Proof::AlreadySo => {}
+                Ok(Err(failure)) if failure.proof == Proof::Nothing => {
+                    return Outcome::Unknown(failure.error);
+                }
+                Ok(Err(failure)) => return Outcome::Failed(failure),
+                Err(error) => return Outcome::Unknown(error),
+            }
+        }
+        Outcome::Done(all)
+    }
+
+    /// Asks something. All requests are sent, all pages followed; a question for one order ends with
+    /// the first request that knows it. `Ok(None)`: the exchange says that there is no such order.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub async fn ask(
+        &self,
+        question: &Question<'_>,
+        table: &InstrumentTable,
+        priority: Priority,
+    ) -> Result<Option<Facts>, CryptoError> {
+        let is_one_order = matches!(question, Question::Order { .. });
+        let mut all = Facts::default();
+        let mut is_known = !is_one_order;
+        for (index, first) in self
+            .venue
+            .question(question, self.exchange_now())
+            .into_iter()
+            .enumerate()
+        {
+            let mut next = Some(first);
+            let mut pages = 0;
+            while let Some(request) = next.take() {
+                pages += 1;
+                if pages > PAGES_MAX {
+                    let what = format!("{} pages were not enough", PAGES_MAX);
+                    return Err(CryptoError::new(CryptoCode::ProviderUnavailable, what));
+                }
+                let mut tries = 0;
+                let body = loop {
+                    tries += 1;
+                    match self.attempt(&request, priority).await {
+                        Ok(Ok(body)) => break Some(body),
+                        Ok(Err(failure)) => match failure.proof {
+                            Proof::NoSuchOrder => break None,
+                            Proof::ClockSkew if tries < 3 => {
+                                self.measure_clock(request.market).await
+                            }
+                            Proof::Nothing if tries < 3 => self.pause(tries).await,
+                            _ => return Err(failure.error),
+                        },
+                        // A question may be asked again.
+                        Err(_) if tries < 3 => self.pause(tries).await,
+                        Err(error) => return Err(error),
+                    }
+                };
+                let Some(body) = body else { continue };
+                let now = self.clock.now();
+                let mut facts = self
+                    .venue
+                    .parse_answer(question, index, &body, table, now)
+                    .map_err(|error| self.unreadable(&error))?;
+                next = facts.next.take();
+                is_known |= !facts.orders.is_empty();
+                merge(&mut all, facts);
+                if is_one_order && is_known {
+                    return Ok(Some(all));
+                }
+            }
+        }
+        Ok(is_known.then_some(all))
+    }
+
+    /// One request: the body of a success, or what the failure means. The error is a lost answer.
+    pub async fn attempt(
+        &self,
+        request: &NativeRequest,
+        priority: Priority,
+    ) -> Result<Result<bytes::Bytes, Failure>, CryptoError> {
+        let exchange = self.provider.exchange();
+        let (host, _) = exchange.rest_host(request.market);
+        let refused = |error: CryptoError, proof| {
+            Ok(Err(Failure {
+                error,
+                proof,
+                retry_after_secs: None,
+            }))
+        };
+        let Some(base) = self.rest.address_of(self.provider, request.market) else {
+            let what = format!("{} has no such market here", self.provider.name());
+            return refused(
+                CryptoError::new(CryptoCode::Unsupported, what),
+                Proof::Refused,
+            );
+        };
+        let charge = match self
+            .rest
+            .charge(self.provider, request.market, request.budget, priority)
+        {
+            Ok(charge) => charge,
+            Err(wait) => {
+                let secs = wait.as_secs().max(1);
+                let what = format!("the exchange's limit is used up for {secs} s");
+                let error = CryptoError::new(CryptoCode::RateLimitExceeded, what)
+                    .with("provider", self.provider.name())
+                    .with("retry_after_seconds", secs);
+                return refused(error, Proof::NotNow);
+            }
+        };
+        let signed = self.venue.sign(
+            &self.keys,
+            request,
+            host,
+            self.exchange_now(),
+            self.window_ms,
+        );
+        let signed = match signed {
+            Ok(signed) => signed,
+            Err(error) => {
+                self.rest.settle(&charge, |_| None, None);
+                return refused(error, Proof::Refused);
+            }
+        };
+        let answer = match self.wire.send(base, signed, self.patience).await {
+            Ok(answer) => answer,
+            Err(no_answer) => {
+                self.rest.settle(&charge, |_| None, None);
+                return self.without_answer(request, no_answer);
+            }
+        };
+        let failure = self.failure(request, &answer);
+        let pause = failure.as_ref().and_then(|failure| {
+            let secs = failure.retry_after_secs?;
+            let is_of_host = !(200..300).contains(&answer.status);
+            Some((Duration::from_secs(secs.max(1)), is_of_host))
+        });
+        self.rest.settle(&charge, |name| answer.header(name), pause);
+        Ok(match failure {
+            Some(failure) => Err(failure),
+            None => Ok(answer.body),
+        })
+    }
+
+    fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
+        let retry_after = answer.header("retry-after");
+        self.venue
+            .failure(request, answer.status, retry_after.as_deref(), &answer.body)
+    }
+
+    fn without_answer(
+        &self,
+        request: &NativeRequest,
+        no_answer: NoAnswer,
+    ) -> Result<Result<bytes::Bytes, Failure>, CryptoError> {
+        let place = format!("{} {}", request.method.as_str(), request.path);
+        match no_answer {
+            NoAnswer::NotSent(reason) => {
+                let what = format!("{} can't be reached: {reason}", self.provider.name());
+                let error = CryptoError::new(CryptoCode::ProviderUnavailable, what)
+                    .with("provider", self.provider.name())
+                    .with("request", place);
+                Ok(Err(Failure {
+                    error,
+                    proof: Proof::NotNow,
+                    retry_after_secs: None,
+                }))
+            }
+            NoAnswer::Lost(reason) => {
+                let what = format!("{} did not answer: {reason}", self.provider.name());
+                Err(CryptoError::new(CryptoCode::OrderStateUnknown, what)
+                    .with("provider", self.provider.name())
+                    .with("request", place))
+            }
+        }
+    }
+
+    fn unreadable(&self, error: &bookwire_engine::exchange::DecodeError) -> CryptoError {
+        let what = format!(
+            "the answer of {} can't be read: {error}",
+            self.provider.name()
+        );
+        CryptoError::new(CryptoCode::OrderStateUnknown, what).with("provider", self.provider.name())
+    }
+
+    async fn pause(&self, tries: u32) {
+        self.clock
+            .sleep(Duration::from_millis(200 << tries.min(4)))
+            .await;
+    }
+
+    /// Opens connections to the hosts, so that the first order does not wait for one.
+    pub async fn warm(&self) {
+        let exchange = self.provider.exchange();
+        for market in exchange.markets() {
+            if let Some(base) = self.rest.address_of(self.provider, *market) {
+                let path = exchange.time_request(*market).path;
+                self.wire.warm(&format!("{base}{path}")).await;
+            }
+        }
+    }
+}
+
+/// Adds facts to facts.
+pub(crate) fn merge(all: &mut Facts, more: Facts) {
+    all.orders.extend(more.orders);
+    all.fills.extend(more.fills);
+    all.balances.extend(more.balances);
+    all.positions.extend(more.positions);
+    all.has_all_balances |= more.has_all_balances;
+    all.has_all_positions |= more.has_all_positions;
+    all.is_hedged = more.is_hedged.or(all.is_hedged);
+    all.permissions = more.permissions.or(all.permissions);
+    all.balances_are_stale |= more.balances_are_stale;
+}

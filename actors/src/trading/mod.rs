@@ -1,0 +1,322 @@
+//! Trading: an [`router::OrderRouter`] for each account at each provider.
+//!
+//! ```text
+//! REST order ─► OrderRouter ─► checks, limits ─► journal ─► signed request ─► exchange
+//!                  ▲   │                                                        │
+//!       sessions ◄─┘   └──────────◄ private stream, answers, reconciliation ◄───┘
+//! ```
+//!
+//! Routers live on a thread of their own (`orders`), each account's state on it alone. What they know
+//! they have from the exchange; what they do they have written down before. A lost answer makes an
+//! order `unknown` and is followed by questions, never by a second order.
+//!
+//! Accounts without a key of the exchange are filled on paper ([`paper`]), by the same rules.
+
+pub(crate) mod desk;
+mod flows;
+pub mod limits;
+mod live;
+pub mod market;
+pub mod options;
+pub mod paper;
+mod private;
+mod resolve;
+pub mod router;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use actix::Addr;
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Instrument;
+use bookwire_engine::trading::journal::JournalError;
+use bookwire_engine::trading::order::{
+    Balance, Fill, Order, OrderId, OrderTerms, Position, TradingMode,
+};
+use parking_lot::Mutex;
+use rust_decimal::Decimal;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::rest_client::RestClient;
+use crate::status::ProviderMeter;
+use market::MarketView;
+use options::{AccountOptions, TradingOptions};
+use router::OrderRouter;
+
+/// An order that somebody wants.
+#[derive(Clone)]
+pub struct PlaceOrder {
+    /// What; resolved and right in form.
+    pub terms: OrderTerms,
+    /// Its instrument.
+    pub instrument: Arc<Instrument>,
+    /// Amounts off the steps are rounded instead of refused.
+    pub is_rounded: bool,
+    /// Id of the key that asks.
+    pub by: String,
+}
+
+/// An order that was placed, or had been before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// As it is now.
+    pub order: Order,
+    /// False: the same client order id had made it before.
+    pub is_new: bool,
+}
+
+/// An order whose cancellation the exchange has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canceled {
+    /// As it is now: canceled, or soon.
+    pub order: Order,
+}
+
+/// An order that was amended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amended {
+    /// As it is now; another order where it was replaced.
+    pub order: Order,
+    /// It was canceled, and this one took its place.
+    pub is_replaced: bool,
+}
+
+/// What those who listen to an account are told.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// An order changed, by this execution where it was one.
+    Order(Box<(Order, Option<Fill>)>),
+    /// Balances and positions changed.
+    Account {
+        /// Those that changed.
+        balances: Vec<Balance>,
+        /// Those that changed.
+        positions: Vec<Position>,
+    },
+}
+
+/// Figures of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeskStats {
+    /// Orders that went into the journal to be sent.
+    pub placed: u64,
+    /// Orders that the exchange refused.
+    pub rejected: u64,
+    /// Orders that a limit of the user refused.
+    pub refused_by_risk: u64,
+    /// Orders whose outcome was not known at first.
+    pub unknown: u64,
+    /// Cancellations asked for.
+    pub cancels: u64,
+    /// Executions.
+    pub fills: u64,
+    /// What was believed and was not so.
+    pub corrections: u64,
+    /// Executions of orders that are not known here.
+    pub strange_fills: u64,
+    /// Comparisons with the exchange.
+    pub reconciliations: u64,
+    /// Of these, failed.
+    pub reconciliations_failed: u64,
+    /// Private streams that were lost.
+    pub private_reconnects: u64,
+    /// Private messages that could not be read.
+    pub unreadable: u64,
+    /// Entries written to the journal.
+    pub journal_entries: u64,
+    /// Entries that could not be written.
+    pub journal_errors: u64,
+    pub(crate) wants_reconciliation: bool,
+    pub(crate) wanted_fills: BTreeSet<OrderId>,
+}
+
+/// How an account stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeskStatus {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The account's name.
+    pub account: String,
+    /// Paper or live.
+    pub mode: TradingMode,
+    /// Orders are taken.
+    pub is_ready: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// The kill switch is engaged, and by whom.
+    pub halted_by: Option<String>,
+    /// Orders that can still execute.
+    pub open_orders: usize,
+    /// Figures.
+    pub stats: DeskStats,
+}
+
+/// Why trading does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TradingError {
+    /// The thread can't be started.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// An account's journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+struct Inner {
+    routers: BTreeMap<(ProviderId, String), Addr<OrderRouter>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// All accounts. Clones are the same.
+#[derive(Clone)]
+pub struct Trading(Arc<Inner>);
+
+/// What every account's router is made of.
+pub struct TradingContext {
+    /// The market.
+    pub market: Arc<dyn MarketView>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Budgets and addresses.
+    pub rest: RestClient,
+    /// Figures of the providers.
+    pub meters: Vec<Arc<ProviderMeter>>,
+}
+
+impl Trading {
+    /// Opens the journals and starts the routers on a thread of their own.
+    ///
+    /// # Errors
+    /// [`TradingError`].
+    pub fn start(options: TradingOptions, context: TradingContext) -> Result<Self, TradingError> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new()
+            .name("orders".to_owned())
+            .spawn(move || {
+                let system = actix::System::new();
+                system.block_on(async move {
+                    let started = router::start_all(options, &context);
+                    let is_started = started.is_ok();
+                    // The starter waits for it.
+                    let _ = ready.send(started);
+                    if is_started {
+                        // Both an order and the loss of whoever could give one.
+                        let _ = stopped.await;
+                    }
+                });
+                let _ = end.send(());
+            })?;
+        let routers = is_ready
+            .recv()
+            .map_err(|_| std::io::Error::other("the thread of orders ended at once"))??;
+        Ok(Self(Arc::new(Inner {
+            routers,
+            stop: Mutex::new(Some(stop)),
+            ended: Mutex::new(Some(ended)),
+        })))
+    }
+
+    /// The router of an account.
+    ///
+    /// # Errors
+    /// `CRYPTO_INVALID_PARAMETER` naming the accounts there are, `CRYPTO_UNSUPPORTED` when the
+    /// provider has none.
+    pub fn router(
+        &self,
+        provider: ProviderId,
+        account: &str,
+    ) -> Result<Addr<OrderRouter>, CryptoError> {
+        let key = (provider, account.to_owned());
+        if let Some(router) = self.0.routers.get(&key) {
+            return Ok(router.clone());
+        }
+        let of_provider = self.0.routers.keys().filter(|(of, _)| *of == provider);
+        let names: Vec<&str> = of_provider.map(|(_, name)| name.as_str()).collect();
+        if names.is_empty() {
+            let what = format!("nothing is traded on {}", provider.name());
+            return Err(
+                CryptoError::new(CryptoCode::Unsupported, what).with("provider", provider.name())
+            );
+        }
+        Err(CryptoError::invalid_parameter(
+            "account",
+            account,
+            names.join(", "),
+        ))
+    }
+
+    /// All accounts, or those of a provider, or of a name.
+    pub fn routers(
+        &self,
+        provider: Option<ProviderId>,
+        account: Option<&str>,
+    ) -> impl Iterator<Item = (&ProviderId, &str, &Addr<OrderRouter>)> {
+        let all = self.0.routers.iter();
+        all.filter(move |((of, name), _)| {
+            provider.is_none_or(|provider| provider == *of)
+                && account.is_none_or(|account| account == name)
+        })
+        .map(|((of, name), router)| (of, name.as_str(), router))
+    }
+
+    /// Asks a router, waiting as long as it takes: flows have limits of their own.
+    ///
+    /// # Errors
+    /// What it answers; `CRYPTO_INTERNAL_ERROR` when the thread has ended.
+    pub async fn ask<M, T>(router: &Addr<OrderRouter>, message: M) -> Result<T, CryptoError>
+    where
+        M: actix::Message<Result = Result<T, CryptoError>> + Send + 'static,
+        OrderRouter: actix::Handler<M>,
+        T: Send + 'static,
+    {
+        match router.send(message).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let what = format!("the thread of orders did not answer: {error}");
+                Err(CryptoError::new(CryptoCode::InternalError, what))
+            }
+        }
+    }
+
+    /// Stops the routers, after disarming what the exchanges would do about the silence.
+    pub async fn stop(&self) {
+        for router in self.0.routers.values() {
+            let _ = router.send(router::Stop).await;
+        }
+        if let Some(stop) = self.0.stop.lock().take() {
+            let _ = stop.send(());
+        }
+        let ended = self.0.ended.lock().take();
+        if let Some(ended) = ended {
+            let _ = ended.await;
+        }
+    }
+}
+
+/// A change of an order's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmendOrder {
+    /// Which.
+    pub id: OrderId,
+    /// Total quantity, base units; `None`: as it is.
+    pub quantity: Option<Decimal>,
+    /// Limit price; `None`: as it is.
+    pub price: Option<Decimal>,
+    /// Id of the key that asks.
+    pub by: String,
+}
+
+/// What an account is called when nothing is said.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
+/// The provider and name of an account.
+#[must_use]
+pub fn account_key(options: &AccountOptions) -> (ProviderId, String) {
+    (options.provider, options.name.clone())
+}

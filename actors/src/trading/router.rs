@@ -1,0 +1,646 @@
+//! The actor in front of an account: takes requests, one flow each, and runs what keeps the account
+//! true.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::{Instrument, Market};
+use bookwire_engine::trading::journal::{Entry, Journal};
+use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
+use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, TradingMode};
+use bookwire_engine::trading::venue::{Command, Proof};
+
+use super::desk::{Desk, House, Readiness, State, Subscriber};
+use super::live::{Live, Outcome};
+use super::paper::PaperHouse;
+use super::wire::Wire;
+use super::{
+    AmendOrder, Amended, Canceled, DeskStats, DeskStatus, PlaceOrder, Placed, Published,
+    TradingContext, TradingError, flows, private, resolve,
+};
+use crate::rest_client::tls_config;
+use crate::shard::paper::{PaperNews, PaperTell};
+use crate::trading::options::{AccountOptions, TradingOptions};
+
+/// Requests that wait for an account.
+const MAILBOX: usize = 1_024;
+/// A journal larger than this is written anew at the start.
+const COMPACT_BYTES: u64 = 64 << 20;
+/// The journal reaches the disk so soon after a change.
+const SYNC: Duration = Duration::from_millis(50);
+
+/// The actor. See the module's text.
+pub struct OrderRouter {
+    desk: Rc<Desk>,
+}
+
+impl Actor for OrderRouter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX);
+        let desk = self.desk.clone();
+        actix_rt::spawn(sync_journal(desk.clone()));
+        match &self.desk.house {
+            House::Live(live) => {
+                for route in 0..live.venue.private_routes().len() {
+                    actix_rt::spawn(private::keep(desk.clone(), live.clone(), route));
+                }
+                actix_rt::spawn(resolve::keep(desk.clone()));
+                if self.desk.options.dead_man_secs > 0 {
+                    actix_rt::spawn(dead_man(desk, live.clone()));
+                }
+            }
+            House::Paper(paper) => paper.begin(&desk),
+        }
+    }
+}
+
+/// Starts all routers on the arbiter that it is called on.
+pub(super) fn start_all(
+    options: TradingOptions,
+    context: &TradingContext,
+) -> Result<BTreeMap<(ProviderId, String), Addr<OrderRouter>>, TradingError> {
+    let wire = Wire::new(tls_config());
+    let mut routers = BTreeMap::new();
+    for account in options.accounts {
+        let key = super::account_key(&account);
+        // Desks on the shards tell the router, which is made after the account that they tell of.
+        let slot: Arc<OnceLock<Addr<OrderRouter>>> = Arc::default();
+        let desk = desk(account, context, &wire, &slot)?;
+        let router = OrderRouter {
+            desk: Rc::new(desk),
+        }
+        .start();
+        let _ = slot.set(router.clone());
+        routers.insert(key, router);
+    }
+    Ok(routers)
+}
+
+fn desk(
+    options: AccountOptions,
+    context: &TradingContext,
+    wire: &Wire,
+    slot: &Arc<OnceLock<Addr<OrderRouter>>>,
+) -> Result<Desk, TradingError> {
+    let provider = options.provider;
+    let (journal, replayed) = Journal::open(&options.journal, COMPACT_BYTES, FINAL_MAX)?;
+    if replayed.cut_off > 0 {
+        tracing::warn!(provider = provider.name(), account = %options.name, bytes = replayed.cut_off,
+            "the order journal ended within an entry, which was cut off");
+    }
+    let venue = provider.exchange().trading();
+    let house = match (&options.keys, venue) {
+        (Some(keys), Some(venue)) => House::Live(Live {
+            provider,
+            venue,
+            keys: keys.clone(),
+            wire: wire.clone(),
+            rest: context.rest.clone(),
+            clock: context.clock.clone(),
+            meter: context
+                .meters
+                .iter()
+                .find(|m| m.provider == provider)
+                .cloned(),
+            patience: options.patience,
+            window_ms: options.window_ms,
+        }),
+        _ => {
+            let state = match replayed.paper.clone().map(serde_json::from_value) {
+                Some(Ok(state)) => Some(state),
+                None => None,
+                Some(Err(error)) => {
+                    tracing::error!(provider = provider.name(), account = %options.name, %error,
+                        "the paper account's state can't be read: it begins anew");
+                    None
+                }
+            };
+            let slot = slot.clone();
+            let tell: PaperTell = Arc::new(move |news| {
+                if let Some(router) = slot.get() {
+                    // Never dropped; there are as many as executions of the account's own orders.
+                    router.do_send(Told(news));
+                }
+            });
+            House::Paper(PaperHouse::new(
+                options.paper.clone(),
+                &options.name,
+                state,
+                tell,
+            ))
+        }
+    };
+    let (mode, streams, readiness) = match &house {
+        House::Live(live) => (
+            TradingMode::Live,
+            live.venue.private_routes().len(),
+            Readiness::Starting,
+        ),
+        House::Paper(_) => (TradingMode::Paper, 0, Readiness::Ready),
+    };
+    let of = LedgerOf {
+        provider,
+        account: options.name.clone(),
+        mode,
+    };
+    let halted_by = replayed.halted_by.clone();
+    let limits = super::limits::Limits::new(options.limits.clone());
+    let state = State {
+        ledger: Ledger::new(of, replayed),
+        journal,
+        readiness,
+        halted_by,
+        is_hedged: false,
+        stats: DeskStats::default(),
+        resolving: std::collections::BTreeSet::new(),
+        absent: BTreeMap::new(),
+        is_fetching_balances: false,
+        is_reconciling: false,
+        streams_up: vec![false; streams],
+        sessions: Vec::new(),
+        next_session: 0,
+        is_journal_dirty: false,
+        risk: limits,
+    };
+    Ok(Desk {
+        provider,
+        options,
+        house,
+        clock: context.clock.clone(),
+        market: context.market.clone(),
+        state: RefCell::new(state),
+    })
+}
+
+/// Has the journal reach the disk soon after each change.
+async fn sync_journal(desk: Rc<Desk>) {
+    loop {
+        desk.clock.sleep(SYNC).await;
+        let handle = {
+            let mut state = desk.state.borrow_mut();
+            match std::mem::take(&mut state.is_journal_dirty) {
+                true => state.journal.handle(),
+                false => continue,
+            }
+        };
+        let synced = match handle {
+            Ok(handle) => tokio::task::spawn_blocking(move || handle.sync_data()).await,
+            Err(error) => {
+                tracing::error!(%error, "the order journal can't be synced");
+                continue;
+            }
+        };
+        if let Ok(Err(error)) = synced {
+            tracing::error!(%error, "the order journal can't be synced");
+            desk.state.borrow_mut().stats.journal_errors += 1;
+        }
+    }
+}
+
+/// Tells the exchange again and again that we are there, so that it cancels everything when we are
+/// not.
+async fn dead_man(desk: Rc<Desk>, live: Live) {
+    let every = Duration::from_secs(u64::from(desk.options.dead_man_secs).div_ceil(3).max(1));
+    loop {
+        arm(&desk, &live, desk.options.dead_man_secs).await;
+        desk.clock.sleep(every).await;
+    }
+}
+
+async fn arm(desk: &Desk, live: &Live, secs: u32) {
+    for market in desk.provider.exchange().markets() {
+        let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
+            continue;
+        };
+        let instruments = open_instruments(desk, *market);
+        let instruments: Vec<&Instrument> = instruments.iter().map(|one| &**one).collect();
+        let command = Command::DeadMan {
+            market: *market,
+            instruments: &instruments,
+            secs: match secs {
+                0 => 0,
+                secs => secs.clamp(least, most),
+            },
+        };
+        if let Outcome::Failed(bookwire_engine::trading::venue::Failure { error, .. })
+        | Outcome::Unknown(error) = live.command(&command).await
+        {
+            tracing::warn!(provider = desk.provider.name(), %market, %error,
+                "the exchange's own timer could not be set");
+        }
+    }
+}
+
+fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
+    let table = desk.table();
+    let state = desk.state.borrow();
+    let mut symbols: Vec<&str> = state
+        .ledger
+        .open_orders()
+        .filter(|order| order.terms.market == market)
+        .map(|order| order.terms.native_symbol.as_str())
+        .collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    symbols
+        .into_iter()
+        .filter_map(|symbol| table.by_native(desk.provider, market, symbol).cloned())
+        .collect()
+}
+
+impl Message for PlaceOrder {
+    type Result = Result<Placed, CryptoError>;
+}
+
+impl Handler<PlaceOrder> for OrderRouter {
+    type Result = ResponseFuture<Result<Placed, CryptoError>>;
+
+    fn handle(&mut self, request: PlaceOrder, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { flows::place(&desk, request).await })
+    }
+}
+
+/// Cancels an order.
+#[derive(Message)]
+#[rtype(result = "Result<Canceled, CryptoError>")]
+pub struct CancelOrder(
+    /// Which.
+    pub OrderId,
+);
+
+impl Handler<CancelOrder> for OrderRouter {
+    type Result = ResponseFuture<Result<Canceled, CryptoError>>;
+
+    fn handle(&mut self, CancelOrder(id): CancelOrder, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { flows::cancel(&desk, id).await })
+    }
+}
+
+/// Cancels all open orders, or those of an instrument. The answer has each by itself.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Result<Order, (OrderId, CryptoError)>>, CryptoError>")]
+pub struct CancelMany(
+    /// Of which instrument.
+    pub Option<String>,
+);
+
+impl Handler<CancelMany> for OrderRouter {
+    type Result = ResponseFuture<Result<Vec<Result<Order, (OrderId, CryptoError)>>, CryptoError>>;
+
+    fn handle(&mut self, CancelMany(entity): CancelMany, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { Ok(flows::cancel_many(&desk, entity.as_deref()).await) })
+    }
+}
+
+impl Message for AmendOrder {
+    type Result = Result<Amended, CryptoError>;
+}
+
+impl Handler<AmendOrder> for OrderRouter {
+    type Result = ResponseFuture<Result<Amended, CryptoError>>;
+
+    fn handle(&mut self, request: AmendOrder, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move {
+            let AmendOrder {
+                id,
+                quantity,
+                price,
+                by,
+            } = request;
+            flows::amend(&desk, id, quantity, price, &by).await
+        })
+    }
+}
+
+/// An order by a name; `None`: not known here.
+#[derive(Clone, Message)]
+#[rtype(result = "Result<Option<Order>, CryptoError>")]
+pub enum FindOrder {
+    /// Our id.
+    Id(OrderId),
+    /// The client's id.
+    ClientId(String),
+}
+
+impl Handler<FindOrder> for OrderRouter {
+    type Result = Result<Option<Order>, CryptoError>;
+
+    fn handle(&mut self, find: FindOrder, _: &mut Self::Context) -> Self::Result {
+        use bookwire_engine::trading::ledger::Known;
+        let state = self.desk.state.borrow();
+        Ok(match find {
+            FindOrder::Id(id) => state.ledger.order(id).cloned(),
+            FindOrder::ClientId(client) => match state.ledger.known(&client) {
+                Known::Order(order) => Some(order.clone()),
+                _ => None,
+            },
+        })
+    }
+}
+
+/// Orders, newest first.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Order>, CryptoError>")]
+pub struct ListOrders(
+    /// Which.
+    pub OrderFilter,
+);
+
+impl Handler<ListOrders> for OrderRouter {
+    type Result = Result<Vec<Order>, CryptoError>;
+
+    fn handle(&mut self, ListOrders(filter): ListOrders, _: &mut Self::Context) -> Self::Result {
+        let state = self.desk.state.borrow();
+        Ok(state.ledger.list(&filter).into_iter().cloned().collect())
+    }
+}
+
+/// Executions, newest first.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Fill>, CryptoError>")]
+pub struct ListFills(
+    /// Which.
+    pub OrderFilter,
+);
+
+impl Handler<ListFills> for OrderRouter {
+    type Result = Result<Vec<Fill>, CryptoError>;
+
+    fn handle(&mut self, ListFills(filter): ListFills, _: &mut Self::Context) -> Self::Result {
+        let state = self.desk.state.borrow();
+        Ok(state.ledger.fills(&filter).into_iter().cloned().collect())
+    }
+}
+
+/// Balances and positions.
+#[derive(Message)]
+#[rtype(result = "Result<(Vec<Balance>, Vec<Position>), CryptoError>")]
+pub struct GetAccount;
+
+impl Handler<GetAccount> for OrderRouter {
+    type Result = Result<(Vec<Balance>, Vec<Position>), CryptoError>;
+
+    fn handle(&mut self, _: GetAccount, _: &mut Self::Context) -> Self::Result {
+        Ok(self.desk.account())
+    }
+}
+
+/// Sets the leverage of an instrument.
+#[derive(Message)]
+#[rtype(result = "Result<(), CryptoError>")]
+pub struct SetLeverage {
+    /// Of which.
+    pub instrument: Arc<Instrument>,
+    /// To what.
+    pub leverage: u32,
+}
+
+impl Handler<SetLeverage> for OrderRouter {
+    type Result = ResponseFuture<Result<(), CryptoError>>;
+
+    fn handle(&mut self, request: SetLeverage, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { set_leverage(&desk, &request.instrument, request.leverage).await })
+    }
+}
+
+async fn set_leverage(
+    desk: &Rc<Desk>,
+    instrument: &Instrument,
+    leverage: u32,
+) -> Result<(), CryptoError> {
+    if !desk.support(instrument.spec.market).has_leverage {
+        let what = format!("leverage can't be set for {}", instrument.entity_id());
+        return Err(CryptoError::new(CryptoCode::Unsupported, what)
+            .with("entity_id", instrument.entity_id()));
+    }
+    let most = instrument.spec.max_leverage.unwrap_or(125);
+    if !(1..=most).contains(&leverage) {
+        let accepted = format!("1 to {most}");
+        return Err(CryptoError::invalid_parameter(
+            "leverage",
+            &leverage.to_string(),
+            accepted,
+        ));
+    }
+    let live = match &desk.house {
+        House::Live(live) => live.clone(),
+        House::Paper(paper) => return paper.set_leverage(desk, instrument, leverage),
+    };
+    let command = Command::SetLeverage {
+        instrument,
+        leverage,
+    };
+    match live.command(&command).await {
+        Outcome::Done(facts) => {
+            desk.take(&facts);
+            Ok(())
+        }
+        Outcome::Failed(failure) if failure.proof == Proof::AlreadySo => Ok(()),
+        Outcome::Failed(bookwire_engine::trading::venue::Failure { error, .. })
+        | Outcome::Unknown(error) => Err(error),
+    }
+}
+
+/// Engages or releases the account's kill switch. Engaging cancels everything.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Result<Order, (OrderId, CryptoError)>>, CryptoError>")]
+pub struct Halt {
+    /// Engage.
+    pub is_engaged: bool,
+    /// Id of the key that asks.
+    pub by: String,
+}
+
+impl Handler<Halt> for OrderRouter {
+    type Result = ResponseFuture<Result<Vec<Result<Order, (OrderId, CryptoError)>>, CryptoError>>;
+
+    fn handle(&mut self, halt: Halt, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move {
+            let entry = Entry::Halt {
+                is_engaged: halt.is_engaged,
+                by: halt.by.clone(),
+                at: desk.now().0,
+            };
+            // Refusing comes first, then the paper: a full disk must not keep orders coming.
+            let before = desk.state.borrow().halted_by.clone();
+            desk.state.borrow_mut().halted_by = match halt.is_engaged {
+                true => Some(halt.by.clone()),
+                false => before,
+            };
+            desk.write(&[entry])?;
+            tracing::warn!(provider = desk.provider.name(), account = %desk.options.name, by = %halt.by,
+                is_engaged = halt.is_engaged, "kill switch");
+            if halt.is_engaged {
+                return Ok(flows::cancel_many(&desk, None).await);
+            }
+            desk.state.borrow_mut().halted_by = None;
+            Ok(Vec::new())
+        })
+    }
+}
+
+/// How the account stands.
+#[derive(Message)]
+#[rtype(result = "Result<DeskStatus, CryptoError>")]
+pub struct GetStatus;
+
+impl Handler<GetStatus> for OrderRouter {
+    type Result = Result<DeskStatus, CryptoError>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let state = self.desk.state.borrow();
+        Ok(DeskStatus {
+            provider: self.desk.provider,
+            account: self.desk.options.name.clone(),
+            mode: self.desk.mode(),
+            is_ready: state.readiness == Readiness::Ready && state.halted_by.is_none(),
+            reason: match &state.readiness {
+                Readiness::Ready => None,
+                Readiness::Starting => Some("its orders and balances are being fetched".to_owned()),
+                Readiness::NotReady(reason) => Some(reason.clone()),
+            },
+            halted_by: state.halted_by.clone(),
+            open_orders: state.ledger.open_orders().count(),
+            stats: state.stats.clone(),
+        })
+    }
+}
+
+/// What somebody who begins to listen is told first.
+#[derive(Clone, Debug)]
+pub struct AccountSnapshot {
+    /// Number to stop listening with.
+    pub number: u64,
+    /// Orders that can still execute.
+    pub orders: Vec<Order>,
+    /// Balances.
+    pub balances: Vec<Balance>,
+    /// Positions.
+    pub positions: Vec<Position>,
+}
+
+/// Begins to listen: from the snapshot on, nothing is missed. The listener is called on the routers'
+/// thread and must not wait; it is forgotten when it answers false.
+#[derive(Message)]
+#[rtype(result = "Result<AccountSnapshot, CryptoError>")]
+pub struct Listen(
+    /// Takes what happens.
+    pub Box<dyn Fn(&Published) -> bool + Send>,
+);
+
+impl Handler<Listen> for OrderRouter {
+    type Result = Result<AccountSnapshot, CryptoError>;
+
+    fn handle(&mut self, Listen(tell): Listen, _: &mut Self::Context) -> Self::Result {
+        let (balances, positions) = self.desk.account();
+        let mut state = self.desk.state.borrow_mut();
+        state.next_session += 1;
+        let number = state.next_session;
+        let orders = state.ledger.open_orders().cloned().collect();
+        state.sessions.push(Subscriber { number, tell });
+        Ok(AccountSnapshot {
+            number,
+            orders,
+            balances,
+            positions,
+        })
+    }
+}
+
+/// Stops listening.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Unlisten(
+    /// The snapshot's number.
+    pub u64,
+);
+
+impl Handler<Unlisten> for OrderRouter {
+    type Result = ();
+
+    fn handle(&mut self, Unlisten(number): Unlisten, _: &mut Self::Context) {
+        let mut state = self.desk.state.borrow_mut();
+        state.sessions.retain(|session| session.number != number);
+    }
+}
+
+/// What desks on the shards tell of orders on paper.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Told(
+    /// What.
+    pub PaperNews,
+);
+
+impl Handler<Told> for OrderRouter {
+    type Result = ();
+
+    fn handle(&mut self, Told(news): Told, _: &mut Self::Context) {
+        if let House::Paper(paper) = &self.desk.house {
+            paper.told(&self.desk, news);
+        }
+    }
+}
+
+/// Begins a paper account anew.
+#[derive(Message)]
+#[rtype(result = "Result<(), CryptoError>")]
+pub struct ResetPaper;
+
+impl Handler<ResetPaper> for OrderRouter {
+    type Result = ResponseFuture<Result<(), CryptoError>>;
+
+    fn handle(&mut self, _: ResetPaper, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move {
+            match &desk.house {
+                House::Paper(paper) => paper.reset(&desk).await,
+                House::Live(_) => {
+                    let what = "the account is no paper account";
+                    Err(CryptoError::new(CryptoCode::Unsupported, what)
+                        .with("provider", desk.provider.name())
+                        .with("account", desk.options.name.clone()))
+                }
+            }
+        })
+    }
+}
+
+/// The end: what the exchange would do about our silence is disarmed, the journal reaches the disk.
+/// Open orders stay.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+impl Handler<Stop> for OrderRouter {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move {
+            desk.state.borrow_mut().readiness =
+                Readiness::NotReady("it is being stopped".to_owned());
+            if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {
+                arm(&desk, live, 0).await;
+            }
+            let handle = desk.state.borrow().journal.handle();
+            if let Ok(handle) = handle {
+                let _ = tokio::task::spawn_blocking(move || handle.sync_data()).await;
+            }
+        })
+    }
+}

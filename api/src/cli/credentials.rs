@@ -1,0 +1,159 @@
+//! `bookwire credentials …`: exchanges' keys, sealed on disk.
+
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::vault::{
+    AccountView, DEFAULT_ACCOUNT, MasterKey, NewCredential, SecretKind, Vault,
+};
+use clap::{Args, Subcommand};
+
+use super::keys::Place;
+use super::{Failure, GlobalArgs, secrets};
+
+/// Exchanges' keys that orders are sent with, sealed on disk.
+#[derive(Debug, Subcommand)]
+pub enum CredentialsCommand {
+    /// Stores the key of a new account. It is read from standard input (lines, or JSON such as the file
+    /// that the exchange has given out) or BOOKWIRE_API_KEY, BOOKWIRE_API_SECRET and
+    /// BOOKWIRE_API_PASSPHRASE
+    Set(Key),
+    /// Lists all accounts, without their secrets
+    List {
+        /// Where the configuration is
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Replaces the key of an account; a running server takes it within a fifth of a second
+    Rotate(Key),
+    /// Forgets the key of an account
+    Remove(Account),
+}
+
+/// Which account.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// The exchange
+    pub provider: String,
+    /// Your name of the account
+    #[arg(long, env = "BOOKWIRE_ACCOUNT", value_name = "NAME", default_value = DEFAULT_ACCOUNT)]
+    pub account: String,
+    /// Where the configuration is
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Which account, and what its key is.
+#[derive(Debug, Args)]
+pub struct Key {
+    /// Which account
+    #[command(flatten)]
+    pub account: Account,
+    /// How it signs: hmac, ed25519, ec [default: what the secret looks like]
+    #[arg(long, env = "BOOKWIRE_KIND", value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
+impl Account {
+    fn provider(&self) -> Result<ProviderId, Failure> {
+        ProviderId::parse(&self.provider).ok_or_else(|| {
+            let names: Vec<&str> = ProviderId::all().map(ProviderId::name).collect();
+            let name: String = self.provider.chars().take(40).collect();
+            Failure::Usage(format!(
+                "there is no provider {name:?}; accepted: {}",
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+impl Key {
+    fn kind(&self) -> Result<Option<SecretKind>, Failure> {
+        let kind = self.kind.as_deref().map(|name| {
+            SecretKind::parse(name).ok_or_else(|| {
+                let name: String = name.chars().take(40).collect();
+                Failure::Usage(format!("--kind {name:?}; accepted: hmac, ed25519, ec"))
+            })
+        });
+        kind.transpose()
+    }
+}
+
+/// Runs `bookwire credentials …`.
+pub fn run(global: &GlobalArgs, command: &CredentialsCommand) -> Result<(), Failure> {
+    match command {
+        CredentialsCommand::Set(key) => put(global, key, false),
+        CredentialsCommand::Rotate(key) => put(global, key, true),
+        CredentialsCommand::Remove(account) => {
+            let provider = account.provider()?;
+            let vault = existing(global, &account.place)?;
+            vault.remove(provider, &account.account)?;
+            super::say(&format!(
+                "the key of {}/{} is forgotten; revoke it at the exchange too",
+                provider.name(),
+                account.account
+            ));
+            Ok(())
+        }
+        CredentialsCommand::List { place } => {
+            let list = existing(global, place)?.list();
+            for view in &list {
+                super::say(&line(view));
+            }
+            if list.is_empty() && !global.quiet {
+                super::say("there are no credentials; store one with `bookwire credentials set`");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn put(global: &GlobalArgs, key: &Key, is_there: bool) -> Result<(), Failure> {
+    let account = &key.account;
+    let (provider, kind) = (account.provider()?, key.kind()?);
+    let config = account.place.load(global)?;
+    let parts = secrets::read_parts(provider.exchange().credential_form().has_passphrase)?;
+    let vault = Vault::open(&config.server.data_dir, secrets::master_key(&config)?)?;
+    let new = NewCredential {
+        kind,
+        api_key: parts.api_key,
+        secret: parts.secret,
+        passphrase: parts.passphrase,
+    };
+    match is_there {
+        true => vault.rotate(provider, &account.account, new)?,
+        false => vault.set(provider, &account.account, new)?,
+    }
+    let name = &account.account;
+    let mut list = vault.list().into_iter();
+    if let Some(view) = list.find(|view| view.provider == provider && view.account == *name) {
+        super::say(&line(&view));
+    }
+    Ok(())
+}
+
+/// The vault that there is; one without a master key is empty.
+fn existing(global: &GlobalArgs, place: &Place) -> Result<Vault, Failure> {
+    let config = place.load(global)?;
+    let sources = secrets::master_sources(&config);
+    match MasterKey::find(&sources)? {
+        Some(master) => Ok(Vault::open(&config.server.data_dir, master)?),
+        None => {
+            sources.check_nothing_is_sealed()?;
+            Ok(Vault::closed())
+        }
+    }
+}
+
+fn line(view: &AccountView) -> String {
+    let passphrase = match view.has_passphrase {
+        true => "  with passphrase",
+        false => "",
+    };
+    format!(
+        "{}/{}  {}  key {}{passphrase}  revision {}",
+        view.provider.name(),
+        view.account,
+        view.kind.as_str(),
+        view.api_key,
+        view.revision
+    )
+}

@@ -1,0 +1,283 @@
+//! JSON bodies: a route names the fields that it knows, everything else is refused; every refusal
+//! names the field, its value and what is accepted. Numbers are read from their text, never through
+//! a float.
+
+use std::collections::BTreeMap;
+
+use bookwire_engine::error::CryptoError;
+use rust_decimal::Decimal;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The fields of a JSON object.
+#[derive(Debug)]
+pub struct Body(BTreeMap<String, Box<RawValue>>);
+
+/// An object in which no field stands twice: which of the two would count?
+struct Once(BTreeMap<String, Box<RawValue>>);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Once;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    if fields.contains_key(&name) {
+                        let what = format!("the field `{name}` is there twice");
+                        return Err(serde::de::Error::custom(what));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Once(fields))
+            }
+        }
+        from.deserialize_map(Fields)
+    }
+}
+
+impl Body {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It is no JSON object, or has a field that is not among `known`.
+    pub fn parse(bytes: &[u8], known: &[&str]) -> Result<Self, CryptoError> {
+        let Once(fields) = serde_json::from_slice(bytes).map_err(|error| {
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+            let accepted = format!("a JSON object with {}; {error}", known.join(", "));
+            CryptoError::invalid_parameter("body", &shown, accepted)
+        })?;
+        if let Some((name, value)) = fields
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        {
+            let mut error = CryptoError::invalid_parameter(
+                name,
+                value.get(),
+                format!("no field of this name; known are {}", known.join(", ")),
+            );
+            error.recovery_suggestions = vec![format!("leave `{name}` out")];
+            return Err(error);
+        }
+        Ok(Self(fields))
+    }
+
+    /// A field's text; `null` counts as absent.
+    fn raw(&self, name: &str) -> Option<&str> {
+        let raw = self.0.get(name)?.get();
+        (raw != "null").then_some(raw)
+    }
+
+    /// True when it is there, and not null.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// It is none, or empty.
+    pub fn text(&self, name: &str) -> Result<Option<String>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let text = serde_json::from_str::<String>(raw);
+        match text {
+            Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
+            _ => Err(CryptoError::invalid_parameter(
+                name,
+                raw,
+                "a text that is not empty",
+            )),
+        }
+    }
+
+    /// A text that has to be there.
+    ///
+    /// # Errors
+    /// It is not, or is no text.
+    pub fn text_required(&self, name: &str, accepted: &str) -> Result<String, CryptoError> {
+        self.text(name)?
+            .ok_or_else(|| CryptoError::invalid_parameter(name, "", accepted.to_owned()))
+    }
+
+    /// One of some words, whatever their case.
+    ///
+    /// # Errors
+    /// Another word.
+    pub fn choice<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        words: &[&str],
+    ) -> Result<Option<T>, CryptoError> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        match parse(&text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(CryptoError::invalid_parameter(
+                name,
+                &text,
+                format!("one of {}", words.join(", ")),
+            )),
+        }
+    }
+
+    /// A positive exact number: a JSON number, whose text counts, or a string.
+    ///
+    /// # Errors
+    /// It is none, is not positive, or has more than 28 digits.
+    pub fn amount(&self, name: &str) -> Result<Option<Decimal>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let accepted = "a positive number of at most 28 digits, as a JSON number or a string";
+        let text = match raw
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+        {
+            Some(text) => text,
+            None => raw,
+        };
+        match decimal(text) {
+            Some(value) if value > Decimal::ZERO => Ok(Some(value)),
+            _ => Err(CryptoError::invalid_parameter(name, raw, accepted)),
+        }
+    }
+
+    /// A whole number from 1 on.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn count(&self, name: &str) -> Result<Option<u32>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        match raw.trim_matches('"').parse::<u32>() {
+            Ok(value) if value > 0 => Ok(Some(value)),
+            _ => Err(CryptoError::invalid_parameter(
+                name,
+                raw,
+                "a whole number from 1 on",
+            )),
+        }
+    }
+
+    /// True or false.
+    ///
+    /// # Errors
+    /// Neither.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, CryptoError> {
+        match self.raw(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(raw) => Err(CryptoError::invalid_parameter(name, raw, "true or false")),
+        }
+    }
+}
+
+/// A number's text, exactly; `None` when it is none or has more digits than can be kept.
+fn decimal(text: &str) -> Option<Decimal> {
+    let exact = |text: &str| Decimal::from_str_exact(text).ok();
+    match text.split_once(['e', 'E']) {
+        None => exact(text),
+        Some((mantissa, power)) => {
+            let (mantissa, power) = (exact(mantissa)?, power.parse::<i32>().ok()?);
+            let scale = i32::try_from(mantissa.scale()).ok()? - power;
+            let value = match scale {
+                0.. => Decimal::try_from_i128_with_scale(mantissa.mantissa(), scale.unsigned_abs()),
+                _ => {
+                    let factor = 10_i128.checked_pow(scale.unsigned_abs())?;
+                    Decimal::try_from_i128_with_scale(mantissa.mantissa().checked_mul(factor)?, 0)
+                }
+            };
+            value.ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Body {
+        Body::parse(text.as_bytes(), &["a", "b"]).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_read_to_the_last_digit() {
+        for (text, value) in [
+            (r#"{"a":0.1}"#, "0.1"),
+            (r#"{"a":"0.10"}"#, "0.10"),
+            (
+                r#"{"a":79228162514264337593543950335}"#,
+                "79228162514264337593543950335",
+            ),
+            (
+                r#"{"a":0.0000000000000000000000000001}"#,
+                "0.0000000000000000000000000001",
+            ),
+            (r#"{"a":1e-8}"#, "0.00000001"),
+            (r#"{"a":1.5E3}"#, "1500"),
+        ] {
+            let read = body(text).amount("a").unwrap().unwrap();
+            assert_eq!(read, Decimal::from_str_exact(value).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_named() {
+        for text in [
+            r#"{"a":0}"#,
+            r#"{"a":-1}"#,
+            r#"{"a":"NaN"}"#,
+            r#"{"a":""}"#,
+            r#"{"a":true}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":1e999999999}"#,
+            r#"{"a":1e-999999999}"#,
+            r#"{"a":0.00000000000000000000000000001}"#,
+            r#"{"a":792281625142643375935439503355}"#,
+            r#"{"a":"1 "}"#,
+        ] {
+            let error = body(text).amount("a").unwrap_err();
+            assert_eq!(error.details["parameter"], "a", "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_are_known_and_stand_once() {
+        for (text, what) in [
+            (r#"{"c":1}"#, "no field of this name"),
+            (r#"{"a":1,"a":2}"#, "twice"),
+            ("[]", "a JSON object"),
+            ("", "a JSON object"),
+            (r#"{"a":1"#, "a JSON object"),
+        ] {
+            let error = Body::parse(text.as_bytes(), &["a", "b"]).unwrap_err();
+            assert!(error.message.contains(what), "{error}");
+        }
+        assert!(!body(r#"{"a":null}"#).has("a"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(text in "\\PC{0,60}", number in "[-+0-9.eE]{0,40}") {
+            let _ = Body::parse(text.as_bytes(), &["a"]);
+            let text = format!(r#"{{"a":"{number}"}}"#);
+            if let Ok(body) = Body::parse(text.as_bytes(), &["a"]) {
+                let _ = body.amount("a");
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! From the configuration and the vault to the accounts that are traded on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bookwire_actors::trading::limits::LimitOptions;
+use bookwire_actors::trading::options::{AccountOptions, TradingOptions};
+use bookwire_actors::trading::paper::PaperOptions;
+use bookwire_engine::config::{Config, JournalSync, ProviderConfig};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::trading::keys::{KeyKind, Keys};
+use bookwire_engine::trading::order::TradingMode;
+use bookwire_engine::trading::paper::Fees;
+use bookwire_engine::vault::{Credential, SecretKind, Vault};
+use rust_decimal::Decimal;
+
+/// The accounts; `None` when trading is switched off.
+///
+/// # Errors
+/// An account that is to trade live has no credential, or one that can't be used.
+pub fn options(config: &Config, vault: &Vault) -> Result<Option<TradingOptions>, String> {
+    if !config.trading.enabled {
+        return Ok(None);
+    }
+    let mut accounts = Vec::new();
+    for (name, provider) in &config.providers {
+        let Some(id) = ProviderId::parse(name).filter(|_| provider.enabled) else {
+            continue;
+        };
+        for account in &provider.trading.accounts {
+            accounts.push(account_options(config, id, provider, account, vault)?);
+        }
+    }
+    Ok(Some(TradingOptions { accounts }))
+}
+
+fn account_options(
+    config: &Config,
+    id: ProviderId,
+    provider: &ProviderConfig,
+    account: &str,
+    vault: &Vault,
+) -> Result<AccountOptions, String> {
+    let trading = &config.trading;
+    let mode = provider.trading.mode;
+    let keys = match mode {
+        TradingMode::Paper => None,
+        TradingMode::Live => Some(Arc::new(keys(id, account, vault)?)),
+    };
+    let journal = format!("{}-{account}-{}.journal", id.name(), mode.as_str());
+    Ok(AccountOptions {
+        provider: id,
+        name: account.to_owned(),
+        keys,
+        hosts: provider.hosts.clone(),
+        journal: config.trading_dir().join(journal),
+        is_journal_synced: trading.journal_sync == JournalSync::Always,
+        patience: Duration::from_millis(trading.answer_timeout_ms),
+        window_ms: trading.recv_window_ms,
+        reconcile: Duration::from_secs(trading.reconcile_secs),
+        allows_withdrawal_keys: trading.allow_withdrawal_keys,
+        funding_lock_secs: trading.funding_lock_secs,
+        dead_man_secs: trading.dead_man_secs,
+        limits: LimitOptions {
+            account: trading.limits.clone(),
+            key: trading.key_limits.clone(),
+        },
+        paper: paper(config),
+    })
+}
+
+fn paper(config: &Config) -> PaperOptions {
+    let paper = &config.trading.paper;
+    let mut options = PaperOptions::default();
+    // Their form has been checked with the rest of the configuration.
+    options.setup.balances = paper
+        .balances
+        .iter()
+        .filter_map(|(asset, amount)| Some((asset.clone(), Decimal::from_str_exact(amount).ok()?)))
+        .collect::<BTreeMap<_, _>>();
+    options.latency = Duration::from_millis(paper.latency_ms);
+    options.fees = Fees {
+        maker: paper.maker_fee,
+        taker: paper.taker_fee,
+    };
+    options
+}
+
+fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Keys, String> {
+    let name = id.name();
+    let place = format!("providers.{name}.trading.mode is \"live\"");
+    if id.exchange().trading().is_none() {
+        return Err(format!("{place}: orders can't be sent to {name}; accepted: \"paper\""));
+    }
+    let Some(credential) = vault.credential(id, account) else {
+        return Err(format!(
+            "{place}, and there is no credential {account:?}: `bookwire credentials set {name} {account}` \
+             stores one"
+        ));
+    };
+    prepare(&credential).map_err(|what| format!("{place}: the credential {account:?}: {what}"))
+}
+
+/// A credential, ready to sign.
+fn prepare(credential: &Credential) -> Result<Keys, String> {
+    let kind = match credential.kind {
+        SecretKind::Hmac => KeyKind::Hmac,
+        SecretKind::Ed25519 => KeyKind::Ed25519,
+        SecretKind::Ec => KeyKind::Es256,
+    };
+    let passphrase = credential.passphrase.as_ref().map(|text| text.expose_text());
+    Keys::new(
+        kind,
+        credential.api_key.expose_text(),
+        credential.secret.expose_text(),
+        passphrase,
+    )
+    .map_err(|error| error.message)
+}

@@ -1,0 +1,173 @@
+//! What open orders hold of a paper account.
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::Fees;
+use super::account::Account;
+use super::arrive::fee_asset;
+use crate::error::{CryptoCode, CryptoError};
+use crate::event::Side;
+use crate::instrument::{Instrument, Market};
+use crate::trading::check::{only_reduces, reference_price};
+use crate::trading::funds::{Need, insufficient, need};
+use crate::trading::order::{OrderTerms, PositionSide};
+use crate::trading::venue::Touch;
+
+/// What is held back beyond the price shown for a spot order to buy at the market, which may find the
+/// book thinner: a twentieth.
+const HEADROOM: Decimal = Decimal::from_parts(105, 0, 0, false, 2);
+
+/// What an open order holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lock {
+    pub(super) asset: String,
+    /// The exchange's spelling, of perpetuals; empty for spot.
+    native_symbol: String,
+    is_buy: bool,
+    pub(super) position_side: Option<PositionSide>,
+    /// Not executed, base units.
+    pub(super) remaining: Decimal,
+    /// Held for each of them; of orders with a budget 0.
+    unit: Decimal,
+    /// What is left of the budget.
+    pub(super) budget: Decimal,
+}
+
+impl Lock {
+    pub(super) fn amount(&self) -> Decimal {
+        let each = self.unit.saturating_mul(self.remaining);
+        each.saturating_add(self.budget)
+    }
+}
+
+impl Account {
+    /// Holds back what an order needs, and returns the budget that it may spend where it has one.
+    ///
+    /// # Errors
+    /// `CRYPTO_INSUFFICIENT_BALANCE`; `CRYPTO_ORDERBOOK_DESYNC` for a market order without a price.
+    pub fn reserve(
+        &mut self,
+        instrument: &Instrument,
+        terms: &OrderTerms,
+        client_id: &str,
+        touch: Touch,
+        fees: Fees,
+    ) -> Result<Option<Decimal>, CryptoError> {
+        let (lock, budget) =
+            self.lock(instrument, terms, terms.quantity, client_id, touch, fees)?;
+        self.state.locks.insert(client_id.to_owned(), lock);
+        Ok(budget)
+    }
+
+    /// Holds back what an order needs after an amendment: `terms` as they will be, `remaining` of them
+    /// not executed.
+    ///
+    /// # Errors
+    /// As [`Account::reserve`]; what was held stays held.
+    pub fn amend(
+        &mut self,
+        instrument: &Instrument,
+        terms: &OrderTerms,
+        remaining: Decimal,
+        client_id: &str,
+        touch: Touch,
+        fees: Fees,
+    ) -> Result<(), CryptoError> {
+        let (lock, _) = self.lock(instrument, terms, remaining, client_id, touch, fees)?;
+        self.state.locks.insert(client_id.to_owned(), lock);
+        Ok(())
+    }
+
+    fn lock(
+        &self,
+        instrument: &Instrument,
+        terms: &OrderTerms,
+        remaining: Decimal,
+        client_id: &str,
+        touch: Touch,
+        fees: Fees,
+    ) -> Result<(Lock, Option<Decimal>), CryptoError> {
+        let spec = &instrument.spec;
+        let price = reference_price(terms, touch);
+        let needs_price = terms.market == Market::Perp || terms.side == Side::Buy;
+        if price.is_none() && needs_price && !only_reduces(terms) {
+            return Err(CryptoError::new(
+                CryptoCode::OrderbookDesync,
+                "the book has no price to value the order at",
+            )
+            .with("symbol", instrument.stream_symbol()));
+        }
+        let leverage = Decimal::from(self.leverage(&spec.native_symbol));
+        let position = self.unspoken(instrument, terms, client_id);
+        let fee = fees.highest();
+        let wanted = OrderTerms {
+            quantity: remaining,
+            ..terms.clone()
+        };
+        let found = need(&wanted, instrument, price, Some(leverage), position, fee)?;
+        let found = found.unwrap_or_else(|| Need {
+            asset: fee_asset(instrument),
+            amount: Decimal::ZERO,
+        });
+        let before = self.state.locks.get(client_id);
+        let own = before.filter(|lock| lock.asset == found.asset);
+        let free = self
+            .free(&found.asset)
+            .saturating_add(own.map_or(Decimal::ZERO, Lock::amount));
+        if found.amount > free && !only_reduces(terms) {
+            return Err(insufficient(&found, free));
+        }
+        // A spot purchase without a limit price: it spends no more than is held for it.
+        let has_budget =
+            terms.market == Market::Spot && terms.side == Side::Buy && terms.price.is_none();
+        let budget = has_budget.then(|| found.amount.saturating_mul(HEADROOM).min(free));
+        let unit = match (has_budget, terms.market, price) {
+            (true, ..) => Decimal::ZERO,
+            // Exact, so that the last of it is free again after the last fill.
+            (false, Market::Spot, _) if terms.side == Side::Sell => Decimal::ONE,
+            (false, Market::Spot, Some(price)) => {
+                price.saturating_mul(Decimal::ONE.saturating_add(fee))
+            }
+            _ => found.amount.checked_div(remaining).unwrap_or_default(),
+        };
+        let lock = Lock {
+            asset: found.asset,
+            native_symbol: match terms.market {
+                Market::Spot => String::new(),
+                Market::Perp => spec.native_symbol.clone(),
+            },
+            is_buy: terms.side == Side::Buy,
+            position_side: terms.position_side,
+            remaining,
+            unit,
+            budget: budget.unwrap_or_default(),
+        };
+        Ok((lock, budget))
+    }
+
+    /// The part of a position that no other open order closes already: two orders that would both
+    /// close the same open one together.
+    fn unspoken(&self, instrument: &Instrument, terms: &OrderTerms, client_id: &str) -> Decimal {
+        let symbol = &instrument.spec.native_symbol;
+        if terms.market == Market::Spot {
+            return Decimal::ZERO;
+        }
+        let side = terms.position_side.unwrap_or(PositionSide::Net);
+        let position = self.position(symbol, side);
+        let is_buy = terms.side == Side::Buy;
+        let others = self.state.locks.iter().filter(|(id, lock)| {
+            id.as_str() != client_id
+                && lock.native_symbol == *symbol
+                && lock.is_buy == is_buy
+                && lock.position_side.unwrap_or(PositionSide::Net) == side
+        });
+        let spoken = others.fold(Decimal::ZERO, |sum, (_, lock)| {
+            sum.saturating_add(lock.remaining)
+        });
+        match is_buy {
+            true => position.saturating_add(spoken).min(Decimal::ZERO),
+            false => position.saturating_sub(spoken).max(Decimal::ZERO),
+        }
+    }
+}
