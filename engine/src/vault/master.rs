@@ -169,7 +169,9 @@ impl MasterKey {
         let dir = super::file::folder(path);
         std::fs::create_dir_all(dir).map_err(|e| VaultError::io("create the folder", dir, e))?;
         let key = Self::random()?;
-        let mut text = Zeroizing::new(data_encoding::BASE64.encode(key.bytes.as_slice()));
+        // One allocation: growing would leave a copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        data_encoding::BASE64.encode_append(key.bytes.as_slice(), &mut text);
         text.push('\n');
         let beside = super::file::beside(path)?;
         let written = super::file::write_private(&beside, text.as_bytes())
@@ -177,7 +179,17 @@ impl MasterKey {
             .and_then(|()| match std::fs::hard_link(&beside, path) {
                 Ok(()) => Ok(true),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-                Err(error) => Err(VaultError::io("make", path, error)),
+                // Not every file system has links; then a crash could leave half a key, which is
+                // refused as such.
+                Err(_) => match super::file::write_private(path, text.as_bytes()) {
+                    Ok(()) => Ok(true),
+                    Err(VaultError::Io { source, .. })
+                        if source.kind() == ErrorKind::AlreadyExists =>
+                    {
+                        Ok(false)
+                    }
+                    Err(error) => Err(error),
+                },
             });
         let _ = std::fs::remove_file(&beside);
         super::file::sync_folder(dir);
