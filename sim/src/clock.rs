@@ -22,10 +22,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn new(start_ms: i64, scale: f64) -> Self {
+    /// A clock that showed `start_ms` at `began`.
+    pub(crate) fn new(start_ms: i64, scale: f64, began: Instant) -> Self {
         Self {
             base_us: start_ms * 1_000,
-            anchor: Instant::now(),
+            anchor: began,
             scale,
             is_paused: false,
         }

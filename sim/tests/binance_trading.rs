@@ -385,6 +385,7 @@ async fn refusals_have_the_documents_codes() {
     );
 
     let futures = User::new(&sim, USDM_REST);
+    let above = futures.bid(Segment::Linear) + Decimal::from(400);
     let base = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC";
     for (query, code) in [
         (format!("{base}&quantity=0.01&price=60000.05"), -1111),
@@ -400,9 +401,10 @@ async fn refusals_have_the_documents_codes() {
             -4061,
         ),
         (
-            "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTX&quantity=1&price=90000".to_owned(),
+            format!("symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTX&quantity=1&price={above}"),
             -5022,
         ),
+        (format!("{base}&quantity=0.01&price=90000"), -4016),
         (
             "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=FOK&quantity=1&price=50000".to_owned(),
             -5021,

@@ -222,7 +222,7 @@ impl Accounts {
             false => fees.taker,
         };
         let amount = decimal(it.qty(row.qty));
-        let value = decimal(it.notional(row.price.notional(row.qty)));
+        let value = rounded(decimal(it.notional(row.price.notional(row.qty))));
         let (received, asset) = match (row.side, self.rules.fee_in) {
             (Side::Buy, FeeIn::Received) => (amount, &it.base),
             _ => (value, &it.quote),

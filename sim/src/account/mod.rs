@@ -31,6 +31,7 @@
 // Each exchange uses its own part of this.
 #![allow(dead_code)]
 
+mod admit;
 pub(crate) mod auth;
 mod book;
 pub(crate) mod desk;

@@ -31,8 +31,12 @@ fn dec(text: &str) -> Decimal {
 
 impl Rig {
     fn new(rules: Rules) -> Self {
-        let mut config = MarketConfig::standard(5, START_MS);
-        config.listings = listings(START_MS, 30);
+        Self::at(rules, START_MS)
+    }
+
+    fn at(rules: Rules, start_ms: i64) -> Self {
+        let mut config = MarketConfig::standard(5, start_ms);
+        config.listings = listings(start_ms, 30);
         let market = Market::new(config).unwrap();
         let mut accounts = Accounts::new(rules);
         let (me, other) = (accounts.open(Vec::new()), accounts.open(Vec::new()));
@@ -574,6 +578,39 @@ fn margin_bounds_orders_and_ends_positions() {
     assert!(rig.accounts.position_rows(&rig.market, me).is_empty());
     let last = rig.accounts.all_orders(me).last().unwrap();
     assert!(last.is_liquidation && last.client_id.starts_with("autoclose-"));
+}
+
+#[test]
+fn funding_is_paid_on_what_is_held() {
+    // Two seconds before 16:00 UTC.
+    let mut rig = Rig::at(Rules::default(), 1_723_132_798_000);
+    let ix = rig.perp;
+    let asked = rig.market_order(ix, Side::Buy, 200);
+    let order = rig.place(asked).unwrap();
+    let asked = rig.market_order(ix, Side::Sell, 100);
+    rig.place_as(rig.other, asked).unwrap();
+    rig.run(4_000);
+    let settled = rig.events.iter().find_map(|event| match event.kind {
+        EventKind::Funding(rate) if event.instrument == ix => Some(rate),
+        _ => None,
+    });
+    let settled = settled.unwrap();
+    let paid = decimal(settled.rate.fixed()) * decimal(settled.mark.fixed()) * dec("0.2");
+    let cut =
+        |amount: Decimal| amount.round_dp_with_strategy(8, rust_decimal::RoundingStrategy::ToZero);
+    let income = |rig: &Rig, id| {
+        let all = rig.accounts.income(id);
+        let all = all.filter(|row| row.reason == AccountReason::Funding);
+        all.map(|row| row.amount).collect::<Vec<_>>()
+    };
+    assert!(!paid.is_zero());
+    assert_eq!(income(&rig, rig.me), [cut(-paid)]);
+    assert_eq!(income(&rig, rig.other), [cut(paid / dec("2"))]);
+    let account = rig.accounts.account(rig.me).unwrap();
+    let total = account.funds(Wallet::Linear, "USDT").total;
+    assert_eq!(total, dec("100000") - order.fee + cut(-paid));
+    let rows = rig.accounts.position_rows(&rig.market, rig.me);
+    assert_eq!(rows[0].funding, cut(-paid));
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Stage {
         });
         let market = market.unwrap();
         let venue = Okx::new(&market, terms, limits, Trading::new(1));
-        let clock = Clock::new(START_MS, 1.0);
+        let clock = Clock::new(START_MS, 1.0, std::time::Instant::now());
         let mut core = Core::new(market, clock, FaultDesk::new(1, &[]), venue);
         let topic = core.topic(Kind::Books, SYMBOL).unwrap();
         assert_eq!(topic.market, Segment::Linear);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ pub(crate) struct Setup<'a> {
     /// Set when the simulator stops.
     pub(crate) stop: watch::Receiver<bool>,
     start_ms: i64,
+    began: Instant,
     ports_taken: usize,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Setup<'a> {
             config,
             stop,
             start_ms: config.start_ms.unwrap_or_else(clock::unix_now_ms),
+            began: Instant::now(),
             ports_taken: 0,
         }
     }
@@ -79,7 +82,12 @@ impl<'a> Setup<'a> {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        Clock::new(self.start_ms, self.config.time_scale)
+        // Real time goes on while markets are made, and signed requests carry it.
+        let began = match self.config.start_ms {
+            None => self.began,
+            Some(_) => Instant::now(),
+        };
+        Clock::new(self.start_ms, self.config.time_scale, began)
     }
 
     /// The faults that an exchange starts with.

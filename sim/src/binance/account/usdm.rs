@@ -1,14 +1,15 @@
 //! Orders of USDⓈ-M futures, conditional ones aside.
 
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::super::rest::{ApiError, Params};
 use super::spot::page;
 use super::{Call, order, print};
 use crate::account::{
-    Amend, FillRow, MarginMode, Order, OrderNo, PositionSide, Refusal, Request, Size,
+    Amend, FillRow, MarginMode, Order, OrderNo, PositionSide, Refusal, Request, Size, decimal,
 };
-use crate::market::{Instrument, InstrumentIx, OrderKind, Segment};
+use crate::market::{Instrument, InstrumentIx, OrderKind, Price, Segment, Side};
 
 /// Rows of a history, and how far it reaches in one answer.
 const LIMIT: (usize, usize) = (500, 1_000);
@@ -45,6 +46,40 @@ pub(super) fn reduce_only(params: &Params, side: PositionSide) -> Result<bool, A
     }
 }
 
+/// Buyers may bid so much above the mark price, sellers offer so much below it (`PERCENT_PRICE`).
+fn check_band(
+    call: &Call<'_>,
+    ix: InstrumentIx,
+    it: &Instrument,
+    side: Side,
+    price: Price,
+) -> Result<(), ApiError> {
+    let mark = call.core.market.premium_index(ix).map(|told| told.mark);
+    let Some(mark) = mark.map(|mark| decimal(mark.fixed())) else {
+        return Ok(());
+    };
+    let price = decimal(it.price(price));
+    let (most, least) = (mark * Decimal::new(105, 2), mark * Decimal::new(95, 2));
+    let places = it.price_decimals;
+    match side {
+        Side::Buy if price > most => {
+            let msg = format!(
+                "Limit price can't be higher than {}.",
+                most.trunc_with_scale(places)
+            );
+            Err(ApiError::new(-4016, msg))
+        }
+        Side::Sell if price < least => {
+            let msg = format!(
+                "Limit price can't be lower than {}.",
+                least.trunc_with_scale(places)
+            );
+            Err(ApiError::new(-4024, msg))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn request(call: &mut Call<'_>) -> Result<(Request, Instrument), ApiError> {
     let (ix, it) = call.instrument()?;
     let params = call.params;
@@ -71,6 +106,9 @@ fn request(call: &mut Call<'_>) -> Result<(Request, Instrument), ApiError> {
         _ => return Err(ApiError::new(-1116, "Invalid orderType.")),
     };
     order::refuse_others(params, &["stopPrice", "closePosition", "priceMatch"])?;
+    if let OrderKind::Limit { price, .. } = kind {
+        check_band(call, ix, &it, side, price)?;
+    }
     let (self_trade, stp) = order::self_trade(params)?;
     let client_id = order::client_id(params, "newClientOrderId", Segment::Linear)?;
     let client_id = client_id.unwrap_or_else(|| call.core.venue.trading.name());
