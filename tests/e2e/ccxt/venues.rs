@@ -20,8 +20,8 @@ struct Venue {
     quote: &'static str,
     /// Parameters that make a waiting order, and by which one is found.
     trigger: Option<&'static str>,
-    /// Whether an order can be fetched whatever became of it.
-    fetches_ended: bool,
+    /// What ccxt wants to be told when an order is fetched.
+    fetching: &'static str,
 }
 
 const OKX: Venue = Venue {
@@ -32,7 +32,16 @@ const OKX: Venue = Venue {
     unit: "0.01",
     quote: "USDT",
     trigger: Some("trigger"),
-    fetches_ended: true,
+    fetching: "{}",
+};
+
+const BYBIT: Venue = Venue {
+    exchange: Exchange::Bybit,
+    native: "BTCUSDT",
+    swap: Some(("BTCUSDT", "BTC/USDT:USDT")),
+    unit: "1",
+    fetching: r#"{"acknowledged": true}"#,
+    ..OKX
 };
 
 struct Trader<'a> {
@@ -103,7 +112,8 @@ impl<'a> Trader<'a> {
 
     /// An order as ccxt has it after the fact.
     fn fetched(&mut self, order: &Value, symbol: &str) -> Value {
-        self.call("fetch_order", json!([Self::id(order), symbol]))
+        let more: Value = self.venue.fetching.parse().unwrap();
+        self.call("fetch_order", json!([Self::id(order), symbol, more]))
     }
 
     fn spot_orders(&mut self) {
@@ -293,7 +303,7 @@ impl<'a> Trader<'a> {
             {"call": "create_order", "args": [symbol, "market", "buy", "0.02", high, {}]},
         ]);
         let request = json!({"call": "collect", "exchange": self.name(), "method": "watch_orders",
-            "args": [symbol], "seconds": 3, "meanwhile": meanwhile});
+            "args": [symbol], "seconds": 1, "meanwhile": meanwhile});
         let told = self.ccxt.call(&request);
         let told: Vec<&Value> = rows(&told).iter().flat_map(|it| rows(it)).collect();
         let has = |status: &str, amount: Decimal| {
@@ -313,7 +323,7 @@ impl<'a> Trader<'a> {
             {"call": "create_order", "args": [symbol, "market", "sell", "0.02", null, {}]},
         ]);
         let request = json!({"call": "collect", "exchange": self.name(),
-            "method": "watch_my_trades", "args": [symbol], "seconds": 2, "meanwhile": meanwhile});
+            "method": "watch_my_trades", "args": [symbol], "seconds": 1, "meanwhile": meanwhile});
         let told = self.ccxt.call(&request);
         let told: Decimal = rows(&told)
             .iter()
@@ -338,4 +348,10 @@ impl<'a> Trader<'a> {
 async fn ccxt_trades_at_okx() {
     let Some(python) = python::find() else { return };
     Trader::start(&OKX, &python).await.all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ccxt_trades_at_bybit() {
+    let Some(python) = python::find() else { return };
+    Trader::start(&BYBIT, &python).await.all().await;
 }
