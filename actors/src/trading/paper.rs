@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bookwire_engine::error::CryptoError;
@@ -27,7 +28,7 @@ use bookwire_engine::trading::venue::{
     Amend, Facts, OrderReport, OrderSupport, ReportTerms, Touch,
 };
 use rust_decimal::Decimal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::desk::{Desk, Readiness};
 use crate::shard::paper::{PaperCommand, PaperEvent, PaperNews, PaperOrder, PaperTell};
@@ -62,6 +63,9 @@ impl Default for PaperOptions {
 /// streams, and its book has to come first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What desks have told and the account has not taken yet: far more than its orders can cause.
+const NEWS_MAX: usize = 1 << 16;
+
 /// Pause between two looks whether an instrument is listed.
 const LISTING: Duration = Duration::from_millis(100);
 
@@ -82,6 +86,9 @@ pub(crate) struct PaperHouse {
     options: PaperOptions,
     name: Arc<str>,
     tell: PaperTell,
+    news: RefCell<Option<mpsc::Receiver<PaperNews>>>,
+    /// Something that a desk told was lost: what is known of the account is not what is so.
+    overrun: Arc<AtomicBool>,
     changed: Rc<Notify>,
     fundings: RefCell<BTreeMap<String, NextFunding>>,
     watched: RefCell<BTreeMap<(String, PositionSide), Decimal>>,
@@ -113,13 +120,16 @@ pub(crate) fn support(market: Market, real: Option<OrderSupport>) -> OrderSuppor
 }
 
 impl PaperHouse {
-    /// An account that goes on from `state`; `tell` takes what desks tell.
-    pub fn new(
-        options: PaperOptions,
-        name: &str,
-        state: Option<AccountState>,
-        tell: PaperTell,
-    ) -> Self {
+    /// An account that goes on from `state`.
+    pub fn new(options: PaperOptions, name: &str, state: Option<AccountState>) -> Self {
+        let (queue, news) = mpsc::channel(NEWS_MAX);
+        let overrun: Arc<AtomicBool> = Arc::default();
+        let flag = overrun.clone();
+        let tell: PaperTell = Arc::new(move |news| {
+            if queue.try_send(news).is_err() {
+                flag.store(true, Ordering::Relaxed);
+            }
+        });
         let account = match state {
             Some(state) => Account::restored(options.setup.clone(), state),
             None => Account::new(options.setup.clone()),
@@ -129,6 +139,8 @@ impl PaperHouse {
             options,
             name: name.into(),
             tell,
+            news: RefCell::new(Some(news)),
+            overrun,
             changed: Rc::new(Notify::new()),
             fundings: RefCell::default(),
             watched: RefCell::default(),
@@ -137,6 +149,9 @@ impl PaperHouse {
 
     /// Takes up what was open when the process ended.
     pub fn begin(&self, desk: &Rc<Desk>) {
+        if let Some(news) = self.news.borrow_mut().take() {
+            actix_rt::spawn(listen(desk.clone(), news));
+        }
         let open: Vec<Order> = {
             let mut state = desk.state.borrow_mut();
             let account = self.account.borrow();
@@ -392,7 +407,7 @@ impl PaperHouse {
     }
 
     /// Takes what a desk tells.
-    pub fn told(&self, desk: &Rc<Desk>, news: PaperNews) {
+    fn told(&self, desk: &Rc<Desk>, news: PaperNews) {
         match news.what {
             PaperEvent::Facts(facts) => self.facts(desk, &news.instrument, facts),
             PaperEvent::Mark { price, rate, next } => {
@@ -538,6 +553,24 @@ impl PaperHouse {
         // If it can't be written the next one can't either, and says so.
         let _ = desk.write(&[Entry::Order(Box::new(order.clone()))]);
         desk.state.borrow_mut().ledger.insert(order);
+    }
+}
+
+/// Takes what desks tell, in order.
+async fn listen(desk: Rc<Desk>, mut news: mpsc::Receiver<PaperNews>) {
+    while let Some(told) = news.recv().await {
+        let super::desk::House::Paper(paper) = &desk.house else {
+            return;
+        };
+        paper.told(&desk, told);
+        if paper.overrun.load(Ordering::Relaxed) {
+            let reason = "more was executed than could be taken in: restart, or reset the account";
+            let mut state = desk.state.borrow_mut();
+            if state.readiness == Readiness::Ready {
+                tracing::error!(account = %desk.options.name, "{reason}");
+            }
+            state.readiness = Readiness::NotReady(reason.to_owned());
+        }
     }
 }
 

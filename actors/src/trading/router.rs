@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
@@ -25,7 +25,6 @@ use super::{
     TradingContext, TradingError, flows, private, resolve,
 };
 use crate::rest_client::tls_config;
-use crate::shard::paper::{PaperNews, PaperTell};
 use crate::trading::options::{AccountOptions, TradingOptions};
 
 /// Requests that wait for an account.
@@ -71,15 +70,14 @@ pub(super) fn start_all(
     let mut routers = BTreeMap::new();
     for account in options.accounts {
         let key = super::account_key(&account);
-        // Desks on the shards tell the router, which is made after the account that they tell of.
-        let slot: Arc<OnceLock<Addr<OrderRouter>>> = Arc::default();
-        let desk = desk(account, context, &wire, &slot)?;
-        let router = OrderRouter {
-            desk: Rc::new(desk),
-        }
-        .start();
-        let _ = slot.set(router.clone());
-        routers.insert(key, router);
+        let desk = desk(account, context, &wire)?;
+        routers.insert(
+            key,
+            OrderRouter {
+                desk: Rc::new(desk),
+            }
+            .start(),
+        );
     }
     Ok(routers)
 }
@@ -88,7 +86,6 @@ fn desk(
     options: AccountOptions,
     context: &TradingContext,
     wire: &Wire,
-    slot: &Arc<OnceLock<Addr<OrderRouter>>>,
 ) -> Result<Desk, TradingError> {
     let provider = options.provider;
     let (journal, replayed) = Journal::open(&options.journal, COMPACT_BYTES, FINAL_MAX)?;
@@ -123,19 +120,7 @@ fn desk(
                     None
                 }
             };
-            let slot = slot.clone();
-            let tell: PaperTell = Arc::new(move |news| {
-                if let Some(router) = slot.get() {
-                    // Never dropped; there are as many as executions of the account's own orders.
-                    router.do_send(Told(news));
-                }
-            });
-            House::Paper(PaperHouse::new(
-                options.paper.clone(),
-                &options.name,
-                state,
-                tell,
-            ))
+            House::Paper(PaperHouse::new(options.paper.clone(), &options.name, state))
         }
     };
     let (mode, streams, readiness) = match &house {
@@ -575,24 +560,6 @@ impl Handler<Unlisten> for OrderRouter {
     fn handle(&mut self, Unlisten(number): Unlisten, _: &mut Self::Context) {
         let mut state = self.desk.state.borrow_mut();
         state.sessions.retain(|session| session.number != number);
-    }
-}
-
-/// What desks on the shards tell of orders on paper.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Told(
-    /// What.
-    pub PaperNews,
-);
-
-impl Handler<Told> for OrderRouter {
-    type Result = ();
-
-    fn handle(&mut self, Told(news): Told, _: &mut Self::Context) {
-        if let House::Paper(paper) = &self.desk.house {
-            paper.told(&self.desk, news);
-        }
     }
 }
 
