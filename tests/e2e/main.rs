@@ -8,6 +8,7 @@ mod bridge;
 mod captures;
 mod ccxt;
 mod channels;
+mod chaos;
 mod contract;
 mod export;
 mod faults;

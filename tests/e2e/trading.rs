@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::rig::Rig;
 
 /// A gateway with a key that may trade.
-struct Trader {
-    rig: Rig,
-    key: String,
-    http: reqwest::Client,
+pub struct Trader {
+    pub rig: Rig,
+    pub key: String,
+    pub http: reqwest::Client,
 }
 
 /// Runs the gateway's program beside the gateway.
@@ -70,7 +70,7 @@ impl Trader {
         trader
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("http://{}{path}", self.rig.api);
         let mut request = self.http.request(method, url).bearer_auth(&self.key);
         if let Some(body) = body {
@@ -112,7 +112,7 @@ impl Trader {
         }
     }
 
-    async fn ready(&self, provider: &str) {
+    pub async fn ready(&self, provider: &str) {
         let path = format!("/api/trading/accounts?provider={provider}");
         let end = Instant::now() + Duration::from_secs(30);
         loop {
@@ -126,7 +126,7 @@ impl Trader {
     }
 
     /// Best bid and ask.
-    async fn touch(&self, provider: &str, code: &str, entity: &str) -> (Decimal, Decimal) {
+    pub async fn touch(&self, provider: &str, code: &str, entity: &str) -> (Decimal, Decimal) {
         let path = format!(
             "/api/data/CryptoOrderbook?provider={provider}&entity_ids={entity}&depth=5&numbers=string"
         );
@@ -412,7 +412,7 @@ async fn paper_orders_go_on_after_a_crash() {
 }
 
 /// Live against a simulated exchange.
-async fn live(exchange: Exchange) -> Trader {
+pub async fn live(exchange: Exchange) -> Trader {
     let provider = exchange.as_str();
     let more = format!(
         "[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 1500\n\n\
