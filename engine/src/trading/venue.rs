@@ -538,6 +538,12 @@ pub trait TradingVenue: Sync {
         super::order::OrderId::parse(client_id)
     }
 
+    /// True when the timer of [`Command::DeadMan`] is one for the whole account: set for one market it
+    /// is set for all, and a second request right behind it is refused as too many (OKX).
+    fn has_one_dead_man(&self) -> bool {
+        false
+    }
+
     /// Requests of a command; all are sent. Empty: there is nothing to do, except for
     /// [`Command::CancelAll`]: the exchange has no such request, and the orders that are known to be
     /// open are canceled one by one.

@@ -10,7 +10,7 @@ use crate::instrument::{InstrumentTable, Market};
 use crate::trading::order::{Balance, Position, PositionSide};
 use crate::trading::venue::{Facts, KeyPermissions};
 
-use super::json::{Text, decimal, millis_or_none, sum};
+use super::json::{Text, decimal, millis_or_none, sum, turned};
 use super::reports::{instrument, quantity};
 
 /// Digits of a ratio, which is a quotient.
@@ -119,7 +119,7 @@ impl PositionRow<'_> {
             "net" => (PositionSide::Net, quantity),
             "long" => (PositionSide::Long, quantity.abs()),
             // Its number of contracts has no sign.
-            "short" => (PositionSide::Short, -quantity.abs()),
+            "short" => (PositionSide::Short, turned(quantity.abs())),
             _ => return Err(DecodeError::Field { field: "posSide" }),
         };
         let is_isolated = self.mgn_mode.0 == "isolated";
@@ -139,7 +139,7 @@ impl PositionRow<'_> {
             margin: sum(margin, "imr")?,
             margin_ratio: ratio.map(|ratio| ratio.round_dp(RATIO_DIGITS).normalize()),
             // Counted as profit there.
-            funding_cost: sum(&self.funding_fee, "fundingFee")?.map(|fee| -fee),
+            funding_cost: sum(&self.funding_fee, "fundingFee")?.map(turned),
             liquidation_price: above_zero(sum(&self.liq_px, "liqPx")?),
             at: millis_or_none(&self.u_time, "uTime")?,
         });

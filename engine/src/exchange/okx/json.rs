@@ -77,6 +77,14 @@ pub(super) fn sum(text: &Text<'_>, field: &'static str) -> Result<Option<Decimal
     })
 }
 
+/// What is counted the other way round there; there is no 0 with a sign.
+pub(super) fn turned(number: Decimal) -> Decimal {
+    match number.is_zero() {
+        true => Decimal::ZERO,
+        false => -number,
+    }
+}
+
 /// A time that can be missing: an empty text or 0.
 pub(super) fn millis_or_none(
     text: &Text<'_>,

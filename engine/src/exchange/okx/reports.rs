@@ -15,7 +15,7 @@ use crate::trading::order::{OrderId, OrderType, PositionSide, TimeInForce};
 use crate::trading::state::{OrderNews, Word};
 use crate::trading::venue::{Facts, FillReport, OrderReport, ReportTerms};
 
-use super::json::{Text, decimal, millis_or_none};
+use super::json::{Text, decimal, millis_or_none, turned};
 
 /// An ordinary order. The channel's rows tell its last execution too.
 #[derive(Deserialize)]
@@ -437,7 +437,7 @@ impl OrderRow<'_> {
             price,
             quantity,
             // What was charged is negative there.
-            fee: decimal(&self.fill_fee, "fillFee")?.map(|fee| -fee),
+            fee: decimal(&self.fill_fee, "fillFee")?.map(turned),
             fee_asset: owned(&self.fill_fee_ccy),
             is_maker: is_maker(&self.exec_type),
             at: at.ok_or(DecodeError::Field { field: "fillTime" })?,
@@ -572,7 +572,7 @@ impl FillRow<'_> {
             side: Some(side_of(&self.side)?),
             price: decimal(&self.fill_px, "fillPx")?.ok_or(missing("fillPx"))?,
             quantity: quantity(instrument, &self.fill_sz, "fillSz")?.ok_or(missing("fillSz"))?,
-            fee: decimal(&self.fee, "fee")?.map(|fee| -fee),
+            fee: decimal(&self.fee, "fee")?.map(turned),
             fee_asset: owned(&self.fee_ccy),
             is_maker: is_maker(&self.exec_type),
             at: millis_or_none(&self.ts, "ts")?.ok_or(missing("ts"))?,

@@ -125,6 +125,10 @@ impl TradingVenue for Okx {
         }
     }
 
+    fn has_one_dead_man(&self) -> bool {
+        true
+    }
+
     fn command(&self, command: &Command<'_>) -> Result<Vec<NativeRequest>, CryptoError> {
         orders::command(command)
     }

@@ -319,6 +319,7 @@ fn the_account_s_commands() {
             )]
         );
     }
+    assert!(venue().has_one_dead_man());
     for secs in [9, 121] {
         assert_eq!(
             of(dead_man(secs)).unwrap_err().code,

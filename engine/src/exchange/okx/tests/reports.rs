@@ -539,6 +539,20 @@ fn positions() {
     );
 }
 
+/// A zero that was turned over would be shown as `-0`.
+#[test]
+fn zeros_have_no_sign() {
+    let rows = json!([{
+        "instType": "SWAP", "instId": "BTC-USDT-SWAP", "posSide": "short", "pos": "0",
+        "fundingFee": "0",
+    }]);
+    let position = pushed("positions", &rows).unwrap().positions.remove(0);
+    assert_eq!(position.quantity.to_string(), "0");
+    assert_eq!(position.funding_cost.unwrap().to_string(), "0");
+    let facts = pushed("orders", &json!([order_row(&json!({ "fillFee": "0" }))])).unwrap();
+    assert_eq!(facts.fills[0].fee.unwrap().to_string(), "0");
+}
+
 #[test]
 fn what_the_key_may_do() {
     let body = |level: &str, mode: &str, perm: &str| {
