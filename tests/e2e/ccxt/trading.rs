@@ -18,7 +18,7 @@ struct Place {
     market: Segment,
     /// Base units of an order.
     amount: &'static str,
-    /// Classes of the errors for too small an order, and for one without the money.
+    /// Class of ccxt's error for too small an order.
     too_small: &'static str,
 }
 
@@ -37,7 +37,7 @@ const PLACES: [Place; 2] = [
         symbol: "BTC/USDT:USDT",
         market: Segment::Linear,
         amount: "0.02",
-        too_small: "InvalidOrder",
+        too_small: "ExchangeError",
     },
 ];
 
@@ -141,6 +141,21 @@ impl Trader<'_> {
         ])
     }
 
+    /// Places and takes back orders until ccxt hears of them: it subscribes in its own time.
+    async fn hear(&mut self, away: Decimal) {
+        let symbol = self.place.symbol;
+        let watched = json!({"call": "watched", "exchange": self.place.id,
+            "method": "watch_orders"});
+        let end = Instant::now() + Duration::from_secs(30);
+        while rows(&self.ccxt.call(&watched)).is_empty() {
+            assert!(Instant::now() < end, "nothing is heard");
+            let order = self.order("limit", "buy", Some(away), json!({}));
+            let placed = self.call("create_order", order);
+            self.call("cancel_order", json!([placed["id"], symbol]));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     async fn trade(&mut self) {
         let symbol = self.place.symbol;
         for method in ["watch_orders", "watch_balance", "watch_my_trades"] {
@@ -149,8 +164,7 @@ impl Trader<'_> {
         let book = self.call("fetch_order_book", json!([symbol, 5]));
         let bid = number(&book["bids"][0][0]);
         let away = bid - Decimal::from(500);
-        // ccxt subscribes when it is first asked; the first events may come before that.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.hear(away).await;
 
         let order = self.order("limit", "buy", Some(away), json!({}));
         let placed = self.call("create_order", order);
@@ -161,10 +175,6 @@ impl Trader<'_> {
         assert!(rows(&open).iter().any(|order| order["id"] == id), "{open}");
         let is_open = move |told: &Value| rows(told).iter().any(|it| it["id"] == id);
         self.watched("watch_orders", is_open).await;
-        self.watched("watch_balance", |told| {
-            told["USDT"].is_object() || symbol.contains(':')
-        })
-        .await;
 
         let lower = (away - Decimal::from(20)).to_string();
         let amount = self.place.amount;
@@ -188,6 +198,8 @@ impl Trader<'_> {
         let fetched = self.call("fetch_order", json!([bought["id"], symbol]));
         self.check(&fetched, "closed");
         self.fills(&bought["id"]).await;
+        let has_dollars = |told: &Value| told["USDT"].is_object();
+        self.watched("watch_balance", has_dollars).await;
         self.conditional(bid).await;
         self.refusals(bid);
         self.money();
