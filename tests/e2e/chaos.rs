@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::trading::{Trader, live};
 
 /// Orders of one run unless told otherwise.
-const ORDERS: usize = 60;
+const ORDERS: usize = 40;
 
 /// What can go wrong while an order is under way, and how often.
 const FAULTS: [(&str, f64); 9] = [
@@ -51,7 +51,7 @@ fn number(value: &Value) -> Decimal {
 /// one: what every careful client does.
 async fn insist(trader: &Trader, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let url = format!("http://{}{path}", trader.rig.api);
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         let mut request = trader
             .http
@@ -170,6 +170,7 @@ async fn run(place: &Place) {
     }
     control.clear_all();
     settle(&trader, provider).await;
+    flatten(&trader, provider).await;
     let end = Instant::now() + Duration::from_secs(40);
     loop {
         // What is told last is told after the order: executions, balances.
@@ -201,6 +202,29 @@ async fn settle(trader: &Trader, provider: &str) {
         assert!(Instant::now() < end, "{answer}\n{}", trader.rig.log());
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+}
+
+/// Closes positions: what they are worth moves with the market, and some exchanges tell balances with
+/// it.
+async fn flatten(trader: &Trader, provider: &str) {
+    let path = format!("/api/trading/positions?provider={provider}&numbers=string");
+    let (_, answer) = insist(trader, Method::GET, &path, None).await;
+    for position in answer["positions"].as_array().unwrap() {
+        let quantity = number(&position["quantity"]);
+        let order = json!({
+            "provider": provider,
+            "entity_id": position["entity_id"],
+            "side": if quantity > Decimal::ZERO { "sell" } else { "buy" },
+            "type": "market",
+            "quantity": quantity.abs().to_string(),
+            "reduce_only": true,
+            "client_order_id": "flatten",
+        });
+        let path = "/api/trading/orders?numbers=string";
+        let (status, answer) = insist(trader, Method::POST, path, Some(order)).await;
+        assert!(matches!(status, 200..=202), "{answer}");
+    }
+    settle(trader, provider).await;
 }
 
 /// What the gateway believes and the exchange does not have, or the other way round.

@@ -465,6 +465,13 @@ pub(crate) async fn amend(
     match live.command(&command).await {
         Outcome::Done(facts) => {
             desk.take(&facts);
+            // Some exchanges only say that they have taken it in.
+            let is_told = desk.order(id).is_none_or(|order| {
+                order.terms.quantity == wanted.quantity && order.terms.price == wanted.price
+            });
+            if !is_told {
+                resolve::look(desk, id).await;
+            }
             amended(desk, id)
         }
         Outcome::Failed(failure) if failure.error.code == CryptoCode::Unsupported => {

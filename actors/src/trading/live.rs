@@ -157,6 +157,14 @@ impl Live {
                                 self.measure_clock(request.market).await
                             }
                             Proof::Nothing if tries < 3 => self.pause(tries).await,
+                            // A question can wait; what it answers is worth it.
+                            Proof::NotNow if tries < 5 => {
+                                let secs = failure.retry_after_secs.unwrap_or(1);
+                                if secs > 5 {
+                                    return Err(failure.error);
+                                }
+                                self.clock.sleep(Duration::from_secs(secs.max(1))).await;
+                            }
                             _ => return Err(failure.error),
                         },
                         // A question may be asked again.
@@ -214,7 +222,11 @@ impl Live {
                 let error = CryptoError::new(CryptoCode::RateLimitExceeded, what)
                     .with("provider", self.provider.name())
                     .with("retry_after_seconds", secs);
-                return refused(error, Proof::NotNow);
+                return Ok(Err(Failure {
+                    error,
+                    proof: Proof::NotNow,
+                    retry_after_secs: Some(secs),
+                }));
             }
         };
         let signed = self.venue.sign(

@@ -30,7 +30,6 @@ enum End {
 pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
     let mut wait = Duration::from_millis(250);
     loop {
-        let begun = desk.clock.monotonic();
         let end = life(&desk, &live, route).await;
         let was_up = desk.state.borrow().streams_up.get(route) == Some(&true);
         let (reason, is_refused) = match end {
@@ -48,8 +47,9 @@ pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
             state.stats.private_reconnects += u64::from(was_up);
             state.readiness = Readiness::NotReady(format!("the {name} stream is down: {reason}"));
         }
-        let lasted = desk.clock.monotonic().saturating_sub(begun);
-        if was_up && lasted > Duration::from_secs(10) {
+        // A link that was good is tried again at once, and nobody trades meanwhile: a few seconds are
+        // the longest that it is left alone.
+        if was_up {
             wait = Duration::from_millis(250);
         }
         let least = match is_refused {
@@ -58,7 +58,7 @@ pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
         };
         let jitter = rand::random_range(0.5..1.0);
         desk.clock.sleep(wait.max(least).mul_f64(jitter)).await;
-        wait = (wait * 2).min(Duration::from_secs(15));
+        wait = (wait * 2).min(Duration::from_secs(5));
     }
 }
 

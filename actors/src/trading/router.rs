@@ -215,11 +215,14 @@ async fn arm(desk: &Desk, live: &Live, secs: u32) {
                 secs => secs.clamp(least, most),
             },
         };
+        let outcome = live.command(&command).await;
         if let Outcome::Failed(bookwire_engine::trading::venue::Failure { error, .. })
-        | Outcome::Unknown(error) = live.command(&command).await
+        | Outcome::Unknown(error) = outcome
         {
             tracing::warn!(provider = desk.provider.name(), %market, %error,
                 "the exchange's own timer could not be set");
+        } else if live.venue.has_one_dead_man() {
+            return;
         }
     }
 }
