@@ -384,6 +384,8 @@ async fn paper_orders_go_on_after_a_crash() {
     let mut trader = trader;
     trader.rig.kill_gateway();
     trader.rig.start_gateway().await;
+    // Desks are told of what was there before anything else is taken.
+    trader.ready("okx").await;
     let (_, after) = trader.ask(Method::GET, positions, None).await;
     for name in ["quantity", "entry_price", "leverage"] {
         let of = |rows: &Value| rows["positions"][0][name].clone();
