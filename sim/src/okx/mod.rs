@@ -1,7 +1,7 @@
-//! OKX: spot and linear swaps, public data.
+//! OKX: spot and linear swaps.
 //!
 //! Start at [`venue`], what its streams say about the market; [`session`] is a connection, [`rest`]
-//! the REST API, [`listing`] what is traded. Written from the documentation of API v5 (as of August
+//! the public REST API, [`listing`] what is traded, [`trade`] trading and its streams. Written from the documentation of API v5 (as of August
 //! 2026) and from recorded messages.
 
 mod encode;
@@ -13,11 +13,10 @@ mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trade;
 mod venue;
 
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use crate::SimError;
 use crate::config::Exchange;
@@ -50,13 +49,15 @@ pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
         terms.push(its);
     }
     let market = setup.market(Some(listings))?;
-    let venue = venue::Okx::new(&market, terms, &config.okx);
+    let trading = trade::Trading::new(config.seed);
+    let venue = venue::Okx::new(&market, terms, &config.okx, trading);
     let faults = setup.faults(Exchange::Okx);
-    let core = Core::new(market, setup.clock(), faults, venue);
+    let mut core = Core::new(market, setup.clock(), faults, venue);
+    let (accounts, credentials) = trade::open(config.seed);
+    core.accounts = accounts;
     let service = server::Exchange::new(core, config.okx, setup.stop.clone());
     let hosts = HOSTS.map(|(name, scheme, role)| Host { name, scheme, role });
-    // Public data alone: there are no accounts.
     setup
-        .open(Exchange::Okx, Arc::new(service), hosts, Value::Null)
+        .open(Exchange::Okx, Arc::new(service), hosts, credentials)
         .await
 }

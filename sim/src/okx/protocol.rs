@@ -23,6 +23,33 @@ pub(crate) enum Op {
     Unsubscribe,
     /// Name an account.
     Login,
+    /// Place an order.
+    Order,
+    /// Place orders.
+    BatchOrders,
+    /// Take an order back.
+    CancelOrder,
+    /// Take orders back.
+    BatchCancelOrders,
+    /// Change an order.
+    AmendOrder,
+    /// Change orders.
+    BatchAmendOrders,
+}
+
+impl Op {
+    /// Its name, if it trades.
+    pub(crate) const fn trading(self) -> Option<&'static str> {
+        match self {
+            Self::Subscribe | Self::Unsubscribe | Self::Login => None,
+            Self::Order => Some("order"),
+            Self::BatchOrders => Some("batch-orders"),
+            Self::CancelOrder => Some("cancel-order"),
+            Self::BatchCancelOrders => Some("batch-cancel-orders"),
+            Self::AmendOrder => Some("amend-order"),
+            Self::BatchAmendOrders => Some("batch-amend-orders"),
+        }
+    }
 }
 
 /// A channel as it is asked for; the answer repeats it as it came.
@@ -114,6 +141,35 @@ pub(crate) fn unknown(arg: &Arg, id: Option<&str>, conn: &str) -> String {
         arg.shown()
     );
     error("60018", &msg, id, conn)
+}
+
+/// How many connections hear of an account's channel.
+pub(crate) fn count(channel: &str, count: usize, conn: &str) -> String {
+    json!({"event": "channel-conn-count", "channel": channel, "connCount": count.to_string(),
+        "connId": conn})
+    .to_string()
+}
+
+/// The answer to a login.
+pub(crate) fn login(id: Option<&str>, conn: &str) -> String {
+    with_id(
+        json!({"event": "login", "msg": "", "code": "0", "connId": conn}),
+        id,
+    )
+}
+
+/// The answer to a trading request: code, text and rows.
+pub(crate) fn traded(
+    op: &str,
+    id: Option<&str>,
+    (code, msg, data): (&str, &str, &[Value]),
+    (in_us, out_us): (i64, i64),
+) -> String {
+    with_id(
+        json!({"op": op, "code": code, "msg": msg, "data": data,
+            "inTime": in_us.to_string(), "outTime": out_us.to_string()}),
+        id,
+    )
 }
 
 /// The notice before a server goes down.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::stream::Path;
 use super::venue::{Core, Okx};
-use super::{Role, rest, session};
+use super::{Role, rest, session, trade};
 use crate::config::OkxLimits;
 use crate::market::Segment;
 use crate::venue::limits::{Allowance, Counter, Verdict};
@@ -62,6 +62,9 @@ impl Service for Exchange {
         match role {
             Role::Streams if server::is_upgrade(&request) => open(request, address, self),
             Role::Streams => plain(StatusCode::NOT_FOUND, String::new()),
+            Role::Rest if trade::is_private(request.uri().path()) => {
+                trade::answer(&self, request).await
+            }
             Role::Rest => {
                 let (path, query) = (request.uri().path(), request.uri().query());
                 let is_get = request.method() == Method::GET;

@@ -6,6 +6,8 @@ use super::encode::{self, Listed};
 use super::listing::Terms;
 use super::protocol;
 use super::stream::{Kind, Topic};
+use super::trade::{self, Trading};
+use crate::account::PrivateEvent;
 use crate::config::OkxLimits;
 use crate::market::{
     BookSide, Contract, Event, EventKind, Fixed, InstrumentIx, Interval, Market, Price, Segment,
@@ -83,10 +85,16 @@ pub(crate) struct Okx {
     bars: HashMap<Topic, BarState>,
     has_checksums: bool,
     has_images: bool,
+    pub(crate) trading: Trading,
 }
 
 impl Okx {
-    pub(crate) fn new(market: &Market, terms: Vec<Terms>, limits: &OkxLimits) -> Self {
+    pub(crate) fn new(
+        market: &Market,
+        terms: Vec<Terms>,
+        limits: &OkxLimits,
+        trading: Trading,
+    ) -> Self {
         let boards = market.instruments().iter().zip(terms).zip(0_i64..);
         let boards = boards
             .map(|((it, terms), at)| Board {
@@ -103,7 +111,15 @@ impl Okx {
             bars: HashMap::new(),
             has_checksums: limits.has_checksums,
             has_images: limits.has_images,
+            trading,
         }
+    }
+
+    /// The instrument of an OKX number.
+    pub(crate) fn of_code(&self, code: u32) -> Option<InstrumentIx> {
+        let mut boards = self.boards.iter();
+        let at = boards.position(|board| board.terms.code == code)?;
+        Some(ix(at))
     }
 
     /// The instrument of an OKX name.
@@ -402,6 +418,10 @@ impl Venue for Okx {
             EventKind::Book(change) => core.note(ix, change.side, change.price),
             EventKind::Fill(_) => {}
         }
+    }
+
+    fn on_private(core: &mut Core, event: &PrivateEvent) {
+        trade::stream::tell(core, event);
     }
 
     fn on_step(core: &mut Core, before_ms: i64, now_ms: i64) {

@@ -11,7 +11,7 @@ use super::server::Exchange;
 use crate::market::Segment;
 use crate::venue::limits::{Allowance, Verdict};
 use crate::venue::server::{self, Answer, Trouble, plain};
-use params::{ApiError, Params};
+pub(crate) use params::{ApiError, Params};
 
 /// What a handler works on.
 struct Ask<'a> {
@@ -48,32 +48,9 @@ pub(crate) async fn answer(
 ) -> Answer {
     let params = Params::parse(query);
     let symbol = params.get("instId");
-    let is_swap = symbol.is_some_and(|name| name.ends_with("-SWAP"))
-        || params.get("instType") == Some("SWAP");
-    let market = match is_swap {
-        true => Segment::Linear,
-        false => Segment::Spot,
-    };
+    let market = market(symbol, &params);
     let (status, mut body) = match server::trouble(exchange, market, path, symbol).await {
-        Some(Trouble::Http(fault)) => {
-            let error = match fault.status {
-                429 => ApiError::too_many(),
-                status => ApiError {
-                    status,
-                    code: "50001",
-                    msg: "Service temporarily unavailable. Please try again later.".to_owned(),
-                },
-            };
-            let mut response = plain(status(error.status), error.to_string());
-            // OKX tells no time to wait; a fault may.
-            if fault.status == 429 && fault.retry_after_secs > 1 {
-                let wait = hyper::header::HeaderValue::from(fault.retry_after_secs);
-                response
-                    .headers_mut()
-                    .insert(hyper::header::RETRY_AFTER, wait);
-            }
-            return response;
-        }
+        Some(Trouble::Http(fault)) => return troubled(Trouble::Http(fault)),
         Some(Trouble::Down) if path != "/api/v5/system/status" => {
             let error = ApiError::unavailable();
             (error.status, error.to_string())
@@ -88,6 +65,49 @@ pub(crate) async fn answer(
     };
     server::answered(exchange, market, path, symbol, &mut body);
     plain(self::status(status), body)
+}
+
+/// The market that a request is about.
+pub(crate) fn market(symbol: Option<&str>, params: &Params) -> Segment {
+    let is_swap = symbol.is_some_and(|name| name.ends_with("-SWAP"))
+        || params.get("instType") == Some("SWAP");
+    match is_swap {
+        true => Segment::Linear,
+        false => Segment::Spot,
+    }
+}
+
+/// The answer that a fault makes.
+pub(crate) fn troubled(trouble: Trouble) -> Answer {
+    let Trouble::Http(fault) = trouble else {
+        let error = ApiError::unavailable();
+        return plain(status(error.status), error.to_string());
+    };
+    let error = match fault.status {
+        429 => ApiError::too_many(),
+        status => ApiError {
+            status,
+            ..ApiError::unavailable()
+        },
+    };
+    let mut response = plain(status(error.status), error.to_string());
+    // OKX tells no time to wait; a fault may.
+    if fault.status == 429 && fault.retry_after_secs > 1 {
+        let wait = hyper::header::HeaderValue::from(fault.retry_after_secs);
+        response
+            .headers_mut()
+            .insert(hyper::header::RETRY_AFTER, wait);
+    }
+    response
+}
+
+/// Rows of the instruments, for an account.
+pub(crate) fn instruments(
+    core: &super::venue::Core,
+    params: &Params,
+) -> Result<Vec<serde_json::Value>, ApiError> {
+    let rows = data::instruments(&Ask { core, params })?;
+    Ok(serde_json::from_str(&format!("[{rows}]")).unwrap_or_default())
 }
 
 fn status(number: u16) -> StatusCode {
