@@ -54,6 +54,7 @@ def make(exchange_id, hosts, keys=None):
             "number": float if exchange_id in DOUBLES else str,
             "enableRateLimit": False,
             "options": {"tradesLimit": 100000, **OPTIONS.get(exchange_id, {})},
+            **{name: keys[ours] for name, ours in KEYS.items() if ours in keys},
         }
     )
     hostname = getattr(exchange, "hostname", None) or ""
@@ -100,6 +101,12 @@ async def serve():
                     await exchange.close()
                 exchanges.clear()
                 value = True
+            elif request["call"] == "attempt":
+                method = getattr(exchanges[request["exchange"]], request["method"])
+                try:
+                    value = {"value": await asyncio.wait_for(method(*request["args"]), 20)}
+                except Exception as error:
+                    value = {"error": type(error).__name__, "text": str(error)}
             elif request["call"] == "collect":
                 value = await collect(exchanges[request["exchange"]], request)
             else:
@@ -120,8 +127,16 @@ async def watch(method, args, seen):
 async def collect(exchange, request):
     """Calls a watch method repeatedly for some seconds; returns each answer's copy.
 
-    Of books no more than so many levels, where the request has a number of them."""
+    Of books no more than so many levels, where the request has a number of them. Makes other calls
+    meanwhile, a second after it began, where the request has those."""
     method = getattr(exchange, request["method"])
+
+    async def meanwhile():
+        await asyncio.sleep(1)
+        for other in request.get("meanwhile", []):
+            await getattr(exchange, other["call"])(*other["args"])
+
+    calls = asyncio.create_task(meanwhile())
     found = []
     end = asyncio.get_running_loop().time() + request["seconds"]
     while (left := end - asyncio.get_running_loop().time()) > 0:
@@ -132,6 +147,7 @@ async def collect(exchange, request):
         if "levels" in request:
             got = {**got, **{side: got[side][: request["levels"]] for side in ("bids", "asks")}}
         found.append(json.loads(json.dumps(got, default=str)))
+    await calls
     return found
 
 

@@ -173,7 +173,7 @@ impl Talk {
             Heard::From(first) => {
                 let ack = protocol::ack("subscribe", arg, id, &self.name);
                 core.hub.reply(self.id, ack);
-                let all = core.private_listeners().iter();
+                let all = core.private.listeners().iter();
                 let count = all
                     .filter(|it| it.account == who.id && it.channel == name)
                     .count();

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::listing;
 use super::stream::{Kind, Topic};
+use super::trade::Trading;
 use super::venue::{Connection, Core, Okx};
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;

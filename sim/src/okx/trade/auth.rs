@@ -246,7 +246,7 @@ mod tests {
             "1704876947",
             "5/36BgGV6m/6pmdc20zdqk0mzF5ZalmzzPD2fo3wavU=",
         ];
-        let check = |fields: [&str; 4], late_ms| {
+        let check = |fields: [&str; 4], late_ms: i64| {
             let done = check_login(&accounts, fields, 1_704_876_947_000 + late_ms);
             done.map(|_| ()).map_err(|(code, _)| code)
         };
