@@ -1,7 +1,7 @@
-//! Bybit v5: spot and linear perpetuals (USDT and USDC), public data.
+//! Bybit v5: spot and linear perpetuals (USDT and USDC).
 //!
 //! Start at [`venue`], which says what is published when; [`session`] is a stream connection,
-//! [`rest`] the REST API. Source: the exchange's documentation repository, `docs/v5`
+//! [`rest`] the public REST API, [`trade`] trading and its connections. Source: the exchange's documentation repository, `docs/v5`
 //! (2026-07-24), and recorded messages where they show more than it does.
 
 mod encode;
@@ -11,11 +11,10 @@ mod server;
 mod session;
 mod ticker;
 mod topic;
+mod trade;
 mod venue;
 
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use crate::SimError;
 use crate::config::Exchange;
@@ -39,17 +38,20 @@ const HOSTS: [(&str, &str, Role); 3] = [
 
 /// Opens the exchange.
 pub(crate) async fn open(setup: &mut Setup<'_>) -> Result<Opened, SimError> {
+    let config = setup.config;
     let mut listings = listing::listings(setup.start_ms());
     let more = setup.fillers(&listings, true);
     listings.extend(more.into_iter().map(listing::filler));
     let market = setup.market(Some(listings))?;
     let faults = setup.faults(Exchange::Bybit);
-    let core = venue::open(market, setup.clock(), faults);
+    let trading = trade::Trading::new(config.seed);
+    let mut core = venue::open(market, setup.clock(), faults, trading);
+    let (accounts, credentials) = trade::open(config.seed);
+    core.accounts = accounts;
     let stop = setup.stop.clone();
     let service = Arc::new(server::Service::new(core, stop));
     let hosts = HOSTS.map(|(name, scheme, role)| Host { name, scheme, role });
-    // Orders are not taken yet: there is no account to show a key of.
     setup
-        .open(Exchange::Bybit, service, hosts, Value::Null)
+        .open(Exchange::Bybit, service, hosts, credentials)
         .await
 }

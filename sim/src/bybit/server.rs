@@ -15,7 +15,7 @@ use crate::venue::limits::{Allowance, Counter, Verdict};
 use crate::venue::server::{self, Answer, plain, upgrade};
 
 use super::venue::{Bybit, Core};
-use super::{Role, rest, session};
+use super::{Role, rest, session, trade};
 
 /// Requests of an address in five seconds, over all hosts.
 const REQUESTS: Allowance = Allowance::new(600, 5_000);
@@ -96,7 +96,7 @@ impl server::Service for Service {
         match role {
             Role::Streams if server::is_upgrade(&request) => connect(request, address, self),
             Role::Streams => plain(StatusCode::NOT_FOUND, String::new()),
-            Role::Rest => answer(&request, address, &self).await,
+            Role::Rest => answer(request, address, &self).await,
         }
     }
 }
@@ -111,6 +111,15 @@ fn market_of(path: &str) -> Option<Segment> {
 }
 
 fn connect(request: Request<Incoming>, address: IpAddr, service: Arc<Service>) -> Answer {
+    let path = request.uri().path().trim_end_matches('/');
+    if let "/v5/private" | "/v5/trade" = path {
+        let trades = path == "/v5/trade";
+        if !service.may_connect(address) {
+            return plain(StatusCode::FORBIDDEN, rest::TOO_FREQUENT.to_owned());
+        }
+        let serve = move |socket| trade::socket::run(socket, service, trades);
+        return upgrade(request, serve);
+    }
     let Some(market) = market_of(request.uri().path()) else {
         return plain(StatusCode::NOT_FOUND, String::new());
     };
@@ -123,9 +132,12 @@ fn connect(request: Request<Incoming>, address: IpAddr, service: Arc<Service>) -
     upgrade(request, move |socket| session::run(socket, service, market))
 }
 
-async fn answer(request: &Request<Incoming>, address: IpAddr, service: &Service) -> Answer {
+async fn answer(request: Request<Incoming>, address: IpAddr, service: &Service) -> Answer {
     if !service.may_ask(address) {
         return plain(StatusCode::FORBIDDEN, rest::TOO_FREQUENT.to_owned());
+    }
+    if trade::is_private(request.method(), request.uri().path()) {
+        return trade::answer(service, request).await;
     }
     if request.method() != Method::GET {
         return plain(StatusCode::NOT_FOUND, String::new());

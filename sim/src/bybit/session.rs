@@ -35,7 +35,12 @@ struct Talk {
 pub(super) async fn run(socket: Socket, service: Arc<Service>, market: Segment) {
     let port = {
         let mut core = service.core().lock();
-        core.hub.open(Connection { market }, QUEUE_MAX)
+        core.hub.open(
+            Connection {
+                market: Some(market),
+            },
+            QUEUE_MAX,
+        )
     };
     let pace = Pace {
         client_silence: Some(SILENCE),

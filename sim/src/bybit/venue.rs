@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::account::PrivateEvent;
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
 use crate::market::{
@@ -19,6 +20,7 @@ use crate::venue::{self, Envelope, SessionId, is_due};
 use super::encode::{self, Match};
 use super::ticker::{self, Fields};
 use super::topic::{self, Kind, Topic};
+use super::trade::{self, Trading};
 
 /// Bars are looked at this often.
 const CHECK_MS: i64 = 50;
@@ -35,14 +37,15 @@ pub(crate) type Core = venue::Core<Bybit>;
 /// A connection: one market, messages as they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connection {
-    pub(super) market: Segment,
+    /// `None`: of an account, all markets.
+    pub(super) market: Option<Segment>,
 }
 
 impl Envelope for Connection {
     const IS_SHARED: bool = true;
 
     fn market(&self) -> Option<Segment> {
-        Some(self.market)
+        self.market
     }
 
     fn is_plain(&self) -> bool {
@@ -57,6 +60,7 @@ impl Envelope for Connection {
 /// What the exchange remembers between two messages.
 pub(crate) struct Bybit {
     boards: Vec<Board>,
+    pub(super) trading: Trading,
 }
 
 /// One instrument's.
@@ -99,7 +103,7 @@ struct BarState {
 }
 
 /// Opens the exchange on a market.
-pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk) -> Core {
+pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk, trading: Trading) -> Core {
     let now_ms = market.now_ms();
     let boards = market.instruments().iter().zip(0_i64..);
     let boards = boards
@@ -119,7 +123,7 @@ pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk) -> Core {
             phase_ms: at * 5 % 1_000,
         })
         .collect();
-    Core::new(market, clock, faults, Bybit { boards })
+    Core::new(market, clock, faults, Bybit { boards, trading })
 }
 
 impl Board {
@@ -184,6 +188,10 @@ impl venue::Venue for Bybit {
             }
             _ => {}
         }
+    }
+
+    fn on_private(core: &mut Core, event: &PrivateEvent) {
+        trade::stream::tell(core, event);
     }
 
     fn on_step(core: &mut Core, before_ms: i64, now_ms: i64) {

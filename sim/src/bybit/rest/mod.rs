@@ -5,7 +5,7 @@
 
 mod data;
 mod list;
-mod query;
+pub(super) mod query;
 
 use crate::chaos::Target;
 use crate::fault::FaultKind;
@@ -14,16 +14,16 @@ use crate::venue::server::{self, Service as _, Trouble};
 
 use super::server::Service;
 use super::venue::Core;
-use query::Query;
+pub(super) use query::Query;
 
 /// What an address is told that has asked too much.
 pub(super) const TOO_FREQUENT: &str = "403, access too frequent. please try again later";
 
 /// An error: code and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Refusal(i32, String);
+pub(super) struct Refusal(pub(super) i32, pub(super) String);
 
-fn refuse(text: &str) -> Refusal {
+pub(super) fn refuse(text: &str) -> Refusal {
     Refusal(10_001, text.to_owned())
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn answer(service: &Service, path: &str, query: &str) -> (u16, 
     (status, body)
 }
 
-fn envelope(code: i32, text: &str, result: &str, now_ms: i64) -> String {
+pub(super) fn envelope(code: i32, text: &str, result: &str, now_ms: i64) -> String {
     let text = serde_json::Value::from(text);
     format!(
         "{{\"retCode\":{code},\"retMsg\":{text},\"result\":{result},\"retExtInfo\":{{}},\
@@ -61,7 +61,7 @@ fn envelope(code: i32, text: &str, result: &str, now_ms: i64) -> String {
 }
 
 /// The answer of a fault.
-fn troubled(service: &Service, trouble: &Trouble) -> (u16, String) {
+pub(super) fn troubled(service: &Service, trouble: &Trouble) -> (u16, String) {
     let now_ms = service.core().lock().clock.now_ms();
     match trouble {
         Trouble::Down => {

@@ -7,16 +7,22 @@ use super::{Refusal, refuse};
 
 /// Parameters of a request; of one that stands twice the first counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(in super::super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(in super::super) fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
         Self(
             pairs
                 .map(|(name, value)| (percent_decode(name), percent_decode(value)))
                 .collect(),
         )
+    }
+
+    /// All of them by name.
+    pub(in super::super) fn into_map(self) -> serde_json::Map<String, serde_json::Value> {
+        let pairs = self.0.into_iter().rev();
+        pairs.map(|(name, value)| (name, value.into())).collect()
     }
 
     /// A parameter's value; an empty one counts as missing.
