@@ -128,26 +128,33 @@ async def collect(exchange, request):
     """Calls a watch method repeatedly for some seconds; returns each answer's copy.
 
     Of books no more than so many levels, where the request has a number of them. Makes other calls
-    meanwhile, a second after it began, where the request has those."""
+    meanwhile, a second after it began, where the request has those: then the time begins when they
+    have been made."""
     method = getattr(exchange, request["method"])
 
-    async def meanwhile():
-        await asyncio.sleep(1)
-        for other in request.get("meanwhile", []):
-            await getattr(exchange, other["call"])(*other["args"])
+    clock = asyncio.get_running_loop().time
+    end = clock() + request["seconds"]
 
-    calls = asyncio.create_task(meanwhile())
+    async def meanwhile(calls):
+        nonlocal end
+        await asyncio.sleep(1)
+        for other in calls:
+            await getattr(exchange, other["call"])(*other["args"])
+        end = clock() + request["seconds"]
+
+    others = request.get("meanwhile", [])
+    calls = asyncio.create_task(meanwhile(others)) if others else None
     found = []
-    end = asyncio.get_running_loop().time() + request["seconds"]
-    while (left := end - asyncio.get_running_loop().time()) > 0:
+    while (left := end - clock()) > 0 or (calls and not calls.done()):
         try:
-            got = await asyncio.wait_for(method(*request["args"]), left)
+            got = await asyncio.wait_for(method(*request["args"]), max(left, 0.2))
         except asyncio.TimeoutError:
-            break
+            continue
         if "levels" in request:
             got = {**got, **{side: got[side][: request["levels"]] for side in ("bids", "asks")}}
         found.append(json.loads(json.dumps(got, default=str)))
-    await calls
+    if calls:
+        await calls
     return found
 
 

@@ -198,6 +198,22 @@ pub(crate) fn uuid(number: u128) -> String {
     parts.join("-")
 }
 
+/// Numbers are below this power of two, so that they fit into an id's last bits.
+const NUMBER_BITS: u32 = 62;
+
+/// An id in the form of a UUID, with the number in its last bits.
+pub(crate) fn numbered_uuid(number: u64) -> String {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    uuid((u128::from(mixed) << 64) | u128::from(number))
+}
+
+/// The number of such an id; `None`: it is not one.
+pub(crate) fn number_of_uuid(id: &str) -> Option<u64> {
+    let bits = u128::from_str_radix(&id.replace('-', ""), 16).ok()?;
+    let number = u64::try_from(bits & ((1 << NUMBER_BITS) - 1)).ok()?;
+    (numbered_uuid(number) == id).then_some(number)
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
@@ -284,5 +300,10 @@ mod tests {
         assert_eq!(&text[14..15], "4");
         assert!("89ab".contains(&text[19..20]));
         assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        let [one, other] = [numbered_uuid(7), numbered_uuid(8)];
+        assert_eq!(number_of_uuid(&one), Some(7));
+        let mixed = format!("{}{}", &one[..18], &other[18..]);
+        assert_eq!(number_of_uuid(&mixed), None);
+        assert_eq!(number_of_uuid("7"), None);
     }
 }

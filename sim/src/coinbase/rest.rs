@@ -46,16 +46,16 @@ impl Reply {
 }
 
 /// Why a request has no answer: status, name, text.
-type Refusal = (u16, &'static str, &'static str);
+pub(super) type Refusal = (u16, &'static str, &'static str);
 
 const BAD_PRODUCT: Refusal = (404, "NOT_FOUND", "valid product_id is required");
-const NO_PATH: Refusal = (404, "NOT_FOUND", "Not Found");
+pub(super) const NO_PATH: Refusal = (404, "NOT_FOUND", "Not Found");
 
-const fn invalid(text: &'static str) -> Refusal {
+pub(super) const fn invalid(text: &'static str) -> Refusal {
     (400, "INVALID_ARGUMENT", text)
 }
 
-fn refusal((_, name, text): Refusal) -> String {
+pub(super) fn refusal((_, name, text): Refusal) -> String {
     json!({ "error": name, "error_details": text, "message": text }).to_string()
 }
 
@@ -65,10 +65,10 @@ pub(super) fn not_found() -> String {
 
 /// The parameters of a request.
 #[derive(Debug)]
-struct Query<'a>(Vec<(&'a str, String)>);
+pub(super) struct Query<'a>(Vec<(&'a str, String)>);
 
 impl<'a> Query<'a> {
-    fn parse(text: &'a str) -> Self {
+    pub(super) fn parse(text: &'a str) -> Self {
         let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
         Self(
             pairs
@@ -77,23 +77,23 @@ impl<'a> Query<'a> {
         )
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let pairs = self.0.iter().filter(move |(known, _)| *known == name);
         pairs
             .map(|(_, value)| value.as_str())
             .filter(|value| !value.is_empty())
     }
 
-    fn number(&self, name: &str) -> Result<Option<i64>, Refusal> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let number = self.get(name).map(str::parse::<i64>).transpose();
         number.map_err(|_| invalid("a parameter is not a number"))
     }
 
-    fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
+    pub(super) fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
         let limit = self.number("limit")?.map(usize::try_from).transpose();
         let limit = limit.map_err(|_| invalid("limit is negative"))?;
         Ok(limit.unwrap_or(default).clamp(1, most))
@@ -105,19 +105,8 @@ pub(super) async fn answer(service: &Service, path: &str, query: &str) -> Reply 
     let query = Query::parse(query);
     let product = product_of(path, &query).map(str::to_owned);
     let symbol = product.as_deref();
-    match server::trouble(service, Segment::Spot, path, symbol).await {
-        Some(Trouble::Http(fault)) => {
-            let is_limit = matches!(fault.status, 418 | 429);
-            return Reply {
-                retry_after_secs: is_limit.then_some(fault.retry_after_secs),
-                ..Reply::new(fault.status, fault_body(fault.status))
-            };
-        }
-        Some(Trouble::Down) => {
-            let text = "Service is under maintenance";
-            return Reply::new(503, refusal((503, "UNAVAILABLE", text)));
-        }
-        None => {}
+    if let Some(trouble) = server::trouble(service, Segment::Spot, path, symbol).await {
+        return troubled(trouble);
     }
     let answer = {
         let mut core = service.core().lock();
@@ -129,6 +118,23 @@ pub(super) async fn answer(service: &Service, path: &str, query: &str) -> Reply 
     };
     server::answered(service, Segment::Spot, path, symbol, &mut reply.body);
     reply
+}
+
+/// The answer that a fault makes.
+pub(super) fn troubled(trouble: Trouble) -> Reply {
+    match trouble {
+        Trouble::Http(fault) => {
+            let is_limit = matches!(fault.status, 418 | 429);
+            Reply {
+                retry_after_secs: is_limit.then_some(fault.retry_after_secs),
+                ..Reply::new(fault.status, fault_body(fault.status))
+            }
+        }
+        Trouble::Down => {
+            let text = "Service is under maintenance";
+            Reply::new(503, refusal((503, "UNAVAILABLE", text)))
+        }
+    }
 }
 
 /// The product that a request is about.
@@ -196,7 +202,7 @@ fn old_time(core: &Core) -> Value {
     json!({ "data": { "iso": encode::time(now_s * 1_000_000), "epoch": now_s } })
 }
 
-fn list(core: &mut Core, query: &Query<'_>) -> Result<Value, Refusal> {
+pub(super) fn list(core: &mut Core, query: &Query<'_>) -> Result<Value, Refusal> {
     let is_future = match query.get("product_type") {
         Some("FUTURE") => true,
         None | Some("SPOT") => false,

@@ -14,7 +14,7 @@ use crate::venue::limits::{Allowance, Counter, Verdict};
 use crate::venue::server::{self, Answer, plain, upgrade};
 
 use super::venue::{Coinbase, Core};
-use super::{Role, rest, session};
+use super::{Role, rest, session, trade};
 
 /// Public requests of an address in a second.
 pub(super) const REQUESTS: Allowance = Allowance::new(10, 1_000);
@@ -57,14 +57,24 @@ impl server::Service for Service {
         role: Role,
     ) -> Answer {
         match role {
-            Role::Streams if server::is_upgrade(&request) => connect(request, address, self),
-            Role::Streams => plain(StatusCode::NOT_FOUND, String::new()),
+            Role::Streams | Role::User if server::is_upgrade(&request) => {
+                connect(request, address, self, role == Role::User)
+            }
+            Role::Streams | Role::User => plain(StatusCode::NOT_FOUND, String::new()),
+            Role::Rest if trade::is_private(request.uri().path()) => {
+                trade::answer(&self, request).await
+            }
             Role::Rest => answer(&request, address, &self).await,
         }
     }
 }
 
-fn connect(request: Request<Incoming>, address: IpAddr, service: Arc<Service>) -> Answer {
+fn connect(
+    request: Request<Incoming>,
+    address: IpAddr,
+    service: Arc<Service>,
+    is_user: bool,
+) -> Answer {
     if service.core.lock().is_down(Segment::Spot) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, String::new());
     }
@@ -75,7 +85,9 @@ fn connect(request: Request<Incoming>, address: IpAddr, service: Arc<Service>) -
     if let Verdict::TooMany { .. } = verdict {
         return plain(StatusCode::TOO_MANY_REQUESTS, rest::TOO_MANY.to_owned());
     }
-    upgrade(request, move |socket| session::run(socket, service))
+    upgrade(request, move |socket| {
+        session::run(socket, service, is_user)
+    })
 }
 
 async fn answer(request: &Request<Incoming>, address: IpAddr, service: &Service) -> Answer {

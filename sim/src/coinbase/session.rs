@@ -12,7 +12,10 @@ use crate::venue::SessionId;
 use crate::venue::server::{Service as _, Socket};
 use crate::venue::session::{self, Dialog, End, Pace};
 
+use super::listing;
 use super::server::Service;
+use super::trade::auth;
+use super::trade::stream as private;
 use super::venue::{Connection, Core, Kind, Topic};
 
 /// A connection that has not asked for anything so long after it was opened is cut off.
@@ -27,10 +30,12 @@ const QUEUE_MAX: usize = 8_192;
 struct Talk {
     service: Arc<Service>,
     id: SessionId,
+    /// A connection to the host of accounts, which has no products' channels.
+    is_user: bool,
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run(socket: Socket, service: Arc<Service>) {
+pub(super) async fn run(socket: Socket, service: Arc<Service>, is_user: bool) {
     let port = {
         let mut core = service.core().lock();
         core.hub.open(Connection::default(), QUEUE_MAX)
@@ -45,6 +50,7 @@ pub(super) async fn run(socket: Socket, service: Arc<Service>) {
     let talk = Talk {
         service,
         id: port.id,
+        is_user,
     };
     session::run(socket, talk, port, pace, stop).await;
 }
@@ -112,6 +118,13 @@ impl Dialog for Talk {
     fn on_text(&mut self, text: &str) -> Option<End> {
         let mut core = self.service.core().lock();
         let core = &mut *core;
+        if let Some(done) = self.of_account(core, text) {
+            if let Err(message) = done {
+                let error = serde_json::json!({ "type": "error", "message": message });
+                core.hub.reply(self.id, error.to_string());
+            }
+            return None;
+        }
         let read = parse(text).and_then(|request| {
             let streams = streams(core, &request);
             let streams = streams.map_err(|product| format!("{product} is not a valid product"));
@@ -141,7 +154,42 @@ impl Dialog for Talk {
     }
 
     fn closed(&mut self) {
-        self.service.core().lock().hub.close(self.id);
+        let mut core = self.service.core().lock();
+        core.leave_private(|listener| listener.session == self.id);
+        core.hub.close(self.id);
+    }
+}
+
+impl Talk {
+    /// A request about the account; `None`: it is about something else.
+    fn of_account(&self, core: &mut Core, text: &str) -> Option<Result<(), &'static str>> {
+        let request: Value = serde_json::from_str(text).ok()?;
+        let channel = request["channel"].as_str()?;
+        if channel != private::LISTED {
+            let is_known = channel == "heartbeats" || !self.is_user;
+            return (!is_known).then_some(Err("the channel is not available on this host"));
+        }
+        let products = request["product_ids"].as_array().into_iter().flatten();
+        let products = products.filter_map(|it| it.as_str());
+        let products: Vec<String> = products.map(listing::owner_of).collect();
+        if products.iter().any(|it| core.product(it).is_none()) {
+            return Some(Err("an id is not a valid product"));
+        }
+        if request["type"] == "unsubscribe" {
+            private::leave(core, self.id, &products);
+            core.tell_subscriptions(self.id);
+            return Some(Ok(()));
+        }
+        let token = request["jwt"].as_str().unwrap_or_default();
+        let who = auth::check(&core.accounts, token, None, core.clock.now_ms());
+        let Some(who) = who else {
+            return Some(Err("authentication failure"));
+        };
+        match private::listen(core, self.id, who.id, &products) {
+            true => core.tell_subscriptions(self.id),
+            false => core.hub.cut(self.id),
+        }
+        Some(Ok(()))
     }
 }
 

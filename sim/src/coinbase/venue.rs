@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::account::PrivateEvent;
 use crate::chaos::FaultDesk;
 use crate::clock::Clock;
 use crate::market::{
@@ -15,6 +16,7 @@ use crate::venue::{self, Envelope, SessionId, is_due};
 
 use super::encode::{self, Change, Figures, NUMBER};
 use super::listing;
+use super::trade::{self, Trading};
 
 /// Batches of books and of best prices.
 const BOOK_MS: i64 = 50;
@@ -134,6 +136,7 @@ impl Envelope for Connection {
 /// What the exchange remembers between two frames.
 pub(crate) struct Coinbase {
     boards: Vec<Board>,
+    pub(super) trading: Trading,
 }
 
 /// One product's.
@@ -165,7 +168,7 @@ struct BarState {
 pub(crate) type Core = venue::Core<Coinbase>;
 
 /// Opens the exchange on a market.
-pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk) -> Core {
+pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk, trading: Trading) -> Core {
     let boards = (0_i64..)
         .zip(market.instruments())
         .map(|(at, it)| Board {
@@ -180,7 +183,7 @@ pub(super) fn open(market: Market, clock: Clock, faults: FaultDesk) -> Core {
             phase_ms: at * 15 % SECOND_MS,
         })
         .collect();
-    Core::new(market, clock, faults, Coinbase { boards })
+    Core::new(market, clock, faults, Coinbase { boards, trading })
 }
 
 impl venue::Venue for Coinbase {
@@ -212,6 +215,10 @@ impl venue::Venue for Coinbase {
         }
     }
 
+    fn on_private(core: &mut Core, event: &PrivateEvent) {
+        trade::stream::tell(core, event);
+    }
+
     fn on_step(core: &mut Core, before_ms: i64, now_ms: i64) {
         for at in 0..core.venue.boards.len() {
             let phase = core.venue.boards[at].phase_ms;
@@ -231,6 +238,7 @@ impl venue::Venue for Coinbase {
             }
         }
         if is_due(before_ms, now_ms, 0, SECOND_MS) {
+            trade::expire(core, now_ms);
             let body = encode::heartbeat(now_ms * 1_000, now_ms.div_euclid(SECOND_MS) % 100_000);
             let topic = Topic {
                 kind: Kind::Heartbeats,

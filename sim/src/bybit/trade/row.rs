@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::account::auth::uuid;
+use crate::account::auth::{number_of_uuid, numbered_uuid};
 use crate::account::{EndReason, FillRow, Order, OrderNo, OrderState, PositionSide, Size, decimal};
 use crate::market::{Instrument, OrderKind, Segment, Side, TimeInForce};
 
@@ -11,17 +11,8 @@ use super::super::encode;
 use super::Call;
 use super::order::link_id;
 
-/// Numbers are below this, so that they fit into an id's last bits.
-const NUMBER_BITS: u32 = 62;
-
 pub(super) fn plain(number: Decimal) -> String {
     number.normalize().to_string()
-}
-
-/// An id in the form of a UUID, with the number in its last bits.
-fn long_id(number: u64) -> String {
-    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    uuid((u128::from(mixed) << 64) | u128::from(number))
 }
 
 /// An order's id: digits on spot, a UUID on linear.
@@ -32,7 +23,7 @@ pub(super) fn order_id(order: &Order) -> String {
 fn id_of(no: OrderNo, market: Segment) -> String {
     match market {
         Segment::Spot => no.0.to_string(),
-        Segment::Linear => long_id(no.0),
+        Segment::Linear => numbered_uuid(no.0),
     }
 }
 
@@ -41,9 +32,7 @@ pub(super) fn number(id: &str, market: Segment) -> Option<u64> {
     if market == Segment::Spot {
         return id.parse().ok();
     }
-    let bits = u128::from_str_radix(&id.replace('-', ""), 16).ok()?;
-    let number = u64::try_from(bits & ((1 << NUMBER_BITS) - 1)).ok()?;
-    (long_id(number) == id).then_some(number)
+    number_of_uuid(id)
 }
 
 /// Whether it is one that waits for its price, or did.
@@ -228,7 +217,7 @@ impl Call<'_> {
             "side": side(fill.side), "orderType": order_type(order), "stopOrderType": "UNKNOWN",
             "orderPrice": price_of(it, order), "orderQty": qty_of(it, order),
             "leavesQty": encode::qty(it, order.left()).to_string(),
-            "execId": long_id(fill.id), "execPrice": encode::price(it, fill.price).to_string(),
+            "execId": numbered_uuid(fill.id), "execPrice": encode::price(it, fill.price).to_string(),
             "execQty": encode::qty(it, fill.qty).to_string(), "execValue": plain(value),
             "execType": "Trade", "execTime": fill.ts_ms.to_string(), "execFee": plain(fill.fee),
             "feeCurrency": fill.fee_asset, "isMaker": fill.is_maker, "extraFees": "",
