@@ -40,7 +40,11 @@ TYPES = {
 
 
 # Single trades, as the spot stream has them; the answers are aggregates otherwise.
-OPTIONS = {"binance": {"fetchTradesMethod": "publicGetTrades"}}
+OPTIONS = {
+    "binance": {"fetchTradesMethod": "publicGetTrades"},
+    # Balances with what is held back of them.
+    "coinbase": {"fetchBalance": "v3PrivateGetBrokerageAccounts"},
+}
 
 # ccxt fills their watched books with numbers of the chosen type, and can only sort doubles.
 DOUBLES = {"coinbase"}

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bybit;
+mod coinbase;
 mod okx;
 #[path = "../support/mod.rs"]
 mod support;

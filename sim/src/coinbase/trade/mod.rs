@@ -34,6 +34,8 @@ use auth::Who;
 pub(crate) use order::expire;
 
 const BASE: &str = "/api/v3/brokerage/";
+/// Balances in the form of the older interface, which is the one that ccxt reads.
+const OLD_ACCOUNTS: &str = "/v2/accounts";
 /// Requests of an account in a second.
 const REQUESTS: u32 = 30;
 
@@ -157,6 +159,9 @@ impl Call<'_> {
 
 /// Whether a path is one of an account's.
 pub(crate) fn is_private(path: &str) -> bool {
+    if path == OLD_ACCOUNTS {
+        return true;
+    }
     let name = path.strip_prefix(BASE).unwrap_or_default();
     let first = name.split('/').next().unwrap_or_default();
     matches!(
@@ -275,6 +280,9 @@ impl Call<'_> {
         sent: &Value,
         query: &Query<'_>,
     ) -> Result<Value, Refusal> {
+        if path == OLD_ACCOUNTS && !is_post {
+            return Ok(self.old_accounts());
+        }
         let name = path.strip_prefix(BASE).unwrap_or_default();
         if is_post && !self.who.may.spot {
             return Err(FORBIDDEN);

@@ -329,6 +329,23 @@ impl Call<'_> {
         }))
     }
 
+    /// `/v2/accounts`: what is held back is not told apart.
+    pub(super) fn old_accounts(&self) -> Value {
+        let account = self.core.accounts.account(self.id());
+        let coins = account.into_iter().flat_map(|it| it.wallet(Wallet::Spot));
+        let row = |(coin, funds): (&str, crate::account::Funds)| {
+            json!({
+                "id": coin, "name": format!("{coin} Wallet"), "primary": coin == "USD",
+                "type": "wallet", "currency": { "code": coin, "name": coin, "exponent": 8 },
+                "balance": { "amount": plain(funds.total), "currency": coin },
+                "resource": "account", "resource_path": format!("/v2/accounts/{coin}"),
+                "allow_deposits": false, "allow_withdrawals": false,
+            })
+        };
+        let rows: Vec<Value> = coins.map(row).collect();
+        json!({ "pagination": { "next_uri": null, "limit": 100, "order": "desc" }, "data": rows })
+    }
+
     /// `accounts/{id}`
     pub(super) fn account(&mut self, id: &str) -> Result<Value, Refusal> {
         let row = self
