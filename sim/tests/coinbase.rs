@@ -95,7 +95,7 @@ async fn refuses_with_names_and_statuses() {
             "NOT_FOUND",
         ),
         (format!("{MARKET}/product_book"), 404, "NOT_FOUND"),
-        ("/api/v3/brokerage/accounts".to_owned(), 404, "NOT_FOUND"),
+        ("/api/v3/brokerage/nothing".to_owned(), 404, "NOT_FOUND"),
         (
             format!("{candles}?granularity=FOUR_HOUR&start=0&end=1"),
             400,
@@ -117,6 +117,9 @@ async fn refuses_with_names_and_statuses() {
         assert_eq!(answer.json()["error"], name, "{target}");
         tokio::time::sleep(Duration::from_millis(110)).await;
     }
+    // Of an account's nothing is told to nobody.
+    let answer = get(&sim, REST, "/api/v3/brokerage/accounts").await;
+    assert_eq!((answer.status, answer.body.trim()), (401, "Unauthorized"));
     // Ten a second.
     let mut statuses = Vec::new();
     for _ in 0..25 {

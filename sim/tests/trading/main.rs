@@ -56,3 +56,30 @@ async fn send(
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Some((status, body.to_owned()))
 }
+
+/// Clients sign with their own time: the exchanges' clocks must not lag by the time that it took to
+/// make the markets.
+#[tokio::test]
+async fn clocks_tell_real_time() {
+    let now_ms = || -> i64 {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        since.as_millis().try_into().unwrap()
+    };
+    let sim = support::plain_sim().await;
+    for (host, target, pointer) in [
+        ("api.binance.com", "/api/v3/time", "/serverTime"),
+        ("www.okx.com", "/api/v5/public/time", "/data/0/ts"),
+        ("api.bybit.com", "/v5/market/time", "/time"),
+        ("api.coinbase.com", "/api/v3/brokerage/time", "/epochMillis"),
+    ] {
+        let before = now_ms();
+        let body = support::get_json(&sim, host, target).await;
+        let after = now_ms();
+        let told = body.pointer(pointer).unwrap();
+        let told: i64 = told.to_string().trim_matches('"').parse().unwrap();
+        // The two clocks are read to the millisecond, and not at one moment.
+        let span = before - 5..=after + 5;
+        assert!(span.contains(&told), "{host}: {told} is not in {span:?}");
+    }
+    sim.shutdown().await;
+}
