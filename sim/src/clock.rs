@@ -32,14 +32,6 @@ impl Clock {
         }
     }
 
-    /// A clock that began before: it shows `start_ms` at `anchor`.
-    pub(crate) fn since(start_ms: i64, scale: f64, anchor: Instant) -> Self {
-        Self {
-            anchor,
-            ..Self::new(start_ms, scale)
-        }
-    }
-
     /// Market time, Unix µs.
     pub(crate) fn now_us(&self) -> i64 {
         if self.is_paused {

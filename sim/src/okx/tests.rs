@@ -89,7 +89,7 @@ impl Stage {
             ..MarketConfig::standard(3, START_MS)
         });
         let market = market.unwrap();
-        let venue = Okx::new(&market, terms, limits);
+        let venue = Okx::new(&market, terms, limits, Trading::new(1));
         let clock = Clock::new(START_MS, 1.0, std::time::Instant::now());
         let mut core = Core::new(market, clock, FaultDesk::new(1, &[]), venue);
         let topic = core.topic(Kind::Books, SYMBOL).unwrap();

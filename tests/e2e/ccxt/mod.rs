@@ -3,6 +3,7 @@
 
 mod cases;
 mod trading;
+mod venues;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -325,15 +325,3 @@ impl Trader<'_> {
         assert_eq!(self.call("fetch_positions", json!([[symbol]])), json!([]));
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ccxt_trades_at_bybit() {
-    let Some(python) = python::find() else { return };
-    Trader::start(&BYBIT, &python).await.all().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ccxt_trades_at_coinbase() {
-    let Some(python) = python::find() else { return };
-    Trader::start(&COINBASE, &python).await.all().await;
-}
