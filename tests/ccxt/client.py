@@ -40,14 +40,14 @@ TYPES = {
 
 
 # Single trades, as the spot stream has them; the answers are aggregates otherwise.
-OPTIONS = {"binance": {"fetchTradesMethod": "publicGetTrades"}}
+OPTIONS = {
+    "binance": {"fetchTradesMethod": "publicGetTrades"},
+    # Balances with what is held back of them.
+    "coinbase": {"fetchBalance": "v3PrivateGetBrokerageAccounts"},
+}
 
 # ccxt fills their watched books with numbers of the chosen type, and can only sort doubles.
 DOUBLES = {"coinbase"}
-
-
-# Whose simulators answer what ccxt asks with keys about currencies and margin pairs.
-WHOLE = {"binance", "binanceusdm"}
 
 
 def make(exchange_id, hosts, keys=None):
@@ -63,7 +63,7 @@ def make(exchange_id, hosts, keys=None):
     hostname = getattr(exchange, "hostname", None) or ""
     exchange.urls["api"] = repoint(exchange.urls["api"], hosts, hostname)
     exchange.options["fetchMarkets"] = {"types": TYPES[exchange_id]}
-    if not keys or exchange_id not in WHOLE:
+    if not keys:
         # Without keys ccxt asks for nothing more than the markets themselves.
         exchange.has["fetchCurrencies"] = False
         exchange.options["fetchMargins"] = False
@@ -104,12 +104,6 @@ async def serve():
                     await exchange.close()
                 exchanges.clear()
                 value = True
-            elif request["call"] == "attempt":
-                method = getattr(exchanges[request["exchange"]], request["method"])
-                try:
-                    value = {"value": await asyncio.wait_for(method(*request["args"]), 20)}
-                except Exception as error:
-                    value = {"error": type(error).__name__, "text": str(error)}
             elif request["call"] == "collect":
                 value = await collect(exchanges[request["exchange"]], request)
             else:
@@ -130,34 +124,18 @@ async def watch(method, args, seen):
 async def collect(exchange, request):
     """Calls a watch method repeatedly for some seconds; returns each answer's copy.
 
-    Of books no more than so many levels, where the request has a number of them. Makes other calls
-    meanwhile, a second after it began, where the request has those: then the time begins when they
-    have been made."""
+    Of books no more than so many levels, where the request has a number of them."""
     method = getattr(exchange, request["method"])
-
-    clock = asyncio.get_running_loop().time
-    end = clock() + request["seconds"]
-
-    async def meanwhile(calls):
-        nonlocal end
-        await asyncio.sleep(1)
-        for other in calls:
-            await getattr(exchange, other["call"])(*other["args"])
-        end = clock() + request["seconds"]
-
-    others = request.get("meanwhile", [])
-    calls = asyncio.create_task(meanwhile(others)) if others else None
     found = []
-    while (left := end - clock()) > 0 or (calls and not calls.done()):
+    end = asyncio.get_running_loop().time() + request["seconds"]
+    while (left := end - asyncio.get_running_loop().time()) > 0:
         try:
-            got = await asyncio.wait_for(method(*request["args"]), max(left, 0.2))
+            got = await asyncio.wait_for(method(*request["args"]), left)
         except asyncio.TimeoutError:
-            continue
+            break
         if "levels" in request:
             got = {**got, **{side: got[side][: request["levels"]] for side in ("bids", "asks")}}
         found.append(json.loads(json.dumps(got, default=str)))
-    if calls:
-        await calls
     return found
 
 
