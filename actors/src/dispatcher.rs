@@ -26,6 +26,7 @@ use crate::session::cell::{OutboxCell, RefreshQueue};
 use crate::session::flow::{Close, OutboxLimits};
 use crate::session::outbox::SubKey;
 use crate::topic::{Slot, StreamKind, Topic, WorkerId, stream_name};
+use crate::trading::Trading;
 use crate::worker::{MemoryShare, SessionMemory, WorkerMeter, WorkerPort, Written};
 
 /// Messages taken from one lane before the sockets get their turn.
@@ -44,6 +45,10 @@ pub trait MarketSource {
     ) -> LocalBoxFuture<'static, Result<(), CryptoError>> {
         let _ = (provider, venue);
         Box::pin(std::future::ready(Ok(())))
+    }
+    /// The accounts whose orders and balances sessions can follow; `None`: there are none.
+    fn trading(&self) -> Option<Trading> {
+        None
     }
     /// The instruments as they are now.
     fn instruments(&self) -> Arc<InstrumentTable>;

@@ -17,6 +17,7 @@ mod klines;
 mod load;
 mod operations;
 mod overload;
+mod private;
 mod questdb;
 mod restart;
 mod rig;

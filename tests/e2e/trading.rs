@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use crate::rig::Rig;
 
 /// A gateway with a key that may trade.
-pub struct Trader {
-    pub rig: Rig,
-    pub key: String,
-    pub http: reqwest::Client,
+pub(crate) struct Trader {
+    pub(crate) rig: Rig,
+    pub(crate) key: String,
+    pub(crate) http: reqwest::Client,
 }
 
 /// Runs the gateway's program beside the gateway.
-fn run(rig: &Rig, args: &[&str], input: &str) -> String {
+pub(crate) fn run(rig: &Rig, args: &[&str], input: &str) -> String {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
         .args(args)
         .args(["--data-dir", rig.data_dir().to_str().unwrap()])
@@ -42,7 +42,7 @@ fn run(rig: &Rig, args: &[&str], input: &str) -> String {
 }
 
 impl Trader {
-    async fn new(rig: Rig) -> Self {
+    pub(crate) async fn new(rig: Rig) -> Self {
         let args = [
             "keys",
             "create",
@@ -70,7 +70,12 @@ impl Trader {
         trader
     }
 
-    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let url = format!("http://{}{path}", self.rig.api);
         let mut request = self.http.request(method, url).bearer_auth(&self.key);
         if let Some(body) = body {
@@ -83,7 +88,7 @@ impl Trader {
         (status, answer.json().await.unwrap())
     }
 
-    async fn place(&self, body: Value) -> (u16, Value) {
+    pub(crate) async fn place(&self, body: Value) -> (u16, Value) {
         self.ask(
             Method::POST,
             "/api/trading/orders?numbers=string",
@@ -126,7 +131,12 @@ impl Trader {
     }
 
     /// Best bid and ask.
-    pub async fn touch(&self, provider: &str, code: &str, entity: &str) -> (Decimal, Decimal) {
+    pub(crate) async fn touch(
+        &self,
+        provider: &str,
+        code: &str,
+        entity: &str,
+    ) -> (Decimal, Decimal) {
         let path = format!(
             "/api/data/CryptoOrderbook?provider={provider}&entity_ids={entity}&depth=5&numbers=string"
         );
@@ -137,7 +147,7 @@ impl Trader {
         (price("best_bid"), price("best_ask"))
     }
 
-    async fn balance(&self, provider: &str, asset: &str) -> (Decimal, Decimal) {
+    pub(crate) async fn balance(&self, provider: &str, asset: &str) -> (Decimal, Decimal) {
         let path =
             format!("/api/trading/balances?provider={provider}&asset={asset}&numbers=string");
         let (_, answer) = self.ask(Method::GET, &path, None).await;
@@ -147,7 +157,7 @@ impl Trader {
     }
 }
 
-fn exchanges(exchanges: &[Exchange]) -> SimConfig {
+pub(crate) fn exchanges(exchanges: &[Exchange]) -> SimConfig {
     SimConfig {
         exchanges: exchanges.to_vec(),
         ..SimConfig::default()

@@ -634,6 +634,10 @@ impl MarketSource for Gateway {
         })
     }
 
+    fn trading(&self) -> Option<Trading> {
+        Self::trading(self)
+    }
+
     fn instruments(&self) -> Arc<InstrumentTable> {
         Self::instruments(self)
     }

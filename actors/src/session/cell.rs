@@ -79,6 +79,9 @@ pub struct OutboxCell {
     refused: Cell<u32>,
     is_gone: Cell<bool>,
     gone: Notify,
+    /// Somebody waits for room among the answers.
+    wants_room: Cell<bool>,
+    room: Notify,
 }
 
 impl OutboxCell {
@@ -102,6 +105,8 @@ impl OutboxCell {
             refused: Cell::new(0),
             is_gone: Cell::new(false),
             gone: Notify::new(),
+            wants_room: Cell::new(false),
+            room: Notify::new(),
         }
     }
 
@@ -137,6 +142,26 @@ impl OutboxCell {
         self.flush();
     }
 
+    /// Returns when answers have room: the client has taken most of those that waited.
+    pub async fn has_room(&self) {
+        loop {
+            let freed = self.room.notified();
+            if self.with(|outbox| outbox.has_room_for_answers()) {
+                return;
+            }
+            self.wants_room.set(true);
+            freed.await;
+        }
+    }
+
+    /// Closes the connection of a client that does not take what must not be dropped.
+    pub fn too_slow(&self, close: Close) {
+        if self.with(|outbox| outbox.closing().is_none()) {
+            self.written.meter().closed_slow.add(1);
+        }
+        self.close(close);
+    }
+
     /// Closes the connection.
     pub fn close(&self, close: Close) {
         self.with(|outbox| outbox.close(close));
@@ -170,6 +195,10 @@ impl OutboxCell {
         self.written.settle_later();
         let slots = self.with(Outbox::take_refresh);
         self.refresh.extend(slots);
+        if self.wants_room.get() && self.with(|outbox| outbox.has_room_for_answers()) {
+            self.wants_room.set(false);
+            self.room.notify_waiters();
+        }
         if batch.is_empty() {
             *self.waker.borrow_mut() = Some(waker.clone());
             Poll::Pending

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod keys;
 mod line;
 pub mod outbox;
+mod private;
 pub mod request;
 pub mod resolve;
 
@@ -28,14 +29,17 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::keys::Identity;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
+use serde_json::{Map, Value};
 
 use self::cell::OutboxCell;
 use self::flow::{Close, OutboxLimits};
 use self::keys::{Identities, SessionKeys};
+use self::private::PrivateStreams;
 use self::request::{
-    AuthRequest, BadRequest, ClientRequest, FlowRequest, FlowView, Outcome, Reply, Request,
+    AuthRequest, BadRequest, ClientRequest, FlowRequest, FlowView, Outcome, PrivateEntry, Rejected,
+    Reply, Request, StreamEntry,
 };
-use self::subscriptions::{Subscriptions, Wanted};
+use self::subscriptions::{Subscriptions, Wanted, not_subscribed};
 use crate::dispatcher::{Claim, WorkerHub};
 
 /// Requests that may wait for a session; the pump answers further ones itself.
@@ -101,6 +105,7 @@ pub struct SubscriptionSession {
     options: SessionOptions,
     cell: Rc<OutboxCell>,
     subscriptions: Subscriptions,
+    private: PrivateStreams,
     identities: Identities,
     silent_secs: u32,
     closing_secs: u32,
@@ -116,6 +121,13 @@ pub struct SessionHandle {
     pub addr: Addr<SubscriptionSession>,
     /// What leaves for the client.
     pub cell: Rc<OutboxCell>,
+}
+
+/// A request to subscribe or unsubscribe.
+struct Parts {
+    channel: Option<String>,
+    streams: Vec<StreamEntry>,
+    private: Vec<PrivateEntry>,
 }
 
 /// A frame of the client, understood or not: answered in the order of arrival.
@@ -150,6 +162,7 @@ impl SubscriptionSession {
         let cell = options.hub.open(limits.outbox, tokens);
         let session = Self {
             subscriptions: Subscriptions::new(limits.subscriptions),
+            private: PrivateStreams::default(),
             identities: Identities::default(),
             options,
             cell: cell.clone(),
@@ -216,12 +229,23 @@ impl SubscriptionSession {
 
     fn subscribe(&mut self, ctx: &mut Context<Self>, request: ClientRequest) {
         let ClientRequest { id, body } = request;
-        let Request::Subscribe { channel, streams } = body else {
+        let Request::Subscribe {
+            channel,
+            streams,
+            private,
+        } = body
+        else {
             return;
         };
-        let venues = resolve::venues(&streams);
+        let wanted = Parts {
+            channel,
+            streams,
+            private,
+        };
+        let streams = &wanted.streams;
+        let venues = resolve::venues(streams);
         if venues.is_empty() {
-            return self.join(ctx, id, channel, streams);
+            return self.join(ctx, id, wanted);
         }
         let source = self.options.hub.source();
         let prepares = venues.into_iter().map(|(provider, venue)| {
@@ -231,29 +255,40 @@ impl SubscriptionSession {
         let prepared = futures_util::future::join_all(prepares.collect::<Vec<_>>());
         // As below: the next request waits, and each venue's loading is bounded in time.
         ctx.wait(prepared.into_actor(self).map(move |results, act, ctx| {
-            let mut streams = streams;
+            let mut wanted = wanted;
             for (provider, venue, result) in results {
                 let Err(error) = result else { continue };
                 let is_of = |request: &request::StreamRequest| {
                     resolve::provider(request) == Ok(provider) && request.exchange == venue
                 };
-                for entry in &mut streams {
+                for entry in &mut wanted.streams {
                     if entry.request.as_ref().is_ok_and(is_of) {
                         entry.request = Err(error.clone());
                     }
                 }
             }
-            act.join(ctx, id, channel, streams);
+            act.join(ctx, id, wanted);
         }));
     }
 
-    fn join(
-        &mut self,
-        ctx: &mut Context<Self>,
-        id: Option<request::RequestId>,
-        channel: Option<String>,
-        streams: Vec<request::StreamEntry>,
-    ) {
+    fn join(&mut self, ctx: &mut Context<Self>, id: Option<request::RequestId>, wanted: Parts) {
+        let Parts {
+            channel,
+            streams,
+            private,
+        } = wanted;
+        let plan_of_private = self.private.plan(
+            &private::Basis {
+                identities: &self.identities,
+                has_keys: self.options.keys.is_some(),
+                trading: self.options.hub.source().trading().as_ref(),
+                most: self.options.limits.subscriptions,
+                others: self.subscriptions.len(),
+            },
+            channel.as_deref(),
+            private,
+        );
+        self.subscriptions.others = self.private.len() + plan_of_private.missing();
         let table = self.options.hub.source().instruments();
         let numbers = self.options.numbers;
         let plan = self
@@ -262,10 +297,17 @@ impl SubscriptionSession {
         let hub = self.options.hub.clone();
         let joins = plan.missing().map(|topic| hub.clone().join_owned(topic));
         let joined = futures_util::future::join_all(joins.collect::<Vec<_>>());
+        let begun = plan_of_private.begin();
+        let both = futures_util::future::join(joined, begun);
         // Requests of one client are worked on in their order: the next waits for this one, which
-        // the shard's time-out bounds.
-        ctx.wait(joined.into_actor(self).map(move |claims, act, _| {
-            let (outcome, fresh) = act.subscriptions.finish(plan, claims, &act.cell);
+        // the time-outs of shards and accounts bound.
+        ctx.wait(both.into_actor(self).map(move |(claims, begun), act, _| {
+            let (mut done, fresh) = act.subscriptions.finish(plan, claims, &act.cell);
+            let begun = act.private.finish(begun, &mut done);
+            let outcome = done.outcome(|subscriptions, rejected| Outcome::Subscribed {
+                subscriptions,
+                rejected,
+            });
             // The answer is put first, so that no message of a subscription precedes it.
             act.reply(&Reply {
                 id,
@@ -273,7 +315,39 @@ impl SubscriptionSession {
                 outcome,
             });
             act.subscriptions.activate(&fresh, &act.cell);
+            let (hub, numbers) = (&act.options.hub, act.options.numbers);
+            act.private.activate(begun, hub, &act.cell, numbers);
         }));
+    }
+
+    fn unsubscribe(&mut self, wanted: Parts) -> Outcome {
+        let Parts {
+            channel,
+            streams,
+            private,
+        } = wanted;
+        let is_whole = streams.is_empty() && private.is_empty();
+        let name = channel.clone().unwrap_or_default();
+        let mut done = self.private.remove(channel.as_deref(), private, is_whole);
+        let table = self.options.hub.source().instruments();
+        let wanted = Wanted {
+            channel,
+            streams,
+            is_whole,
+        };
+        let of_market = self.subscriptions.remove(&table, wanted, &self.cell);
+        done.subscriptions.extend(of_market.subscriptions);
+        done.rejected.extend(of_market.rejected);
+        if is_whole && done.subscriptions.is_empty() {
+            done.rejected.push(Rejected {
+                echo: Map::from_iter([("channel".to_owned(), Value::from(&*name))]),
+                error: not_subscribed(format!("nothing is subscribed in channel `{name}`")),
+            });
+        }
+        done.outcome(|subscriptions, rejected| Outcome::Unsubscribed {
+            subscriptions,
+            rejected,
+        })
     }
 
     fn configure(&mut self, ctx: &mut Context<Self>, wanted: FlowRequest) -> Outcome {
@@ -386,6 +460,11 @@ impl SubscriptionSession {
             provider = provider.name(),
             "authenticated"
         );
+        if self.private.has(provider) && !identity.may_see(provider) {
+            let mut error = private::forbidden(&identity, provider);
+            error.message += ", and private streams of it are subscribed";
+            return failed(error.suggest("unsubscribe them before another key takes over"));
+        }
         let permissions = identity.permissions.names();
         if self.identities.is_empty() {
             self.follow_keys(ctx);
@@ -419,6 +498,7 @@ impl SubscriptionSession {
         let ended = self.identities.ended(|identity| keys.ended(identity, now));
         if let Some((key_id, ended)) = ended {
             tracing::info!(key = &*key_id, "a session was closed: {ended}");
+            self.private.clear();
             self.cell.close(Close::policy(format!("auth: {ended}")));
         }
     }
@@ -460,12 +540,20 @@ impl Handler<Inbound> for SubscriptionSession {
         let method = request.body.method();
         let outcome = match request.body {
             Request::Subscribe { .. } => return self.subscribe(ctx, request),
-            Request::Unsubscribe { channel, streams } => {
-                let table = self.options.hub.source().instruments();
-                let wanted = Wanted { channel, streams };
-                self.subscriptions.remove(&table, wanted, &self.cell)
+            Request::Unsubscribe {
+                channel,
+                streams,
+                private,
+            } => self.unsubscribe(Parts {
+                channel,
+                streams,
+                private,
+            }),
+            Request::ListSubscriptions => {
+                let mut views = self.subscriptions.views();
+                views.extend(self.private.views());
+                Outcome::Listed(views)
             }
-            Request::ListSubscriptions => Outcome::Listed(self.subscriptions.views()),
             Request::Ping => Outcome::Pong,
             Request::ConfigureFlow(wanted) => self.configure(ctx, wanted),
             Request::Auth(proof) => self.authenticate(ctx, &proof),
@@ -484,7 +572,7 @@ impl Handler<Observe> for SubscriptionSession {
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> SessionState {
         let (waiting, stats) = self.cell.with(|outbox| (outbox.len(), outbox.stats()));
         SessionState {
-            subscriptions: self.subscriptions.len(),
+            subscriptions: self.subscriptions.len() + self.private.len(),
             waiting,
             sent: stats.sent,
             dropped: stats.dropped,

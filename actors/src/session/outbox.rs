@@ -267,6 +267,12 @@ impl Outbox {
         self.control.push_back(message);
     }
 
+    /// True while so few answers wait that many more find room.
+    #[must_use]
+    pub fn has_room_for_answers(&self) -> bool {
+        self.control.len() < CONTROL_MAX / 2 && self.control_bytes < CONTROL_BYTES_MAX / 2
+    }
+
     /// Asks for a WebSocket ping.
     pub fn ping(&mut self) {
         self.ping = true;

@@ -1,8 +1,10 @@
 //! What clients ask and what they are answered, as plain values. Their JSON is the API's business.
 
 use std::fmt;
+use std::rc::Rc;
 
 use bookwire_engine::error::CryptoError;
+use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::time::Level;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -92,13 +94,17 @@ pub enum Request {
         channel: Option<String>,
         /// What to subscribe.
         streams: Vec<StreamEntry>,
+        /// Private streams to subscribe.
+        private: Vec<PrivateEntry>,
     },
     /// Takes subscriptions away: those that match, or with no streams all of the channel.
     Unsubscribe {
         /// Only in this channel.
         channel: Option<String>,
-        /// Which; empty: all of the channel.
+        /// Which; empty, and no private ones either: all of the channel.
         streams: Vec<StreamEntry>,
+        /// Private streams.
+        private: Vec<PrivateEntry>,
     },
     /// Lists the subscriptions.
     ListSubscriptions,
@@ -154,6 +160,49 @@ pub struct StreamEntry {
     pub echo: Map<String, Value>,
     /// What it means.
     pub request: Result<StreamRequest, CryptoError>,
+}
+
+/// A private stream in a list of streams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrivateEntry {
+    /// What the client sent, to be shown when it is rejected.
+    pub echo: Map<String, Value>,
+    /// What it means.
+    pub request: PrivateRequest,
+}
+
+/// A private stream: what happens on an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateStream {
+    /// `crypto.account`: balances and positions.
+    Account,
+    /// `crypto.orders`: orders and the executions that change them.
+    Orders,
+}
+
+impl PrivateStream {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Account, Self::Orders];
+
+    /// The public name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "crypto.account",
+            Self::Orders => "crypto.orders",
+        }
+    }
+}
+
+/// A private stream and whose. Neither provider nor account is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateRequest {
+    /// Which stream.
+    pub stream: PrivateStream,
+    /// Public provider name, as sent.
+    pub provider: String,
+    /// The account; `None`: the default one, or when it is unsubscribed, any.
+    pub account: Option<String>,
 }
 
 /// A stream of the contract without its parameters.
@@ -278,6 +327,28 @@ pub struct SubscriptionView {
     pub timing: bool,
 }
 
+/// A subscription of a private stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateView {
+    /// Which stream.
+    pub stream: PrivateStream,
+    /// Of which provider.
+    pub provider: ProviderId,
+    /// The account's name.
+    pub account: Rc<str>,
+    /// The client's own name for a group of subscriptions.
+    pub channel: Option<Rc<str>>,
+}
+
+/// Any subscription as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyView {
+    /// Of market data.
+    Market(SubscriptionView),
+    /// Of an account.
+    Private(PrivateView),
+}
+
 /// One thing of a request that could not be done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejected {
@@ -306,19 +377,19 @@ pub enum Outcome {
     /// Something was subscribed, or nothing was asked for that is not there.
     Subscribed {
         /// What.
-        subscriptions: Vec<SubscriptionView>,
+        subscriptions: Vec<AnyView>,
         /// What not.
         rejected: Vec<Rejected>,
     },
     /// Something was unsubscribed.
     Unsubscribed {
         /// What.
-        subscriptions: Vec<SubscriptionView>,
+        subscriptions: Vec<AnyView>,
         /// What not.
         rejected: Vec<Rejected>,
     },
     /// All subscriptions.
-    Listed(Vec<SubscriptionView>),
+    Listed(Vec<AnyView>),
     /// The key is proven.
     Authenticated {
         /// For this provider.
@@ -338,6 +409,33 @@ pub enum Outcome {
         /// All of them, when the request had several parts.
         rejected: Vec<Rejected>,
     },
+}
+
+/// What was done of a request with several parts, and what not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// What was subscribed or unsubscribed.
+    pub subscriptions: Vec<AnyView>,
+    /// What could not be.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Done {
+    /// As an answer: `outcome` of both, or a failure when nothing was done.
+    #[must_use]
+    pub fn outcome(self, outcome: impl FnOnce(Vec<AnyView>, Vec<Rejected>) -> Outcome) -> Outcome {
+        let Self {
+            subscriptions,
+            rejected,
+        } = self;
+        match rejected.first() {
+            Some(first) if subscriptions.is_empty() => Outcome::Failed {
+                error: first.error.clone(),
+                rejected,
+            },
+            _ => outcome(subscriptions, rejected),
+        }
+    }
 }
 
 /// An answer to a request.

@@ -9,15 +9,23 @@ use super::encode::Labels;
 use super::request::{StreamEntry, StreamName, StreamRequest};
 use crate::topic::{StreamKind, Topic};
 
+/// The provider of a public name.
+///
+/// # Errors
+/// `CRYPTO_INVALID_PARAMETER` naming `provider` and those there are.
+pub fn provider_named(name: &str) -> Result<ProviderId, CryptoError> {
+    ProviderId::parse(name).ok_or_else(|| {
+        let names: Vec<_> = ProviderId::all().map(ProviderId::name).collect();
+        CryptoError::invalid_parameter("provider", name, names.join(", "))
+    })
+}
+
 /// The provider of a request.
 ///
 /// # Errors
 /// `CRYPTO_INVALID_PARAMETER` naming `provider` or `exchange` and what is accepted.
 pub fn provider(request: &StreamRequest) -> Result<ProviderId, CryptoError> {
-    let provider = ProviderId::parse(&request.provider).ok_or_else(|| {
-        let names: Vec<_> = ProviderId::all().map(ProviderId::name).collect();
-        CryptoError::invalid_parameter("provider", &request.provider, names.join(", "))
-    })?;
+    let provider = provider_named(&request.provider)?;
     match &request.exchange {
         // Which venues there are is known to the bridge.
         _ if provider.exchange().bridge().is_some() => Ok(provider),

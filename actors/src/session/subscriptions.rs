@@ -14,7 +14,7 @@ use super::cell::OutboxCell;
 use super::encode::Labels;
 use super::flow::DropPolicy;
 use super::outbox::{SubKey, SubSpec};
-use super::request::{Outcome, Rejected, StreamEntry, StreamRequest, SubscriptionView};
+use super::request::{AnyView, Done, Rejected, StreamEntry, StreamRequest, SubscriptionView};
 use super::resolve;
 use crate::dispatcher::Claim;
 use crate::topic::{StreamKind, Topic};
@@ -28,12 +28,12 @@ struct Held {
 }
 
 impl Held {
-    fn view(&self) -> SubscriptionView {
-        SubscriptionView {
+    fn view(&self) -> AnyView {
+        AnyView::Market(SubscriptionView {
             labels: self.labels.clone(),
             kind: self.topic.kind,
             timing: self.timing,
-        }
+        })
     }
 }
 
@@ -41,6 +41,8 @@ impl Held {
 pub struct Subscriptions {
     held: Vec<Held>,
     most: usize,
+    /// Subscriptions of other kinds, which count for the limit.
+    pub others: usize,
     policy: Option<DropPolicy>,
     channel_policies: BTreeMap<String, DropPolicy>,
 }
@@ -49,8 +51,10 @@ pub struct Subscriptions {
 pub struct Wanted {
     /// Only in this channel.
     pub channel: Option<String>,
-    /// Which; empty: all of the channel.
+    /// Which.
     pub streams: Vec<StreamEntry>,
+    /// All of the channel.
+    pub is_whole: bool,
 }
 
 /// One subscription of a request.
@@ -85,6 +89,7 @@ impl Subscriptions {
         Self {
             held: Vec::new(),
             most,
+            others: 0,
             policy: None,
             channel_policies: BTreeMap::new(),
         }
@@ -96,7 +101,7 @@ impl Subscriptions {
     }
 
     /// All, in the order in which they were made.
-    pub fn views(&self) -> Vec<SubscriptionView> {
+    pub fn views(&self) -> Vec<AnyView> {
         self.held.iter().map(Held::view).collect()
     }
 
@@ -149,15 +154,9 @@ impl Subscriptions {
             return;
         }
         let is_held = self.held.iter().any(|h| same(&h.topic, &h.labels));
-        let total = self.held.len() + plan.missing().count();
+        let total = self.held.len() + self.others + plan.missing().count();
         if !is_held && total >= self.most {
-            let most = self.most;
-            let error = CryptoError::new(
-                CryptoCode::SubscriptionLimit,
-                format!("a connection has at most {most} subscriptions"),
-            )
-            .with("limit", most)
-            .with("current_usage", self.held.len());
+            let error = too_many(self.most, self.held.len() + self.others);
             plan.rejected.push(Rejected { echo, error });
             return;
         }
@@ -177,7 +176,7 @@ impl Subscriptions {
         plan: Plan,
         claims: Vec<Joined>,
         cell: &OutboxCell,
-    ) -> (Outcome, Vec<SubKey>) {
+    ) -> (Done, Vec<SubKey>) {
         let Plan {
             planned,
             mut rejected,
@@ -227,17 +226,11 @@ impl Subscriptions {
                 }),
             }
         }
-        let outcome = match rejected.first() {
-            Some(first) if subscriptions.is_empty() => Outcome::Failed {
-                error: first.error.clone(),
-                rejected,
-            },
-            _ => Outcome::Subscribed {
-                subscriptions,
-                rejected,
-            },
+        let done = Done {
+            subscriptions,
+            rejected,
         };
-        (outcome, fresh)
+        (done, fresh)
     }
 
     /// Opens subscriptions for messages.
@@ -250,29 +243,20 @@ impl Subscriptions {
     }
 
     /// Takes subscriptions away: after this nothing of them leaves any more.
-    pub fn remove(
-        &mut self,
-        table: &InstrumentTable,
-        wanted: Wanted,
-        cell: &OutboxCell,
-    ) -> Outcome {
-        let Wanted { channel, streams } = wanted;
+    pub fn remove(&mut self, table: &InstrumentTable, wanted: Wanted, cell: &OutboxCell) -> Done {
+        let Wanted {
+            channel,
+            streams,
+            is_whole,
+        } = wanted;
         let in_channel = |held: &Held| match &channel {
             Some(channel) => held.labels.channel.as_deref() == Some(channel),
             None => true,
         };
         let mut removed = Vec::new();
         let mut rejected = Vec::new();
-        if streams.is_empty() {
-            let gone = self.take(cell, in_channel);
-            if gone.is_empty() {
-                let name = channel.as_deref().unwrap_or_default();
-                rejected.push(Rejected {
-                    echo: Map::from_iter([("channel".to_owned(), Value::from(name))]),
-                    error: not_subscribed(format!("nothing is subscribed in channel `{name}`")),
-                });
-            }
-            removed.extend(gone);
+        if is_whole {
+            removed = self.take(cell, in_channel);
         }
         for StreamEntry { echo, request } in streams {
             let request = match request {
@@ -308,23 +292,13 @@ impl Subscriptions {
                 rejected.push(Rejected { echo, error });
             }
         }
-        match rejected.first() {
-            Some(first) if removed.is_empty() => Outcome::Failed {
-                error: first.error.clone(),
-                rejected,
-            },
-            _ => Outcome::Unsubscribed {
-                subscriptions: removed,
-                rejected,
-            },
+        Done {
+            subscriptions: removed,
+            rejected,
         }
     }
 
-    fn take(
-        &mut self,
-        cell: &OutboxCell,
-        matches: impl Fn(&Held) -> bool,
-    ) -> Vec<SubscriptionView> {
+    fn take(&mut self, cell: &OutboxCell, matches: impl Fn(&Held) -> bool) -> Vec<AnyView> {
         let gone: Vec<Held> = self.held.extract_if(.., |held| matches(held)).collect();
         gone.iter()
             .map(|held| {
@@ -397,7 +371,16 @@ impl Subscriptions {
     }
 }
 
-fn not_subscribed(message: String) -> CryptoError {
+/// `CRYPTO_SUBSCRIPTION_LIMIT`: so many are held already.
+pub(super) fn too_many(most: usize, held: usize) -> CryptoError {
+    let what = format!("a connection has at most {most} subscriptions");
+    CryptoError::new(CryptoCode::SubscriptionLimit, what)
+        .with("limit", most)
+        .with("current_usage", held)
+}
+
+/// `CRYPTO_NOT_FOUND` for what is not subscribed.
+pub(super) fn not_subscribed(message: String) -> CryptoError {
     CryptoError::new(CryptoCode::NotFound, message)
         .suggest("list_subscriptions shows what is subscribed")
 }

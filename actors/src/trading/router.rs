@@ -513,6 +513,8 @@ impl Handler<GetStatus> for OrderRouter {
 pub struct AccountSnapshot {
     /// Number to stop listening with.
     pub number: u64,
+    /// Paper or live.
+    pub mode: TradingMode,
     /// Orders that can still execute.
     pub orders: Vec<Order>,
     /// Balances.
@@ -542,6 +544,7 @@ impl Handler<Listen> for OrderRouter {
         state.sessions.push(Subscriber { number, tell });
         Ok(AccountSnapshot {
             number,
+            mode: self.desk.mode(),
             orders,
             balances,
             positions,

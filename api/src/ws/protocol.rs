@@ -8,11 +8,12 @@ use std::fmt;
 
 use bookwire_actors::session::flow::DropPolicy;
 use bookwire_actors::session::request::{
-    AuthRequest, BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method, Outcome,
-    Rejected, Reply, Request, RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
+    AnyView, AuthRequest, BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method,
+    Outcome, PrivateEntry, PrivateRequest, PrivateStream, PrivateView, Rejected, Reply, Request,
+    RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
 };
 use bookwire_actors::topic::{BookMode, StreamKind};
-use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::error::CryptoError;
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire;
 use serde::Deserialize;
@@ -34,9 +35,6 @@ const SYMBOLS_MAX: usize = 1024;
 
 /// Shown for a value that must not be.
 const HIDDEN: &str = "…";
-
-/// Streams of the contract that need a key.
-const PRIVATE_STREAMS: [&str; 2] = ["crypto.account", "crypto.orders"];
 
 /// The fields of a JSON object in their order, values unparsed.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
@@ -239,41 +237,77 @@ fn channel(params: &mut Fields<'_>) -> Result<Option<String>, CryptoError> {
 
 fn subscribe(mut params: Fields<'_>) -> Result<Request, CryptoError> {
     let channel = channel(&mut params)?;
-    let streams = match params.take("streams") {
+    let Streams { streams, private } = match params.take("streams") {
         Some(raw) => {
             params.end("channel and streams")?;
             stream_list(raw, true)?
         }
-        None => vec![single_stream(params, true)?],
+        None => single_stream(params, true)?,
     };
-    Ok(Request::Subscribe { channel, streams })
+    Ok(Request::Subscribe {
+        channel,
+        streams,
+        private,
+    })
 }
 
 fn unsubscribe(mut params: Fields<'_>) -> Result<Request, CryptoError> {
     let channel = channel(&mut params)?;
-    let streams = match params.take("streams") {
+    let Streams { streams, private } = match params.take("streams") {
         Some(raw) => {
             params.end("channel and streams")?;
             stream_list(raw, false)?
         }
-        None if channel.is_some() && params.0.is_empty() => Vec::new(),
-        None => vec![single_stream(params, false)?],
+        None if channel.is_some() && params.0.is_empty() => Streams::default(),
+        None => single_stream(params, false)?,
     };
-    Ok(Request::Unsubscribe { channel, streams })
-}
-
-/// A request of one stream fails as a whole when the stream is wrong.
-fn single_stream(params: Fields<'_>, is_subscribe: bool) -> Result<StreamEntry, CryptoError> {
-    let echo = echo(&params);
-    let request = stream(params, is_subscribe)?;
-    check_symbols(request.symbols.len())?;
-    Ok(StreamEntry {
-        echo,
-        request: Ok(request),
+    Ok(Request::Unsubscribe {
+        channel,
+        streams,
+        private,
     })
 }
 
-fn stream_list(raw: &RawValue, is_subscribe: bool) -> Result<Vec<StreamEntry>, CryptoError> {
+/// One stream that is asked for.
+enum Asked {
+    Market(StreamRequest),
+    Private(PrivateRequest),
+}
+
+/// The streams of a request, by kind.
+#[derive(Default)]
+struct Streams {
+    streams: Vec<StreamEntry>,
+    private: Vec<PrivateEntry>,
+}
+
+impl Streams {
+    /// Adds one; tells how many subscriptions it asks for.
+    fn put(&mut self, echo: Map<String, Value>, asked: Result<Asked, CryptoError>) -> usize {
+        let request = match asked {
+            Ok(Asked::Private(request)) => {
+                self.private.push(PrivateEntry { echo, request });
+                return 1;
+            }
+            Ok(Asked::Market(request)) => Ok(request),
+            Err(error) => Err(error),
+        };
+        let count = request.as_ref().map_or(1, |r| r.symbols.len());
+        self.streams.push(StreamEntry { echo, request });
+        count
+    }
+}
+
+/// A request of one stream fails as a whole when the stream is wrong.
+fn single_stream(params: Fields<'_>, is_subscribe: bool) -> Result<Streams, CryptoError> {
+    let echo = echo(&params);
+    let asked = stream(params, is_subscribe)?;
+    let mut streams = Streams::default();
+    check_symbols(streams.put(echo, Ok(asked)))?;
+    Ok(streams)
+}
+
+fn stream_list(raw: &RawValue, is_subscribe: bool) -> Result<Streams, CryptoError> {
     let accepted = "a list of at least one stream object";
     let items: Vec<&RawValue> = serde_json::from_str(raw.get())
         .map_err(|_| CryptoError::invalid_parameter("streams", raw.get(), accepted))?;
@@ -281,23 +315,15 @@ fn stream_list(raw: &RawValue, is_subscribe: bool) -> Result<Vec<StreamEntry>, C
         return Err(CryptoError::invalid_parameter("streams", "[]", accepted));
     }
     let mut symbols = 0;
-    let mut entries = Vec::with_capacity(items.len().min(SYMBOLS_MAX));
+    let mut streams = Streams::default();
     for item in items {
-        let entry = match Fields::of("streams", item) {
-            Ok(fields) => StreamEntry {
-                echo: echo(&fields),
-                request: stream(fields, is_subscribe),
-            },
-            Err(error) => StreamEntry {
-                echo: Map::new(),
-                request: Err(error),
-            },
+        symbols += match Fields::of("streams", item) {
+            Ok(fields) => streams.put(echo(&fields), stream(fields, is_subscribe)),
+            Err(error) => streams.put(Map::new(), Err(error)),
         };
-        symbols += entry.request.as_ref().map_or(1, |r| r.symbols.len());
         check_symbols(symbols)?;
-        entries.push(entry);
     }
-    Ok(entries)
+    Ok(streams)
 }
 
 fn check_symbols(count: usize) -> Result<(), CryptoError> {
@@ -320,18 +346,16 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
         .collect()
 }
 
-fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<StreamRequest, CryptoError> {
-    let streams = StreamName::ALL.map(StreamName::as_str).join(", ");
+fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<Asked, CryptoError> {
+    let of_market = StreamName::ALL.map(StreamName::as_str);
+    let of_accounts = PrivateStream::ALL.map(PrivateStream::as_str);
+    let streams = [&of_market[..], &of_accounts[..]].concat().join(", ");
     let name = params.required_text("stream", &streams)?;
+    let mut private = PrivateStream::ALL.into_iter();
+    if let Some(stream) = private.find(|stream| stream.as_str() == name) {
+        return private_stream(params, stream).map(Asked::Private);
+    }
     let Some(stream) = StreamName::ALL.into_iter().find(|s| s.as_str() == name) else {
-        if PRIVATE_STREAMS.contains(&name.as_str()) {
-            return Err(CryptoError::new(
-                CryptoCode::Unsupported,
-                format!("`{name}` is not offered yet"),
-            )
-            .with("stream", name)
-            .suggest(format!("use one of the public streams: {streams}")));
-        }
         return Err(invalid("stream", &name, &streams, "unknown stream"));
     };
     let provider = params.required_text("provider", "the name of a provider")?;
@@ -358,7 +382,7 @@ fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<StreamRequest, C
         StreamName::Trades | StreamName::Ticker | StreamName::Funding => {}
     }
     params.end(&accepted)?;
-    Ok(StreamRequest {
+    Ok(Asked::Market(StreamRequest {
         stream,
         provider,
         exchange,
@@ -367,6 +391,31 @@ fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<StreamRequest, C
         depth,
         mode,
         timing,
+    }))
+}
+
+/// All of an account is told, whatever symbols are named.
+fn private_stream(
+    mut params: Fields<'_>,
+    stream: PrivateStream,
+) -> Result<PrivateRequest, CryptoError> {
+    let provider = params.required_text("provider", "the name of a provider")?;
+    let account = params.text("account")?;
+    if let Some(raw) = params.take("symbols")
+        && serde_json::from_str::<Vec<String>>(raw.get()).is_err()
+    {
+        let accepted = "a list of symbols, which may be empty: all of the account is told";
+        return Err(CryptoError::invalid_parameter(
+            "symbols",
+            raw.get(),
+            accepted,
+        ));
+    }
+    params.end("stream, provider, account, symbols")?;
+    Ok(PrivateRequest {
+        stream,
+        provider,
+        account,
     })
 }
 
@@ -440,7 +489,7 @@ fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
 /// Prints an answer. `trace_id` goes into its errors.
 #[must_use]
 pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
-    let views = |list: &[SubscriptionView]| list.iter().map(view).collect::<Value>();
+    let views = |list: &[AnyView]| list.iter().map(any_view).collect::<Value>();
     let refused = |list: &[Rejected]| -> Value {
         list.iter()
             .map(|rejected| {
@@ -513,7 +562,25 @@ pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
     out
 }
 
-fn view(view: &SubscriptionView) -> Value {
+fn any_view(view: &AnyView) -> Value {
+    match view {
+        AnyView::Market(view) => market_view(view),
+        AnyView::Private(view) => private_view(view),
+    }
+}
+
+fn private_view(view: &PrivateView) -> Value {
+    let mut shown = Map::new();
+    shown.insert("stream".to_owned(), view.stream.as_str().into());
+    shown.insert("provider".to_owned(), view.provider.name().into());
+    shown.insert("account".to_owned(), (&*view.account).into());
+    if let Some(channel) = &view.channel {
+        shown.insert("channel".to_owned(), (&**channel).into());
+    }
+    Value::Object(shown)
+}
+
+fn market_view(view: &SubscriptionView) -> Value {
     let (depth, mode) = match view.kind {
         StreamKind::OrderBook { depth, mode } => (Some(depth), Some(mode.as_str())),
         _ => (None, None),

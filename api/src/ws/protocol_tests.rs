@@ -1,6 +1,8 @@
 use super::*;
 use bookwire_actors::session::encode::Labels;
 use bookwire_actors::session::request::Outcome;
+use bookwire_engine::error::CryptoCode;
+use bookwire_engine::exchange::ProviderId;
 
 fn ok(frame: &str) -> ClientRequest {
     parse(frame.as_bytes()).unwrap_or_else(|bad| panic!("{frame}: {bad:?}"))
@@ -15,9 +17,12 @@ fn bad(frame: &[u8]) -> BadRequest {
 
 fn streams(request: ClientRequest) -> (Option<String>, Vec<StreamEntry>) {
     match request.body {
-        Request::Subscribe { channel, streams } | Request::Unsubscribe { channel, streams } => {
-            (channel, streams)
+        Request::Subscribe {
+            channel, streams, ..
         }
+        | Request::Unsubscribe {
+            channel, streams, ..
+        } => (channel, streams),
         other => panic!("{other:?}"),
     }
 }
@@ -52,10 +57,22 @@ fn a_list_keeps_what_is_right_and_says_what_is_wrong() {
         r#"{"id":"x","method":"subscribe","params":{"channel":"desk","streams":[
         {"stream":"crypto.trades","provider":"binance","symbols":["a","b"]},
         {"stream":"crypto.klines","provider":"binance","symbols":["a"]},
-        {"stream":"crypto.account","provider":"binance","symbols":["a"]},
+        {"stream":"crypto.account","provider":"binance","symbols":[],"account":"main"},
+        {"stream":"crypto.orders","provider":"binance","symbols":"a"},
         7]}}"#,
     );
     assert_eq!(request.id.as_ref().map(|id| id.0.get()), Some("\"x\""));
+    let Request::Subscribe { private, .. } = &request.body else {
+        panic!("{request:?}")
+    };
+    let wanted = PrivateRequest {
+        stream: PrivateStream::Account,
+        provider: "binance".to_owned(),
+        account: Some("main".to_owned()),
+    };
+    assert_eq!(private.len(), 1);
+    assert_eq!(private[0].request, wanted);
+    assert_eq!(private[0].echo["stream"], "crypto.account");
     let (channel, entries) = streams(request);
     assert_eq!(channel.as_deref(), Some("desk"));
     assert_eq!(entries[0].request.as_ref().unwrap().symbols, ["a", "b"]);
@@ -64,7 +81,7 @@ fn a_list_keeps_what_is_right_and_says_what_is_wrong() {
         .map(|entry| entry.request.clone().unwrap_err())
         .collect();
     assert_eq!(errors[0].details["parameter"], "interval");
-    assert_eq!(errors[1].code, CryptoCode::Unsupported);
+    assert_eq!(errors[1].details["parameter"], "symbols");
     assert_eq!(errors[2].details["parameter"], "streams");
     assert_eq!(entries[1].echo["stream"], "crypto.klines");
 }
@@ -128,6 +145,13 @@ fn each_bad_frame_names_its_field() {
         ),
         (sub(r#""stream":"crypto.tradez""#), "stream"),
         (sub(r#""stream":"crypto.trades","depth":5"#), "depth"),
+        (sub(r#""stream":"crypto.trades","account":"a""#), "account"),
+        (sub(r#""stream":"crypto.orders","account":7"#), "account"),
+        (sub(r#""stream":"crypto.orders","timing":true"#), "timing"),
+        (
+            r#"{"method":"subscribe","stream":"crypto.account"}"#.into(),
+            "provider",
+        ),
         (sub(r#""stream":"crypto.trades","timing":1"#), "timing"),
         (sub(r#""stream":"crypto.trades","channel":"""#), "channel"),
         (sub(r#""stream":"crypto.klines""#), "interval"),
@@ -274,13 +298,19 @@ fn answers_have_the_form_of_the_contract() {
         kind,
         timing: false,
     };
+    let private = PrivateView {
+        stream: PrivateStream::Orders,
+        provider: ProviderId::OKX,
+        account: "default".into(),
+        channel: Some("desk".into()),
+    };
     let error = CryptoError::invalid_parameter("depth", "0", "an integer from 1 to 5000");
     let rejected = vec![Rejected {
         echo: Map::from_iter([("symbol".to_owned(), Value::from("x"))]),
         error: error.clone(),
     }];
     let text = print(Outcome::Subscribed {
-        subscriptions: vec![view],
+        subscriptions: vec![AnyView::Market(view), AnyView::Private(private)],
         rejected: rejected.clone(),
     });
     assert!(
@@ -293,6 +323,11 @@ fn answers_have_the_form_of_the_contract() {
         value["subscriptions"][0],
         json!({"stream": "crypto.orderbook", "provider": "binance", "symbol": "btcusdt",
             "entity_id": "cryptopair_binance_btcusdt", "depth": 5, "mode": "delta"})
+    );
+    assert_eq!(
+        value["subscriptions"][1],
+        json!({"stream": "crypto.orders", "provider": "okx", "account": "default",
+            "channel": "desk"})
     );
     assert_eq!(value["rejected"][0]["symbol"], "x");
     assert_eq!(

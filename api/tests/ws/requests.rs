@@ -44,7 +44,7 @@ async fn bad_input_is_answered_and_the_connection_lives() {
         ),
         (
             sub(r#""stream":"crypto.orders","provider":"binance","symbols":["btcusdt"]"#),
-            "CRYPTO_UNSUPPORTED",
+            "CRYPTO_UNAUTHORIZED",
         ),
         (
             r#"{"id":"q","method":"auth","params":{"provider":"binance","api_key":"k","signature":"s","timestamp":1}}"#

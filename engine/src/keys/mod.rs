@@ -15,6 +15,7 @@ pub use network::Network;
 pub use store::{KeyRing, KeySpec, KeyStore, SECRET_BYTES, expiry};
 
 use crate::exchange::ProviderId;
+use crate::instrument::Market;
 use crate::time::TsNanos;
 use crate::vault::Secret;
 
@@ -48,6 +49,15 @@ impl Permission {
             Self::SpotTrading => "spot_trading",
             Self::FuturesTrading => "futures_trading",
             Self::Admin => "admin",
+        }
+    }
+
+    /// What it takes to trade on a market and to see what is there.
+    #[must_use]
+    pub const fn to_trade(market: Market) -> Self {
+        match market {
+            Market::Spot => Self::SpotTrading,
+            Market::Perp => Self::FuturesTrading,
         }
     }
 
@@ -276,6 +286,14 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether it may see what is on the accounts of a provider: it may trade on one of its markets.
+    #[must_use]
+    pub fn may_see(&self, provider: ProviderId) -> bool {
+        let mut markets = provider.exchange().markets().iter();
+        self.providers.has(provider)
+            && markets.any(|market| self.permissions.has(Permission::to_trade(*market)))
+    }
+
     /// One that no key stands for: what an operator's key of the configuration proves.
     #[must_use]
     pub fn operator(id: &str) -> Self {

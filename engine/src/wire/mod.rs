@@ -30,14 +30,17 @@ pub use rows::{
 };
 pub use stream::{
     FlowNotice, StatusExtra, book_snapshot_data, book_update_data, envelope_prefix, flow_message,
-    funding_data, kline_data, message, status_message, ticker_data, trade_data,
+    funding_data, kline_data, message, private_prefix, status_message, ticker_data, trade_data,
 };
 pub use table::{Cell, Columns, TableRow, Value, value_of, write_csv, write_json_rows};
 pub use text::{
     write_date, write_decimal, write_json_string, write_timestamp, write_timestamp_secs,
 };
 
-pub use trading::{BalanceView, FillView, OrderView, PositionView};
+pub use trading::{
+    BalanceView, FillView, OrderView, PositionView, account_data, order_update_data,
+    orders_snapshot_data,
+};
 
 /// How prices and quantities are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -269,6 +269,40 @@ pub fn envelope_prefix(
     out.extend_from_slice(b"\"seq\":");
 }
 
+/// Appends everything of a private message before its sequence number. `about` is symbol and entity id
+/// of the instrument that it tells of; without one both are null. The account stands in every message:
+/// one without an order, a balance or a position would not tell whose it is.
+pub fn private_prefix(
+    out: &mut Vec<u8>,
+    stream: &str,
+    provider: &str,
+    about: Option<(&str, &str)>,
+    account: &str,
+    channel: Option<&str>,
+) {
+    let (symbol, entity_id) = about.unzip();
+    let fields = [
+        ("stream", Some(Some(stream))),
+        ("provider", Some(Some(provider))),
+        ("symbol", Some(symbol)),
+        ("entity_id", Some(entity_id)),
+        ("account", Some(Some(account))),
+        ("channel", channel.map(Some)),
+    ];
+    out.push(b'{');
+    for (name, value) in fields {
+        let Some(value) = value else { continue };
+        write_json_string(out, name);
+        out.push(b':');
+        match value {
+            Some(text) => write_json_string(out, text),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"seq\":");
+}
+
 /// Appends a whole message: a prefix of [`envelope_prefix`], the sequence number, the shared body
 /// and, when the subscription asked for timing, `received_ns` and `sent_ns` inside the body.
 pub fn message(

@@ -2,7 +2,8 @@
 
 use rust_decimal::Decimal;
 
-use super::table::{Cell, TableRow};
+use super::Numbers;
+use super::table::{Cell, Columns, TableRow, write_json_rows};
 use crate::instrument::Market;
 use crate::trading::order::{Balance, Fill, Order, Position};
 
@@ -245,4 +246,48 @@ impl TableRow for PositionView<'_> {
             _ => cell.null(),
         }
     }
+}
+
+/// `data` of the first message of `crypto.orders`: all open orders.
+pub fn orders_snapshot_data<'a>(
+    out: &mut Vec<u8>,
+    orders: impl IntoIterator<Item = &'a Order>,
+    numbers: Numbers,
+) {
+    out.extend_from_slice(b"{\"type\":\"snapshot\",\"orders\":");
+    let rows = orders.into_iter().map(OrderView);
+    write_json_rows(out, &Columns::all(), rows, numbers);
+    out.push(b'}');
+}
+
+/// `data` of a later message of `crypto.orders`: an order as it is now, and the execution that changed
+/// it, null where it was none. The order is an object of its own because it has a `type`, too.
+pub fn order_update_data(out: &mut Vec<u8>, order: &Order, fill: Option<&Fill>, numbers: Numbers) {
+    out.extend_from_slice(b"{\"type\":\"update\",\"order\":");
+    Columns::all().write_json(out, &OrderView(order), numbers);
+    out.extend_from_slice(b",\"fill\":");
+    match fill {
+        Some(fill) => Columns::all().write_json(out, &FillView(fill), numbers),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}
+
+/// `data` of `crypto.account`: everything at first, then what changed.
+pub fn account_data<'a>(
+    out: &mut Vec<u8>,
+    is_snapshot: bool,
+    balances: impl IntoIterator<Item = BalanceView<'a>>,
+    positions: impl IntoIterator<Item = PositionView<'a>>,
+    numbers: Numbers,
+) {
+    let begin: &[u8] = match is_snapshot {
+        true => b"{\"type\":\"snapshot\",\"balances\":",
+        false => b"{\"type\":\"update\",\"balances\":",
+    };
+    out.extend_from_slice(begin);
+    write_json_rows(out, &Columns::all(), balances, numbers);
+    out.extend_from_slice(b",\"positions\":");
+    write_json_rows(out, &Columns::all(), positions, numbers);
+    out.push(b'}');
 }

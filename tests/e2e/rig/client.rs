@@ -176,9 +176,14 @@ impl Feed {
                 self.dropped += message["data"]["dropped"].as_u64().unwrap();
             }
             Some(stream) => {
+                // An account is one subscription, whatever its messages are about.
+                let of = match message.get("account") {
+                    Some(account) => account,
+                    None => &message["symbol"],
+                };
                 let key = format!(
-                    "{stream} {} {} {} {}",
-                    message["provider"], message["symbol"], message["interval"], message["channel"]
+                    "{stream} {} {of} {} {}",
+                    message["provider"], message["interval"], message["channel"]
                 );
                 let seq = message["seq"].as_u64().expect("seq");
                 let last = self.last_seq.insert(key.clone(), seq).unwrap_or(0);

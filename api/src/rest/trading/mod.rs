@@ -39,16 +39,9 @@ fn trading(gateway: &Gateway) -> Result<Trading, CryptoError> {
     })
 }
 
-const fn permission_of(market: Market) -> Permission {
-    match market {
-        Market::Spot => Permission::SpotTrading,
-        Market::Perp => Permission::FuturesTrading,
-    }
-}
-
 /// Whether the caller may place and amend orders of a market; counts the request.
 fn may_trade(caller: &Caller, provider: ProviderId, market: Market) -> Result<(), CryptoError> {
-    caller.require(permission_of(market), provider)?;
+    caller.require(Permission::to_trade(market), provider)?;
     caller.charge(Bucket::Trading)
 }
 
@@ -58,7 +51,7 @@ fn may_cancel(
     markets: impl IntoIterator<Item = (ProviderId, Market)>,
 ) -> Result<(), CryptoError> {
     for (provider, market) in markets {
-        caller.require(permission_of(market), provider)?;
+        caller.require(Permission::to_trade(market), provider)?;
     }
     caller.charge(Bucket::Cancel)
 }
@@ -66,7 +59,7 @@ fn may_cancel(
 /// Whether the caller may see what is on the accounts of a provider.
 fn may_see(caller: &Caller, provider: ProviderId) -> bool {
     let mut markets = provider.exchange().markets().iter();
-    markets.any(|market| caller.may(permission_of(*market), Some(provider)))
+    markets.any(|market| caller.may(Permission::to_trade(*market), Some(provider)))
 }
 
 /// The request's id.
