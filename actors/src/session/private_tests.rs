@@ -95,6 +95,12 @@ fn read(cell: &OutboxCell) -> Vec<Value> {
     texts.collect()
 }
 
+/// All that waits.
+fn read_all(cell: &OutboxCell) -> Vec<Value> {
+    let batches = std::iter::from_fn(|| Some(read(cell)).filter(|batch| !batch.is_empty()));
+    batches.flatten().collect()
+}
+
 fn carrier(cell: &Rc<OutboxCell>, stream: PrivateStream) -> Carrier {
     Carrier {
         cell: cell.clone(),
@@ -120,6 +126,7 @@ async fn a_client_that_reads_gets_everything_in_order() {
         let carrier = carrier(&cell, PrivateStream::Orders);
         tokio::task::spawn_local(carrier.run(snapshot(vec![order(7)]), queue, Arc::default));
         let mut got = Vec::new();
+        let mut pauses = 0;
         for number in 0..changes {
             // What is of the other stream takes no place.
             assert!(tell(&balance_change()));
@@ -128,16 +135,19 @@ async fn a_client_that_reads_gets_everything_in_order() {
                 yield_now().await;
                 yield_now().await;
             }
-            // Rarely enough that answers run out of room meanwhile.
-            if number % 210 == 209 {
-                got.extend(read(&cell));
+            // No earlier than answers have run out of room: then changes wait in the queue.
+            if !cell.with(|outbox| outbox.has_room_for_answers()) {
+                pauses += 1;
+                got.extend(read_all(&cell));
+                yield_now().await;
+                yield_now().await;
             }
         }
+        assert!(pauses > 5, "{pauses}");
         while got.len() <= changes as usize {
             yield_now().await;
-            let more = read(&cell);
-            assert!(!more.is_empty() || cell.with(|outbox| outbox.closing().is_none()));
-            got.extend(more);
+            assert!(cell.with(|outbox| outbox.closing().is_none()));
+            got.extend(read(&cell));
         }
         for (message, seq) in got.iter().zip(1_u64..) {
             assert_eq!(message["seq"], seq);
@@ -189,14 +199,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
         assert!(close.reason.ends_with("REST how things are"), "{close:?}");
         assert_eq!(meter.closed_slow.get(), 1);
         // What waited still goes out, without a hole.
-        let mut got = Vec::new();
-        loop {
-            let more = read(&cell);
-            if more.is_empty() {
-                break;
-            }
-            got.extend(more);
-        }
+        let got = read_all(&cell);
         assert!(!got.is_empty());
         for (message, seq) in got.iter().zip(1_u64..) {
             assert_eq!(message["seq"], seq);
