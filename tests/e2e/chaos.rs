@@ -362,3 +362,13 @@ async fn nothing_is_lost_or_doubled_at_bybit() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_at_coinbase() {
+    run(&Place {
+        exchange: Exchange::Coinbase,
+        entities: ["cryptopair_coinbase_btcusd", "cryptopair_coinbase_ethusd"],
+        quantity: "0.01",
+    })
+    .await;
+}

@@ -543,3 +543,8 @@ async fn bybit_is_traded_at() {
 async fn bybit_perpetuals_are_traded_at() {
     trades_live(Exchange::Bybit, "cryptoperp_bybit_btcusdt", "0.01").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coinbase_is_traded_at() {
+    trades_live(Exchange::Coinbase, "cryptopair_coinbase_btcusd", "0.01").await;
+}
