@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::trading::{Trader, live};
 
 /// Orders of one run unless told otherwise.
-const ORDERS: usize = 40;
+const ORDERS: usize = 25;
 
 /// What can go wrong while an order is under way, and how often.
 const FAULTS: [(&str, f64); 9] = [
@@ -305,8 +305,11 @@ async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<S
             bookwire_sim::Segment::Spot => "spot",
             bookwire_sim::Segment::Linear => "perp",
         });
-        let mut own =
-            rows.filter(|row| row["asset"] == json!(real.asset) && row["market"] == json!(market));
+        // One wallet for all is told without a market.
+        let mut own = rows.filter(|row| {
+            let is_of = row["market"].is_null() || row["market"] == json!(market);
+            row["asset"] == json!(real.asset) && is_of
+        });
         let total = own
             .next()
             .map_or(Decimal::ZERO, |row| number(&row["total"]));
