@@ -10,6 +10,7 @@
 //! | `shard-N` | one arbiter: [`shard::Shard`], its connections and books, the data path | `engine.shards` |
 //! | API worker | [`dispatcher::WorkerHub`], [`session::SubscriptionSession`]s | `server.workers` |
 //! | `control` | requests to exchanges, instrument lists, history, heartbeats; queries of the store on its blocking threads | 1 |
+//! | `orders` | [`trading`]: the order routers, their private streams and requests | 1 |
 //! | `recorder` | writes to the store, may block | 1 with a store |
 //!
 //! # Who starts whom
@@ -30,6 +31,7 @@
 //! | | `StopConnection` | shard | 64 | the sender waits |
 //! | [`book::OrderBook`] | `NeedSnapshot` `CheckQuiet` | shard | 16 | dropped: the same request is in the mailbox already |
 //! | | `StopBook` | shard | 16 | the sender waits |
+//! | [`trading::router::OrderRouter`] | orders, cancels, questions | API workers | 1024 | the sender waits |
 //! | [`session::SubscriptionSession`] | client requests | pump | see there | see there |
 //!
 //! What must survive an actor's panic is outside it: books, bars and topics in

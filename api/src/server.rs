@@ -239,6 +239,7 @@ fn trading_routes(config: &mut web::ServiceConfig) {
         .service(get("/api/trading/fills", trading::fills))
         .service(get("/api/trading/positions", trading::positions))
         .service(post("/api/trading/leverage", trading::leverage))
+        .service(post("/api/trading/paper/reset", trading::reset))
         .service(post("/api/trading/kill_switch", trading::kill_switch));
 }
 

@@ -84,7 +84,10 @@ async fn providers_tell_what_they_can_do_and_how_they_are() {
         "as configured"
     );
     assert_eq!(bybit["enabled"], true);
-    assert_eq!(bybit["spot_trading"], false, "no orders yet");
+    assert_eq!(bybit["spot_trading"], true);
+    assert_eq!(bybit["live_trading"], true);
+    let types = ["market", "limit", "stop_market", "stop_limit"];
+    assert_eq!(bybit["supported_order_types"], serde_json::json!(types));
     assert_eq!(bybit["perpetual_market_data"], true);
     assert!(bybit["max_leverage"].as_f64().unwrap() >= 1.0, "{bybit}");
     assert!(!bybit["funding_intervals"].as_array().unwrap().is_empty());

@@ -352,6 +352,17 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     assert_eq!(status, 200);
     let (status, order) = trader.place(market).await;
     assert_eq!(status, 201, "{order}");
+    // A new beginning has the balances of the configuration.
+    let (status, _) = trader
+        .ask(
+            Method::POST,
+            "/api/trading/paper/reset",
+            Some(json!({"provider": "binance"})),
+        )
+        .await;
+    assert_eq!(status, 200);
+    let whole = Decimal::from(100_000);
+    assert_eq!(trader.balance("binance", "USDT").await.0, whole);
     // Ids used before the crash are remembered.
     let (status, again) = trader.place(resting).await;
     assert_eq!(

@@ -399,6 +399,9 @@ impl PaperHouse {
             }
         }
         self.account.borrow_mut().reset();
+        if self.overrun.swap(false, Ordering::Relaxed) {
+            desk.state.borrow_mut().readiness = Readiness::Ready;
+        }
         self.save(desk)?;
         let facts = self.whole();
         self.watch(desk, &facts);

@@ -17,6 +17,8 @@ use bookwire_engine::exchange::offer::{self, Offer};
 use bookwire_engine::exchange::{MaintenanceWindow, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope};
 use bookwire_engine::time::Level;
+use bookwire_engine::trading::order::OrderType;
+use bookwire_engine::trading::venue::Amend;
 use serde_json::{Map, Value, json};
 
 use super::params::{self, Params};
@@ -178,7 +180,10 @@ pub async fn capabilities(request: HttpRequest, gateway: web::Data<Gateway>) -> 
     let all: Map<String, Value> = ProviderId::all()
         .map(|provider| {
             let options = gateway.options().provider(provider);
-            let capabilities = capabilities_json(provider, options, &table);
+            let trading = gateway.trading();
+            let is_traded =
+                trading.is_some_and(|all| all.routers(Some(provider), None).next().is_some());
+            let capabilities = capabilities_json(provider, options, &table, is_traded);
             (provider.name().to_owned(), capabilities)
         })
         .collect();
@@ -189,6 +194,7 @@ fn capabilities_json(
     provider: ProviderId,
     options: Option<&ProviderOptions>,
     table: &InstrumentTable,
+    is_traded: bool,
 ) -> Value {
     let defaults = ProviderOptions::new(provider);
     let used = options.unwrap_or(&defaults);
@@ -209,11 +215,13 @@ fn capabilities_json(
         .collect();
     json!({
         "enabled": options.is_some(),
-        // Orders can't be sent yet, to any provider.
-        "spot_trading": false,
-        "perpetual_trading": false,
+        // On paper everything that is listed can be traded; what goes to the exchange is told beside it.
+        "spot_trading": is_traded && has(Market::Spot),
+        "perpetual_trading": is_traded && has(Market::Perp),
         "margin_trading": false,
-        "supported_order_types": [],
+        "supported_order_types": order_types(provider, is_traded),
+        "live_trading": is_traded && provider.exchange().trading().is_some(),
+        "order_support": order_support(provider, is_traded),
         "spot_market_data": has(Market::Spot),
         "perpetual_market_data": has(Market::Perp),
         "market_data": market_data,
@@ -301,7 +309,7 @@ fn rate_limits(provider: ProviderId) -> Value {
     json!({
         // Weight, where the exchange counts so: a request costs one or more.
         "requests_per_minute": offer::requests_per_minute(provider),
-        // No adapter sends orders yet.
+        // Exchanges count by account, instrument and kind: their own refusals are what counts.
         "orders_per_minute": null,
         // Connections that may be opened in a minute, all hosts together.
         "websocket_connections": hosts.values().sum::<u64>(),
@@ -439,4 +447,50 @@ fn resync_json(instrument: &Instrument, outcome: &str, report: &ResyncReport) ->
         "state": report.state.as_str(),
         "reason": report.hindrance,
     })
+}
+
+/// Types of orders that some market of the provider takes.
+fn order_types(provider: ProviderId, is_traded: bool) -> Vec<&'static str> {
+    let mut types: Vec<&str> = Vec::new();
+    for market in provider.exchange().markets().iter().filter(|_| is_traded) {
+        let all = match provider.exchange().trading() {
+            Some(venue) => venue.support(*market).types,
+            None => OrderType::ALL,
+        };
+        for order_type in all.iter().map(|one| one.as_str()) {
+            if !types.contains(&order_type) {
+                types.push(order_type);
+            }
+        }
+    }
+    types
+}
+
+/// What can be done with orders of each market at the exchange itself.
+fn order_support(provider: ProviderId, is_traded: bool) -> Value {
+    let Some(venue) = provider.exchange().trading().filter(|_| is_traded) else {
+        return json!({});
+    };
+    let markets = provider.exchange().markets().iter();
+    let rows = markets.map(|market| {
+        let support = venue.support(*market);
+        let names = |types: &[OrderType]| types.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+        let times = support.times_in_force.iter().map(|one| one.as_str());
+        let row = json!({
+            "types": names(support.types),
+            "time_in_force": times.collect::<Vec<_>>(),
+            "post_only": support.has_post_only,
+            "reduce_only": support.has_reduce_only,
+            "amend": match support.amend {
+                Amend::Native => "in_place",
+                Amend::NativeReduce => "in_place_to_less",
+                Amend::Replace => "cancel_and_replace",
+            },
+            "leverage": support.has_leverage,
+            "hedge_mode": support.has_hedge_mode,
+            "dead_man": support.dead_man_secs.is_some(),
+        });
+        (market.as_str().to_owned(), row)
+    });
+    Value::Object(rows.collect())
 }

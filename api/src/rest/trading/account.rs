@@ -3,11 +3,14 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
-use bookwire_actors::trading::router::{GetAccount, GetStatus, Halt, ListFills, SetLeverage};
+use bookwire_actors::trading::router::{
+    GetAccount, GetStatus, Halt, ListFills, ResetPaper, SetLeverage,
+};
 use bookwire_actors::trading::{DEFAULT_ACCOUNT, Trading};
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
+use bookwire_engine::keys::Permission;
 use bookwire_engine::trading::order::{Balance, Fill, Position};
 use bookwire_engine::wire::{BalanceView, FillView, Numbers, PositionView};
 use serde_json::{Value, json};
@@ -276,4 +279,25 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
         }));
     }
     Ok(HttpResponse::Ok().json(json!({"accounts": rows})))
+}
+
+/// `POST /api/trading/paper/reset`: begins a paper account anew.
+///
+/// # Errors
+/// Who asks may not, a field that is wrong, or the account is no paper account.
+pub async fn reset(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gateway>) -> Answer {
+    let body = Body::parse(&bytes, &["provider", "account"])?;
+    let provider = provider_of(&body)?;
+    let account = body.text("account")?;
+    let account = account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
+    for market in provider.exchange().markets() {
+        caller.require(Permission::to_trade(*market), provider)?;
+    }
+    let router = trading(&gateway)?.router(provider, &account)?;
+    Trading::ask(&router, ResetPaper).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "provider": provider.name(),
+        "account": account,
+        "reset": true,
+    })))
 }

@@ -4,7 +4,7 @@
 mod account;
 mod orders;
 
-pub use account::{accounts, balances, fills, kill_switch, leverage, positions};
+pub use account::{accounts, balances, fills, kill_switch, leverage, positions, reset};
 pub use orders::{amend, by_client_id, cancel, cancel_all, list, one, place};
 
 use std::sync::Arc;
