@@ -228,6 +228,8 @@ Try:
   {watch}
   curl -X POST -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/providers/binance/resync?symbol=btcusdt'
   curl -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/auth/validate?provider=binance'
+  curl -X POST -H \"Authorization: Bearer {key}\" http://{address}/api/trading/orders -d '{{\"provider\":\"binance\",\"entity_id\":\"cryptopair_binance_btcusdt\",\"side\":\"buy\",\"type\":\"market\",\"quantity\":\"0.01\"}}'
+  curl -H \"Authorization: Bearer {key}\" 'http://{address}/api/trading/balances?provider=binance'
 Ctrl-C stops it.
 ",
         data_dir.display()
