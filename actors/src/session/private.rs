@@ -96,7 +96,8 @@ struct Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Full: the router forgets who does not listen with the next thing it has to tell.
+        // When its mailbox is full, the router forgets the listener at the account's next change: its
+        // queue is closed.
         let _ = self.router.try_send(Unlisten(self.number));
     }
 }
