@@ -227,7 +227,13 @@ async fn a_signature_covers_the_request_and_is_good_once() {
     told(rig.signed(&upper).await, 401, "CRYPTO_UNAUTHORIZED").await;
     // Every part is signed.
     let fresh = || Signed::new("bw-1", &secret, post.clone(), path, body);
-    let later = (wall_clock().as_ms() + 1).to_string();
+    let later = |row: Signed<'static>| {
+        let ms: i64 = row.timestamp.parse().unwrap();
+        Signed {
+            timestamp: (ms + 1).to_string(),
+            ..row
+        }
+    };
     let rows = [
         Signed {
             body: br#"{"quantity":"9"}"#,
@@ -245,10 +251,7 @@ async fn a_signature_covers_the_request_and_is_good_once() {
             path: "/order",
             ..fresh()
         },
-        Signed {
-            timestamp: later,
-            ..fresh()
-        },
+        later(fresh()),
         Signed {
             id: "bw-2",
             ..fresh()

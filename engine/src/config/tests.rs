@@ -281,10 +281,11 @@ fn a_simulators_endpoints_are_taken() {
             "api.binance.com": "http://127.0.0.1:1",
             "fstream.binance.com": "ws://127.0.0.1:2",
             "ws-api.binance.com:443": "ws://127.0.0.1:3",
+            "stream-sbe.binance.com": "ws://127.0.0.1:5",
         }, "credentials": {"api_key": "k", "secret": "s"}},
         "elsewhere": {"hosts": {"www.example.com": "http://127.0.0.1:4"}},
     });
-    assert_eq!(config.use_endpoints("endpoints.json", &endpoints), Ok(2));
+    assert_eq!(config.use_endpoints("endpoints.json", &endpoints), Ok(3));
     assert_eq!(
         config.providers["binance"].hosts["fstream.binance.com"],
         "ws://127.0.0.1:2"
