@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::trading::{Trader, live};
 
 /// Orders of one run unless told otherwise.
-const ORDERS: usize = 25;
+const ORDERS: usize = 15;
 
 /// What can go wrong while an order is under way, and how often.
 const FAULTS: [(&str, f64); 9] = [
