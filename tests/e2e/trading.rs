@@ -215,6 +215,36 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
         "{amended}"
     );
     assert_eq!(amended["amended"], "in_place");
+    // An amendment passes the same limits as an order.
+    let double = json!({"price": (ask * Decimal::TWO).round_dp(0).to_string()});
+    let (status, error) = trader.ask(Method::PATCH, &path, Some(double)).await;
+    assert_eq!(
+        (status, code(&error)),
+        (403, "CRYPTO_RISK_LIMIT"),
+        "{error}"
+    );
+    // What is rounded on request is the same when it is asked for again.
+    let rounded = with(json!({
+        "type": "limit", "quantity": "0.0100009", "price": format!("{far}7"), "round": true,
+        "client_order_id": "rounded"
+    }));
+    let (status, first) = trader.place(rounded.clone()).await;
+    assert_eq!(
+        (status, &first["quantity"]),
+        (201, &json!("0.01")),
+        "{first}"
+    );
+    let (status, again) = trader.place(rounded).await;
+    assert_eq!(
+        (status, &again["order_id"]),
+        (200, &first["order_id"]),
+        "{again}"
+    );
+    let rounded = format!(
+        "/api/trading/orders/{}",
+        first["order_id"].as_str().unwrap()
+    );
+    assert_eq!(trader.ask(Method::DELETE, &rounded, None).await.0, 200);
     let (status, canceled) = trader.ask(Method::DELETE, &path, None).await;
     assert_eq!((status, &canceled["status"]), (200, &json!("canceled")));
     assert_eq!(trader.balance("binance", "USDT").await.1, Decimal::ZERO);

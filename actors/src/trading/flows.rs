@@ -29,7 +29,7 @@ const REPLACE_WAIT_MS: u64 = 3_000;
 /// Places an order.
 pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Placed, CryptoError> {
     let instrument = request.instrument.clone();
-    if let Some(known) = repeated(desk, &request.terms)? {
+    if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
     }
     desk.may_trade()?;
@@ -42,7 +42,7 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
         _ => None,
     };
     // Nothing waits from here to the journal: two requests with the same id can't both pass.
-    if let Some(known) = repeated(desk, &request.terms)? {
+    if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
     }
     desk.may_trade()?;
@@ -51,7 +51,7 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
     }
     let terms = request.terms;
     inspect(desk, &terms, &instrument, touch, next_funding)?;
-    admit(desk, &terms, &instrument, &request.by, touch)?;
+    admit(desk, &terms, &instrument, &request.by, touch, None)?;
     let order = new_order(desk, terms);
     let id = order.id;
     desk.write(&[Entry::Order(Box::new(order.clone()))])?;
@@ -65,7 +65,21 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
         // It is in the journal and was never sent: it must not look as if it were under way.
         refuse(desk, id, error);
     })?;
+    // It may have been canceled, or everything halted, while the disk was waited for.
+    still_wanted(desk, id).inspect_err(|error| refuse(desk, id, error))?;
     send(desk, &order, &instrument, touch).await
+}
+
+/// Whether an order that is in the journal and was not sent is still to be sent.
+fn still_wanted(desk: &Desk, id: OrderId) -> Result<(), CryptoError> {
+    desk.may_trade()?;
+    if desk.order(id).is_some_and(|order| order.is_cancel_asked) {
+        let what = "the order was canceled before it was sent";
+        return Err(
+            CryptoError::new(CryptoCode::OrderRejected, what).with("order_id", id.to_string())
+        );
+    }
+    Ok(())
 }
 
 fn new_order(desk: &Desk, terms: OrderTerms) -> Order {
@@ -79,7 +93,8 @@ fn new_order(desk: &Desk, terms: OrderTerms) -> Order {
 }
 
 /// The order that a client's id has made before; an error when it asked for something else.
-fn repeated(desk: &Desk, terms: &OrderTerms) -> Result<Option<Placed>, CryptoError> {
+fn repeated(desk: &Desk, request: &PlaceOrder) -> Result<Option<Placed>, CryptoError> {
+    let terms = &request.terms;
     let Some(client) = &terms.client_order_id else {
         return Ok(None);
     };
@@ -91,7 +106,7 @@ fn repeated(desk: &Desk, terms: &OrderTerms) -> Result<Option<Placed>, CryptoErr
     };
     match state.ledger.known(client) {
         Known::New => Ok(None),
-        Known::Order(order) if order.asked().asks_the_same(terms) => Ok(Some(Placed {
+        Known::Order(order) if asks_the_same(order, request) => Ok(Some(Placed {
             order: order.clone(),
             is_new: false,
         })),
@@ -104,6 +119,26 @@ fn repeated(desk: &Desk, terms: &OrderTerms) -> Result<Option<Placed>, CryptoErr
             format!("client_order_id {client} was used for an order that is no longer kept"),
         )),
     }
+}
+
+/// Whether a request asks for what an order was made of. What was rounded was rounded then, the stop
+/// price to the side of the market that was known then.
+fn asks_the_same(order: &Order, request: &PlaceOrder) -> bool {
+    let asked = order.asked();
+    if *asked == request.terms {
+        return true;
+    }
+    let mut terms = request.terms.clone();
+    if request.is_rounded {
+        check::round(&mut terms, &request.instrument, Touch::default());
+        let step = request.instrument.spec.price_step;
+        if let (Some(stop), Some(was)) = (request.terms.stop_price, asked.stop_price)
+            && (stop - was).abs() < step
+        {
+            terms.stop_price = Some(was);
+        }
+    }
+    *asked == terms
 }
 
 /// Prices are looked up for what can't be judged or sent without them.
@@ -176,13 +211,14 @@ fn admit(
     instrument: &Instrument,
     by: &str,
     touch: Touch,
+    except: Option<OrderId>,
 ) -> Result<(), CryptoError> {
     let now = desk.now();
     let mut state = desk.state.borrow_mut();
     let state = &mut *state;
     let admitted = state
         .risk
-        .admit(terms, instrument, by, touch, &state.ledger, now);
+        .admit(terms, instrument, by, touch, (&state.ledger, except), now);
     if admitted.is_err() {
         state.stats.refused_by_risk += 1;
     }
@@ -279,10 +315,11 @@ pub(crate) async fn cancel(desk: &Rc<Desk>, id: OrderId) -> Result<Canceled, Cry
         return Err(over(&order));
     }
     let now = desk.now();
-    desk.write(&[Entry::Cancel {
+    // A full disk must not keep an order in the market; that it is full has been logged.
+    let _ = desk.write(&[Entry::Cancel {
         order_id: id,
         at: now.0,
-    }])?;
+    }]);
     {
         let mut state = desk.state.borrow_mut();
         state.ledger.ask_cancel(id, now);
@@ -317,9 +354,16 @@ pub(crate) async fn cancel(desk: &Rc<Desk>, id: OrderId) -> Result<Canceled, Cry
                 proof: Proof::NoSuchOrder,
                 ..
             }) => {
-                // It is over, or was never there: the exchange says which.
+                // It is over, or is not there yet: the exchange says which.
                 resolve::look(desk, id).await;
-                return canceled(desk, id);
+                if desk.order(id).is_none_or(|order| order.status.is_final()) {
+                    return canceled(desk, id);
+                }
+                resolve::find_out(desk, id);
+                let what =
+                    "the exchange does not know the order yet; it is canceled as soon as it does";
+                return Err(CryptoError::new(CryptoCode::OrderStateUnknown, what)
+                    .with("order_id", id.to_string()));
             }
             Outcome::Failed(failure) if failure.proof != Proof::Nothing => {
                 return Err(failure.error.with("order_id", id.to_string()));
@@ -433,13 +477,24 @@ pub(crate) async fn amend(
         ));
     }
     check::amounts(&wanted, &instrument, Touch::default())?;
+    let only_less = wanted.price == order.terms.price && wanted.quantity < order.terms.quantity;
+    if !only_less {
+        // More, or at another price, is what a new order would be.
+        desk.may_trade()?;
+        let touch = match needs_touch(desk, &wanted) {
+            true => desk.touch(&instrument).await,
+            false => Touch::default(),
+        };
+        let mut left = wanted.clone();
+        left.quantity -= order.filled_quantity;
+        admit(desk, &left, &instrument, by, touch, Some(id))?;
+    }
     desk.write(&[Entry::Amend {
         order_id: id,
         quantity: wanted.quantity,
         price: wanted.price,
         at: desk.now().0,
     }])?;
-    let only_less = wanted.price == order.terms.price && wanted.quantity < order.terms.quantity;
     let is_native = match desk.support(order.terms.market).amend {
         Amend::Native => !order.terms.order_type.is_stop(),
         Amend::NativeReduce => only_less && order.terms.order_type == OrderType::Limit,

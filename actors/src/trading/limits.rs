@@ -7,7 +7,7 @@ use bookwire_engine::event::Side;
 use bookwire_engine::instrument::{Instrument, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::ledger::Ledger;
-use bookwire_engine::trading::order::{OrderTerms, PositionSide};
+use bookwire_engine::trading::order::{OrderId, OrderTerms, PositionSide};
 use bookwire_engine::trading::risk::{self, Bucket, Exposure, Guard, KillSwitch, Scope};
 use bookwire_engine::trading::venue::Touch;
 use rust_decimal::Decimal;
@@ -55,20 +55,21 @@ impl Limits {
         needs(&self.options.account) || needs(&self.options.key)
     }
 
-    /// Lets an order pass, or says which limit is in its way.
+    /// Lets an order pass, or says which limit is in its way. An order that is amended is left out of
+    /// what is there already.
     pub fn admit(
         &mut self,
         terms: &OrderTerms,
         instrument: &Instrument,
         by: &str,
         touch: Touch,
-        ledger: &Ledger,
+        (ledger, except): (&Ledger, Option<OrderId>),
         now: TsNanos,
     ) -> Result<(), CryptoError> {
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(by) {
             self.keys.clear();
         }
-        let exposure = exposure(terms, instrument, ledger);
+        let exposure = exposure(terms, instrument, ledger, except);
         let key = self.keys.entry(by.to_owned()).or_default();
         let mut guards = [
             Guard {
@@ -90,7 +91,12 @@ impl Limits {
 
 /// What is there of the order's instrument already. A key is judged by what the account has: it can't
 /// be told whose position a position is.
-fn exposure(terms: &OrderTerms, instrument: &Instrument, ledger: &Ledger) -> Exposure {
+fn exposure(
+    terms: &OrderTerms,
+    instrument: &Instrument,
+    ledger: &Ledger,
+    except: Option<OrderId>,
+) -> Exposure {
     let side = terms.position_side.unwrap_or(PositionSide::Net);
     let position = match terms.market {
         // Of spot it is what is held of the base asset.
@@ -106,7 +112,10 @@ fn exposure(terms: &OrderTerms, instrument: &Instrument, ledger: &Ledger) -> Exp
         open_sells: Decimal::ZERO,
         open_orders: 0,
     };
-    for order in ledger.open_orders() {
+    for order in ledger
+        .open_orders()
+        .filter(|order| Some(order.id) != except)
+    {
         exposure.open_orders += 1;
         if order.terms.entity_id != terms.entity_id
             || order.terms.position_side != terms.position_side

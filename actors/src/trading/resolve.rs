@@ -115,7 +115,14 @@ pub(crate) fn find_out(desk: &Rc<Desk>, id: OrderId) {
                 break;
             }
             if look(&desk, id).await {
-                break;
+                let is_to_end = desk
+                    .order(id)
+                    .is_some_and(|order| order.is_cancel_asked && !order.status.is_final());
+                if !is_to_end {
+                    break;
+                }
+                // It turned out to be there, and somebody wants it gone. Canceling may be repeated.
+                let _ = super::flows::cancel(&desk, id).await;
             }
         }
         let mut state = desk.state.borrow_mut();

@@ -312,10 +312,20 @@ impl Ledger {
 
     fn find(&self, report: &OrderReport) -> Option<OrderId> {
         let client = report.client_id.as_ref();
-        if let Some(id) = client.and_then(|client| self.by_native.get(client)) {
+        let news = &report.news;
+        let named = client.and_then(|client| self.by_native.get(client));
+        // Ids of ours are good for one order. Others use theirs again once an order is over.
+        let is_another = |order: &Order| {
+            order.origin == Origin::Adopted
+                && order.status.is_final()
+                && news.exchange_order_id.is_some()
+                && news.exchange_order_id != order.exchange_order_id
+        };
+        if let Some(id) = named
+            && self.orders.get(id).is_some_and(|order| !is_another(order))
+        {
             return Some(*id);
         }
-        let news = &report.news;
         let ids = [&news.exchange_order_id, &news.trigger_id]
             .into_iter()
             .flatten();

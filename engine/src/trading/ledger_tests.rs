@@ -180,6 +180,23 @@ fn open_orders_of_others_are_adopted_once_and_closed_ones_are_not() {
     assert_eq!(other.id.0 & 0xffff_ffff, adopted.id.0 & 0xffff_ffff);
 }
 
+/// Exchanges let a client's id be used again once its order is over.
+#[test]
+fn an_id_that_others_use_again_is_another_order() {
+    let (mut ledger, table) = (ledger(), table());
+    for (exchange, word) in [
+        ("5", Word::Works),
+        ("5", Word::Canceled),
+        ("6", Word::Works),
+    ] {
+        let told = facts(vec![report(Some("by-hand"), exchange, word, 0)], vec![]);
+        ledger.absorb(&told, &table, TsNanos(9));
+    }
+    let open: Vec<&Order> = ledger.open_orders().collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].exchange_order_id.as_deref(), Some("6"));
+}
+
 #[test]
 fn client_ids_are_remembered() {
     let mut ledger = ledger();

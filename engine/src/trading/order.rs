@@ -262,14 +262,6 @@ pub struct OrderTerms {
     pub client_order_id: Option<String>,
 }
 
-impl OrderTerms {
-    /// Whether a second request with the same client order id asks for the same.
-    #[must_use]
-    pub fn asks_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
 /// An order and all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
