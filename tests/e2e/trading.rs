@@ -366,7 +366,7 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
     assert_eq!((status, code(&error)), (404, "CRYPTO_PAIR_NOT_FOUND"));
 
     // All of it is counted: two refused by a limit, one of them amended; at least four by their amounts.
-    let refused = async |why| {
+    let refused = async |why: &str| {
         let label = format!(",reason=\"{why}\"");
         trader.figure("orders_rejected_total", &label).await
     };
