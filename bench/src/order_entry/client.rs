@@ -130,7 +130,7 @@ impl Client {
         let body = json!({
             "provider": "binance",
             "entity_id": "cryptopair_binance_btcusdt",
-            "entity_type": "CryptoPair",
+            "entity_type": "cryptopair",
             "side": "buy",
             "type": "limit",
             "quantity": QUANTITY,
