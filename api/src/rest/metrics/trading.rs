@@ -267,6 +267,11 @@ mod tests {
         }
         let mut entry = StageLatency::new("entry");
         histogram.add_to(&mut entry);
+        let mut stats = DeskStats::default();
+        (stats.placed, stats.rejected) = (9, 1);
+        (stats.refused_by_risk, stats.refused_by_check) = (2, 3);
+        (stats.refused_not_ready, stats.journal_writes) = (5, 21);
+        stats.journal_sync_errors = 6;
         DeskObservation {
             status: DeskStatus {
                 provider: ProviderId::BINANCE,
@@ -276,16 +281,7 @@ mod tests {
                 reason: None,
                 halted_by: Some("somebody".to_owned()),
                 open_orders: 4,
-                stats: DeskStats {
-                    placed: 9,
-                    rejected: 1,
-                    refused_by_risk: 2,
-                    refused_by_check: 3,
-                    refused_not_ready: 5,
-                    journal_writes: 21,
-                    journal_sync_errors: 6,
-                    ..DeskStats::default()
-                },
+                stats,
             },
             unknown_orders: 1,
             unmapped_codes: 7,
