@@ -243,7 +243,7 @@ impl Gateway {
         }));
         if let Some(trading) = gateway.0.options.trading.clone() {
             let context = TradingContext {
-                market: Arc::new(market::View(Arc::downgrade(&gateway.0))),
+                market: Arc::new(market::View::of(&gateway)),
                 clock: gateway.0.clock.clone(),
                 rest: gateway.0.rest.clone(),
                 meters: gateway.0.meters.clone(),

@@ -1,6 +1,8 @@
 //! Commands to an exchange and questions to it: one attempt, or one that is safe to repeat, and what
 //! it proves.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub(crate) struct Live {
     pub patience: Duration,
     /// How long a request may be under way, where the exchange takes such a limit.
     pub window_ms: u32,
+    /// Error codes that came and that no table has.
+    pub unmapped: Rc<Cell<u64>>,
 }
 
 impl Live {
@@ -265,8 +269,13 @@ impl Live {
 
     fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
         let retry_after = answer.header("retry-after");
-        self.venue
-            .failure(request, answer.status, retry_after.as_deref(), &answer.body)
+        let failure =
+            self.venue
+                .failure(request, answer.status, retry_after.as_deref(), &answer.body);
+        let is_unmapped = failure.as_ref().is_some_and(|f| f.error.is_unmapped());
+        self.unmapped
+            .set(self.unmapped.get() + u64::from(is_unmapped));
+        failure
     }
 
     fn without_answer(
