@@ -21,5 +21,6 @@ mod private;
 mod questdb;
 mod restart;
 mod rig;
+mod settings;
 mod store_failures;
 mod trading;
