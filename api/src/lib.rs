@@ -18,3 +18,4 @@ pub mod server;
 pub mod settings;
 pub mod trading;
 pub mod ws;
+pub mod zvt;

@@ -24,3 +24,4 @@ mod rig;
 mod settings;
 mod store_failures;
 mod trading;
+mod zvt;

@@ -13,6 +13,7 @@ mod read;
 mod source;
 mod trading;
 mod url;
+mod zvt;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ pub use change::{
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
 pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
+pub use zvt::ZvtConfig;
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
@@ -55,6 +57,8 @@ pub struct Config {
     pub data_collection: DataCollectionConfig,
     /// `[audit]`
     pub audit: AuditConfig,
+    /// `[zvt]`
+    pub zvt: ZvtConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -409,6 +413,7 @@ impl Default for Config {
                 required: false,
                 file_bytes_max: 64 << 20,
             },
+            zvt: ZvtConfig::default(),
             log: LogConfig {
                 format: LogFormat::Text,
                 level: LogLevel::Info,
