@@ -247,7 +247,7 @@ impl Live {
                 return refused(error, Proof::Refused);
             }
         };
-        let answer = match self.wire.send(base, signed, self.patience).await {
+        let answer = match self.wire.send(&base, signed, self.patience).await {
             Ok(answer) => answer,
             Err(no_answer) => {
                 self.rest.settle(&charge, |_| None, None);

@@ -6,6 +6,7 @@
     reason = "a test's helpers may fail it"
 )]
 
+mod audit;
 mod demo;
 mod export;
 mod keys;
