@@ -2,11 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::{Handler, HttpServiceFactory};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::dev::{AppConfig, Handler, HttpServiceFactory, Server, fn_service};
 use actix_web::http::{KeepAlive, Method};
-use actix_web::{App, FromRequest, HttpRequest, HttpServer, Responder, guard, middleware, web};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, FromRequest, HttpRequest, Responder, guard, middleware, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
@@ -14,15 +19,12 @@ use tokio::task::JoinHandle;
 use crate::auth::Auth;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
+use crate::net::accept::Door;
+use crate::net::guard::{Guarded, Refuse};
+use crate::net::tls::{Tls, TlsFiles};
 use crate::operator::OperatorKey;
 use crate::rest::{auth, backfill, data, metrics, ops, providers, trading, validation};
 use crate::ws::{WsOptions, WsState};
-
-/// Largest request body; an order's is a few hundred bytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
-
-/// Time for a request's headers to arrive.
-const HEADERS: Duration = Duration::from_secs(5);
 
 /// Longest time that a stop waits for clients to take their last message.
 const SESSIONS: Duration = Duration::from_secs(2);
@@ -33,8 +35,8 @@ const ANSWERS_SECS: u64 = 3;
 /// Longest time that a stop waits for the engine and its store.
 const ENGINE: Duration = Duration::from_secs(10);
 
-/// Connections waiting to be accepted.
-const BACKLOG: u32 = 1024;
+/// Time for a connection to end once we have ended it.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// A running server.
 pub struct ServerHandle {
@@ -97,13 +99,21 @@ pub fn start_for(
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
-    let origins = &config.websocket.allowed_origins;
-    let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
-    let gate = web::Data::new(gate);
+    let tls = TlsFiles::configured(config).map(Tls::follow);
+    let tls = tls.transpose().map_err(io::Error::other)?;
+    if !is_loopback && tls.is_none() {
+        tracing::warn!(
+            %address,
+            "not on loopback and not encrypted: keys and orders can be read on the way. Set \
+             server.tls_certificate_file and server.tls_key_file, or let a proxy encrypt"
+        );
+    }
+    let gate = web::Data::new(Gate::new(config, is_loopback));
+    let door = Door::new(config, tls);
     let started = web::Data::new(ops::Started(Instant::now()));
     let windows = web::Data::new(metrics::Windows::default());
     let sampler = sample(&windows, &gateway, &gate);
-    let options = WsOptions::from(&config.websocket);
+    let options = WsOptions::from(config);
     let sessions = WsState::for_gateway(options, &gateway, Some(auth.clone()));
     let auth = web::Data::new(auth);
     let shared = web::Data::new(gateway.clone());
@@ -112,28 +122,62 @@ pub fn start_for(
         0 => crate::engine::cores(),
         workers => workers,
     };
-    let server = HttpServer::new(move || {
-        App::new()
+    let keep_alive = Duration::from_millis(config.limits.keep_alive_ms);
+    let body_bytes_max = config.limits.body_bytes_max;
+    let builder = Server::build();
+    let end = builder.graceful_shutdown_signal();
+    let connections = door.connections_max();
+    let pipeline = move || {
+        let app = App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
             .app_data(auth.clone())
             .app_data(started.clone())
             .app_data(windows.clone())
-            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(web::PayloadConfig::new(body_bytes_max))
             .wrap(middleware::from_fn(gate::pass))
             .configure(routes)
             .configure(|config| mounted.configure(config))
-            .default_service(web::to(unknown))
-    })
-    .on_connect(WsState::on_connect)
-    .workers(workers)
-    .backlog(BACKLOG)
-    .client_request_timeout(HEADERS)
-    .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
-    .shutdown_timeout(ANSWERS_SECS)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+            .default_service(web::to(unknown));
+        let app = app.into_factory().map_err(|error| error.error_response());
+        let end = end.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let end = end.clone();
+                async move { end.notified().await }
+            })
+            .keep_alive(KeepAlive::Timeout(keep_alive))
+            // The guard has a clock for every request, not for the first one only.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(GOODBYE)
+            .local_addr(address)
+            .on_connect_ext(|connection: &Guarded, data| {
+                data.insert(connection.link().clone());
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        let gate = gate.clone();
+        let refuse: Rc<Refuse> = Rc::new(move |refusal, address| gate.refuse(refusal, address));
+        let door = door.clone();
+        fn_service(move |socket: TcpStream| {
+            let (door, refuse) = (door.clone(), refuse.clone());
+            async move {
+                let admitted = door.admit(socket, refuse).await;
+                admitted.map_err(|error| {
+                    tracing::debug!("a connection was not let in: {error}");
+                    DispatchError::Io(error)
+                })
+            }
+        })
+        .and_then(http)
+    };
+    let server = builder
+        .workers(workers)
+        // The door is what refuses; this would only leave clients waiting.
+        .max_concurrent_connections(connections.saturating_add(1024))
+        .shutdown_timeout(ANSWERS_SECS)
+        .disable_signals()
+        .listen("api", listener, pipeline)?
+        .run();
     let handle = server.handle();
     Ok(ServerHandle {
         address,
@@ -360,3 +404,7 @@ impl ServerHandle {
 #[cfg(test)]
 #[path = "server_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "server_limits_tests.rs"]
+mod limit_tests;

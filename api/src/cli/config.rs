@@ -12,6 +12,7 @@ use clap::Subcommand;
 use super::{Failure, GlobalArgs, log, secrets};
 use crate::auth::{Auth, KeyFiles, Started};
 use crate::engine;
+use crate::net::tls::TlsFiles;
 use crate::operator::{self, OperatorKey};
 
 /// Looks at configuration files.
@@ -33,6 +34,7 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
             operator_key(&config)?;
             MasterKey::find(&secrets::master_sources(&config))?;
             engine::questdb(&config).map_err(Failure::Usage)?;
+            tls(&config)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
                 None => super::say("no problem found"),
@@ -87,6 +89,22 @@ fn overrides(global: &GlobalArgs) -> Vec<Override> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Looks whether the certificate and its key can be used, before anything is started.
+pub fn tls(config: &Config) -> Result<(), Failure> {
+    if let Some(files) = TlsFiles::configured(config) {
+        files.load().map_err(Failure::Usage)?;
+    }
+    Ok(())
+}
+
+/// `http` or `https`, and `ws` or `wss`.
+pub fn schemes(config: &Config) -> (&'static str, &'static str) {
+    match TlsFiles::configured(config) {
+        None => ("http", "ws"),
+        Some(_) => ("https", "wss"),
+    }
 }
 
 /// The operator's key; `None` when there is none.

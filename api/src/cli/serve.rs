@@ -30,6 +30,7 @@ pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
     }
     config::start_logging(&config);
     super::install_tls();
+    config::tls(&config)?;
     let auth = config::auth(&config)?;
     block_on(serve(&config, auth, global.quiet))
 }
@@ -48,8 +49,11 @@ async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failur
     let mut server = server::start_for(listener, config, gateway.clone(), auth)?;
     if !is_quiet {
         let address = server.address();
-        super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
-        super::say(&format!("WebSocket  ws://{address}/ws"));
+        let (http, ws) = config::schemes(config);
+        super::say(&format!(
+            "REST       {http}://{address}/api/data/CryptoPair"
+        ));
+        super::say(&format!("WebSocket  {ws}://{address}/ws"));
     }
     let _progress = tokio::spawn(super::progress::show(gateway.clone(), is_quiet));
     tokio::select! {
