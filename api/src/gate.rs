@@ -183,7 +183,8 @@ impl Gate {
 /// The error of a refusal.
 fn refused(refusal: Refusal) -> ApiError {
     match refusal {
-        Refusal::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => sized(
+        Refusal::TooLarge
+        | Refusal::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => sized(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "headers",
             "more than can be read".to_owned(),

@@ -1,4 +1,4 @@
-//! Time limits of a connection, and its answers to what is no request.
+//! Limits of a connection, and its answers to what is no request.
 //!
 //! [`Guarded`] stands between a socket and the HTTP/1.1 dispatcher. It ends a connection on which a
 //! request comes in too slowly, or whose client takes an answer too slowly, whatever the dispatcher waits
@@ -32,6 +32,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Most bytes that are thrown away meanwhile.
 const LINGER_BYTES: usize = 4 << 20;
 
+/// Bytes that a head may have besides: its first line, and that which makes it too large.
+const HEAD_SLACK: usize = 4 << 10;
+
 /// Longest bare answer of the dispatcher.
 const BARE_MAX: usize = 256;
 
@@ -42,6 +45,8 @@ pub enum Refusal {
     Unreadable(StatusCode),
     /// A request comes in too slowly.
     TooSlow,
+    /// Its head is larger than it may be.
+    TooLarge,
     /// There is no place for another connection, of so many.
     Full(usize),
     /// The address has so many connections already.
@@ -53,7 +58,7 @@ pub enum Refusal {
 /// Makes an answer of the contract's form, as it goes over the wire, for what is no request.
 pub type Refuse = dyn Fn(Refusal, IpAddr) -> Vec<u8>;
 
-/// Time limits.
+/// Limits of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// From a request's first byte to its last header.
@@ -64,6 +69,8 @@ pub struct Patience {
     pub answer: Duration,
     /// Bytes a second that a client has to take.
     pub rate: u64,
+    /// Largest head of a request, bytes.
+    pub head_max: usize,
 }
 
 impl From<&LimitsConfig> for Patience {
@@ -73,6 +80,8 @@ impl From<&LimitsConfig> for Patience {
             keep_alive: Duration::from_millis(limits.keep_alive_ms) + Duration::from_secs(2),
             answer: Duration::from_millis(limits.answer_timeout_ms),
             rate: limits.answer_rate_min,
+            // What is a little too large is told in detail by the gate.
+            head_max: limits.header_bytes_max + limits.uri_bytes_max + HEAD_SLACK,
         }
     }
 }
@@ -240,12 +249,12 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Guarded<W> {
     }
 
     /// The client is told, if it can be without waiting, and the dispatcher sees the end of the stream.
-    fn give_up(&mut self, cx: &mut Context<'_>) {
+    fn give_up(&mut self, why: Refusal, cx: &mut Context<'_>) {
         self.is_over = true;
         if self.link.first_byte().is_none() || self.pace.is_some() {
             return;
         }
-        let answer = (self.refuse)(Refusal::TooSlow, self.address);
+        let answer = (self.refuse)(why, self.address);
         let mut sent = 0;
         while sent < answer.len() {
             match Pin::new(&mut self.wire).poll_write(cx, &answer[sent..]) {
@@ -340,12 +349,18 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<W> {
         if is_end {
             return read;
         }
-        if read.is_ready() {
-            this.link.hear(Instant::now());
-        }
-        if this.is_late(cx) {
+        let head = match read {
+            Poll::Ready(_) => this.link.hear(&buf.filled()[before..], Instant::now()),
+            Poll::Pending => 0,
+        };
+        let why = if head > this.patience.head_max {
+            Some(Refusal::TooLarge)
+        } else {
+            this.is_late(cx).then_some(Refusal::TooSlow)
+        };
+        if let Some(why) = why {
             buf.set_filled(before);
-            this.give_up(cx);
+            this.give_up(why, cx);
             return Poll::Ready(Ok(()));
         }
         read

@@ -33,6 +33,7 @@ fn rig(header: Duration, answer: Duration, buffer: usize) -> Rig {
             keep_alive: 15 * header,
             answer,
             rate: 500,
+            head_max: 10_000,
         },
         address: IpAddr::from([127, 0, 0, 1]),
         refuse: Rc::new(refuse),
@@ -80,6 +81,17 @@ async fn bytes_that_keep_coming_are_no_request() {
     assert!(rig.read(LONG).await.is_some(), "given up");
     drop(rig);
     drip.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_refused() {
+    let mut rig = rig(LONG, LONG, 1 << 16);
+    let head = b"x: y\r\n".repeat(2_000);
+    rig.client.write_all(&head).await.unwrap();
+    let read = rig.read(LONG).await.unwrap();
+    assert!(read.len() <= 10_000, "{}", read.len());
+    assert_eq!(rig.told().await, "<TooLarge>");
+    assert!(!rig.link.is_serving());
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ use bytes::Bytes;
 
 use super::places::Permit;
 
+/// All of the blank line that ends a head has come.
+const BLANK_LINE: u8 = 4;
+
 /// A connection as its requests see it; `HttpRequest::conn_data` has it.
 #[derive(Debug)]
 pub struct Link {
@@ -20,6 +23,8 @@ pub struct Link {
     idle_since: Cell<Instant>,
     /// When the first byte came that belongs to no request that has begun.
     first_byte: Cell<Option<Instant>>,
+    /// Bytes of the head that is on its way in, and how much of the blank line at its end has come.
+    head: Cell<(usize, u8)>,
     is_upgraded: Cell<bool>,
     is_cut: Cell<bool>,
     /// The place among the address's plain connections.
@@ -37,6 +42,7 @@ impl Link {
             idle_since: Cell::new(now),
             // It was opened for a request.
             first_byte: Cell::new(Some(now)),
+            head: Cell::new((0, 0)),
             is_upgraded: Cell::new(false),
             is_cut: Cell::new(false),
             permit: RefCell::new(permit),
@@ -49,6 +55,7 @@ impl Link {
     pub fn begin(self: &Rc<Self>) -> Serving {
         self.serving.set(self.serving.get() + 1);
         self.first_byte.set(None);
+        self.head.set((0, 0));
         Serving(self.clone())
     }
 
@@ -91,10 +98,37 @@ impl Link {
         self.first_byte.get()
     }
 
-    /// Bytes came. Those of a request under way are its body, for which there is another limit.
-    pub(super) fn hear(&self, now: Instant) {
-        if !self.is_serving() && self.first_byte.get().is_none() {
+    /// Bytes came. Those of a request under way are its body, for which there are other limits. Says
+    /// how long the head is so far, unless all of it is there.
+    pub(super) fn hear(&self, bytes: &[u8], now: Instant) -> usize {
+        if self.is_serving() || self.is_upgraded() {
+            return 0;
+        }
+        if self.first_byte.get().is_none() {
             self.first_byte.set(Some(now));
+        }
+        let (mut length, mut matched) = self.head.get();
+        for byte in bytes {
+            if matched == BLANK_LINE {
+                break;
+            }
+            // Empty lines before a request are passed over.
+            if length == 0 && matches!(byte, b'\r' | b'\n') {
+                continue;
+            }
+            length += 1;
+            // A line may end with a line feed alone.
+            matched = match (byte, matched) {
+                (b'\n', 2 | 3) => BLANK_LINE,
+                (b'\n', _) => 2,
+                (b'\r', 2) => 3,
+                _ => 0,
+            };
+        }
+        self.head.set((length, matched));
+        match matched {
+            BLANK_LINE => 0,
+            _ => length,
         }
     }
 
@@ -157,5 +191,28 @@ impl MessageBody for Served {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_measured_until_its_end_and_what_follows_is_not() {
+        let link = Link::new(None, Instant::now());
+        let hear = |text: &str| link.hear(text.as_bytes(), Instant::now());
+        assert_eq!(hear("GET / HTTP/1.1\r\n"), 16);
+        assert_eq!(hear("a: b\r\n\r"), 23);
+        assert_eq!(hear("\nbody"), 0);
+        assert_eq!(hear("more of the body"), 0);
+        let serving = link.begin();
+        assert_eq!(hear("the body of a request under way"), 0);
+        drop(serving);
+        assert_eq!(hear("GET"), 3);
+        assert_eq!(hear("\n\n"), 0, "line feeds alone");
+        let serving = link.begin();
+        drop(serving);
+        assert_eq!(hear("\r\n\r\nx\r\r\n\r x\n"), 8, "no blank line behind it");
     }
 }

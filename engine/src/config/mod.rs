@@ -268,7 +268,7 @@ impl Default for LimitsConfig {
             cancels_per_minute: 500,
             wrong_keys_per_minute: 20,
             connections_max: 10_000,
-            connections_per_ip: 1_000,
+            connections_per_ip: 500,
             body_bytes_max: 64 << 10,
             headers_max: 64,
             header_bytes_max: 16 << 10,
