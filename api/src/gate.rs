@@ -50,6 +50,9 @@ pub struct HttpCounters {
     pub busy_us: AtomicU64,
 }
 
+/// Where connections become WebSockets.
+const WEBSOCKET: &str = "/ws";
+
 /// Of these probes a minute of one address so many times the requests.
 const PROBES_FACTOR: u32 = 10;
 
@@ -183,13 +186,14 @@ impl Gate {
 /// The error of a refusal.
 fn refused(refusal: Refusal) -> ApiError {
     match refusal {
-        Refusal::TooLarge
-        | Refusal::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => sized(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "headers",
-            "more than can be read".to_owned(),
-            "fewer and shorter headers".to_owned(),
-        ),
+        Refusal::TooLarge | Refusal::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
+            sized(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head",
+                "more than is read".to_owned(),
+                "a shorter path, fewer and shorter headers".to_owned(),
+            )
+        }
         Refusal::Unreadable(status) if status.is_server_error() => ApiError::of_status(status, ""),
         Refusal::Unreadable(status) => {
             ApiError::of_status(status, "what came is no HTTP/1.1 request that can be read")
@@ -268,11 +272,8 @@ impl Sizes {
 
     /// Bounds the body of a request that has one.
     fn bound(&self, request: &mut ServiceRequest) {
-        let upgrade = request.headers().get(header::UPGRADE);
-        let is_websocket =
-            upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
         // What a WebSocket sends is its body, in frames that have limits of their own.
-        if is_websocket {
+        if request.path() == WEBSOCKET {
             return;
         }
         let inner = match request.take_payload() {

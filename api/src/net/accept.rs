@@ -22,6 +22,9 @@ use super::tls::Tls;
 /// Longest time that a refused client is given to read why.
 const REFUSAL: Duration = Duration::from_millis(300);
 
+/// The same when there are too many connections already.
+const FULL: Duration = Duration::from_millis(20);
+
 /// First byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 
@@ -79,9 +82,10 @@ impl Door {
         let peer = socket.peer_addr().ok();
         let address = client::peer(peer);
         let Some(place) = self.total.admit(self.connections_max) else {
-            // Without waiting: what is over the limit must not hold a file for long.
             if self.tls.is_none() {
-                let _ = socket.try_write(&refuse(Refusal::Full(self.connections_max), address));
+                // Without waiting for the client: what is over the limit must not hold a file for long.
+                let answer = refuse(Refusal::Full(self.connections_max), address);
+                let _ = timeout(FULL, socket.write_all(&answer)).await;
             }
             return Err(refused("too many connections"));
         };

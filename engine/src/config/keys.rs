@@ -151,10 +151,15 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             ("header_timeout_ms", &mut limits.header_timeout_ms),
             ("body_timeout_ms", &mut limits.body_timeout_ms),
             ("answer_timeout_ms", &mut limits.answer_timeout_ms),
-            ("keep_alive_ms", &mut limits.keep_alive_ms),
         ] {
             r.int(name, target, 100..=3_600_000);
         }
+        // Its clock goes in steps of half a second.
+        r.int(
+            "keep_alive_ms",
+            &mut limits.keep_alive_ms,
+            1_000..=3_600_000,
+        );
         r.int(
             "answer_rate_min",
             &mut limits.answer_rate_min,

@@ -332,7 +332,10 @@ fn a_certificate_needs_its_key_and_names_are_names() {
         ("allowed_hosts = [\"http://x\"]", "server.allowed_hosts"),
         ("allowed_hosts = [\"x:80\"]", "server.allowed_hosts"),
         ("cors_origins = [\"desk.example\"]", "server.cors_origins"),
-        ("trusted_proxies = [\"10.0.0.1/8\"]", "server.trusted_proxies"),
+        (
+            "trusted_proxies = [\"10.0.0.1/8\"]",
+            "server.trusted_proxies",
+        ),
         ("trusted_proxies = [\"proxy\"]", "server.trusted_proxies"),
         ("proxy_header = \"x-real-ip\"", "server.proxy_header"),
     ] {
