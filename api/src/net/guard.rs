@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Most bytes that are thrown away meanwhile.
-const LINGER_BYTES: usize = 4 << 20;
+const LINGER_BYTES: usize = 128 << 10;
 
 /// Bytes that a head may have besides: its first line, and that which makes it too large.
 const HEAD_SLACK: usize = 4 << 10;
@@ -445,7 +445,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<W> {
                 *this.lingering.insert((since, 0))
             }
         };
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 16 << 10];
         loop {
             if since.elapsed() >= LINGER || thrown >= LINGER_BYTES {
                 return Poll::Ready(Ok(()));
