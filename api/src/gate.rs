@@ -271,7 +271,7 @@ impl Sizes {
     }
 
     /// Bounds the body of a request that has one.
-    fn bound(&self, request: &mut ServiceRequest) {
+    fn bound(&self, request: &mut ServiceRequest, link: Option<Rc<Link>>) {
         // What a WebSocket sends is its body, in frames that have limits of their own.
         if request.path() == WEBSOCKET {
             return;
@@ -284,7 +284,11 @@ impl Sizes {
             inner,
             clock: Box::pin(tokio::time::sleep(self.body_time)),
             left: self.body,
+            link,
         };
+        if let Some(link) = &body.link {
+            link.set_unread(true);
+        }
         request.set_payload(Payload::Stream {
             payload: Box::pin(body),
         });
@@ -296,6 +300,7 @@ struct TimedBody {
     inner: Payload,
     clock: Pin<Box<tokio::time::Sleep>>,
     left: usize,
+    link: Option<Rc<Link>>,
 }
 
 impl Stream for TimedBody {
@@ -313,6 +318,9 @@ impl Stream for TimedBody {
             },
             other => other,
         };
+        if let (Poll::Ready(None), Some(link)) = (&next, &this.link) {
+            link.set_unread(false);
+        }
         if !matches!(next, Poll::Ready(None)) && this.clock.as_mut().poll(cx).is_ready() {
             let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
             return Poll::Ready(Some(Err(PayloadError::Io(late))));
@@ -366,7 +374,8 @@ pub async fn pass<B: MessageBody + 'static>(
             request.into_response(HttpResponse::NoContent().finish())
         }
         Ok(()) => {
-            gate.sizes.bound(&mut request);
+            let link = request.conn_data::<Rc<Link>>().cloned();
+            gate.sizes.bound(&mut request, link);
             match identified(request, next).await {
                 Ok(response) => in_our_form(response.map_into_boxed_body(), &trace),
                 Err(error) => return Err(traced(&error, &trace).into()),

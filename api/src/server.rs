@@ -36,7 +36,7 @@ const ANSWERS_SECS: u64 = 3;
 const ENGINE: Duration = Duration::from_secs(10);
 
 /// Time for a connection to end once we have ended it.
-const GOODBYE: Duration = Duration::from_secs(3);
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A running server.
 pub struct ServerHandle {

@@ -108,7 +108,8 @@ fn get(path: &str, headers: &str) -> String {
 
 #[actix_web::test]
 async fn every_answer_has_its_limits_and_its_form() {
-    let server = start("[limits]\nbody_timeout_ms = 200\nbody_bytes_max = 2048\n");
+    let server =
+        start("[limits]\nbody_timeout_ms = 200\nbody_bytes_max = 2048\nheader_timeout_ms = 2500\n");
     let post = |headers: &str, body: &str| {
         format!(
             "POST /api/trading/orders HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\

@@ -251,7 +251,8 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Guarded<W> {
     /// The client is told, if it can be without waiting, and the dispatcher sees the end of the stream.
     fn give_up(&mut self, why: Refusal, cx: &mut Context<'_>) {
         self.is_over = true;
-        if self.link.first_byte().is_none() || self.pace.is_some() {
+        let is_asked = self.link.first_byte().is_some() && !self.link.is_unread();
+        if !is_asked || self.pace.is_some() {
             return;
         }
         let answer = (self.refuse)(why, self.address);

@@ -25,6 +25,8 @@ pub struct Link {
     first_byte: Cell<Option<Instant>>,
     /// Bytes of the head that is on its way in, and how much of the blank line at its end has come.
     head: Cell<(usize, u8)>,
+    /// The last request has a body whose end nobody has read.
+    is_unread: Cell<bool>,
     is_upgraded: Cell<bool>,
     is_cut: Cell<bool>,
     /// The place among the address's plain connections.
@@ -43,6 +45,7 @@ impl Link {
             // It was opened for a request.
             first_byte: Cell::new(Some(now)),
             head: Cell::new((0, 0)),
+            is_unread: Cell::new(false),
             is_upgraded: Cell::new(false),
             is_cut: Cell::new(false),
             permit: RefCell::new(permit),
@@ -56,7 +59,18 @@ impl Link {
         self.serving.set(self.serving.get() + 1);
         self.first_byte.set(None);
         self.head.set((0, 0));
+        self.is_unread.set(false);
         Serving(self.clone())
+    }
+
+    /// The request's body begins, or has been read to its end.
+    pub fn set_unread(&self, is_unread: bool) {
+        self.is_unread.set(is_unread);
+    }
+
+    /// What comes is the rest of a body that nobody reads.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.get()
     }
 
     /// The connection speaks WebSocket from now on, which has limits of its own.
@@ -168,7 +182,12 @@ impl Drop for Serving {
         let left = self.0.serving.get().saturating_sub(1);
         self.0.serving.set(left);
         if left == 0 {
-            self.0.idle_since.set(Instant::now());
+            let now = Instant::now();
+            self.0.idle_since.set(now);
+            // The dispatcher waits for the rest of it, which may never come.
+            if self.0.is_unread() {
+                self.0.first_byte.set(Some(now));
+            }
         }
     }
 }
