@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::link::Link;
+use super::link::{Heard, Link};
 use super::places::Place;
 
 /// Pause between two looks at a connection whose request is being served.
@@ -350,14 +350,15 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<W> {
         if is_end {
             return read;
         }
-        let head = match read {
+        let heard = match read {
             Poll::Ready(_) => this.link.hear(&buf.filled()[before..], Instant::now()),
-            Poll::Pending => 0,
+            Poll::Pending => Heard::Other,
         };
-        let why = if head > this.patience.head_max {
-            Some(Refusal::TooLarge)
-        } else {
-            this.is_late(cx).then_some(Refusal::TooSlow)
+        let why = match heard {
+            // It is here: when we come to read it only now, that is not its client's fault.
+            Heard::Whole => None,
+            Heard::Part(head) if head > this.patience.head_max => Some(Refusal::TooLarge),
+            _ => this.is_late(cx).then_some(Refusal::TooSlow),
         };
         if let Some(why) = why {
             buf.set_filled(before);

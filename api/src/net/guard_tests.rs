@@ -196,3 +196,20 @@ async fn the_end_waits_a_moment_for_the_client_and_no_longer() {
     rig.server.shutdown().await.unwrap();
     assert!(since.elapsed() < LINGER);
 }
+
+#[tokio::test]
+async fn a_request_that_is_whole_when_it_is_read_is_not_late() {
+    let mut rig = rig(SHORT, LONG, 4096);
+    rig.client
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    // The server is busy elsewhere for longer than the client has.
+    std::thread::sleep(3 * SHORT);
+    let mut scratch = [0; 64];
+    let count = timeout(LONG, rig.server.read(&mut scratch)).await;
+    assert_eq!(count.unwrap().unwrap(), 18);
+    // Blank lines over and over are no requests.
+    rig.client.write_all(b"\r\n\r\n\r\n\r\n").await.unwrap();
+    assert!(rig.read(LONG).await.is_some());
+}

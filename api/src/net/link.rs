@@ -14,6 +14,17 @@ use super::places::Permit;
 /// All of the blank line that ends a head has come.
 const BLANK_LINE: u8 = 4;
 
+/// What bytes were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A part of a head, of which so many bytes are there.
+    Part(usize),
+    /// The end of a head.
+    Whole,
+    /// Something else: a body, requests behind another.
+    Other,
+}
+
 /// A connection as its requests see it; `HttpRequest::conn_data` has it.
 #[derive(Debug)]
 pub struct Link {
@@ -113,15 +124,16 @@ impl Link {
     }
 
     /// Bytes came. Those of a request under way are its body, for which there are other limits. Says
-    /// how long the head is so far, unless all of it is there.
-    pub(super) fn hear(&self, bytes: &[u8], now: Instant) -> usize {
+    /// how much of the head is there.
+    pub(super) fn hear(&self, bytes: &[u8], now: Instant) -> Heard {
         if self.is_serving() || self.is_upgraded() {
-            return 0;
+            return Heard::Other;
         }
         if self.first_byte.get().is_none() {
             self.first_byte.set(Some(now));
         }
         let (mut length, mut matched) = self.head.get();
+        let was_whole = matched == BLANK_LINE;
         for byte in bytes {
             if matched == BLANK_LINE {
                 break;
@@ -141,8 +153,9 @@ impl Link {
         }
         self.head.set((length, matched));
         match matched {
-            BLANK_LINE => 0,
-            _ => length,
+            BLANK_LINE if was_whole => Heard::Other,
+            BLANK_LINE => Heard::Whole,
+            _ => Heard::Part(length),
         }
     }
 
@@ -221,17 +234,21 @@ mod tests {
     fn a_head_is_measured_until_its_end_and_what_follows_is_not() {
         let link = Link::new(None, Instant::now());
         let hear = |text: &str| link.hear(text.as_bytes(), Instant::now());
-        assert_eq!(hear("GET / HTTP/1.1\r\n"), 16);
-        assert_eq!(hear("a: b\r\n\r"), 23);
-        assert_eq!(hear("\nbody"), 0);
-        assert_eq!(hear("more of the body"), 0);
+        assert_eq!(hear("GET / HTTP/1.1\r\n"), Heard::Part(16));
+        assert_eq!(hear("a: b\r\n\r"), Heard::Part(23));
+        assert_eq!(hear("\nbody"), Heard::Whole);
+        assert_eq!(hear("more of the body"), Heard::Other);
         let serving = link.begin();
-        assert_eq!(hear("the body of a request under way"), 0);
+        assert_eq!(hear("the body of a request under way"), Heard::Other);
         drop(serving);
-        assert_eq!(hear("GET"), 3);
-        assert_eq!(hear("\n\n"), 0, "line feeds alone");
+        assert_eq!(hear("GET"), Heard::Part(3));
+        assert_eq!(hear("\n\n"), Heard::Whole, "line feeds alone");
         let serving = link.begin();
         drop(serving);
-        assert_eq!(hear("\r\n\r\nx\r\r\n\r x\n"), 8, "no blank line behind it");
+        assert_eq!(
+            hear("\r\n\r\nx\r\r\n\r x\n"),
+            Heard::Part(8),
+            "no blank line behind it"
+        );
     }
 }
