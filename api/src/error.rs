@@ -144,10 +144,16 @@ impl ApiError {
         Self::with_status(CryptoError::new(code, message), status)
     }
 
+    /// The answer's body with this trace id.
+    #[must_use]
+    pub fn body(&self, trace: &TraceId) -> Vec<u8> {
+        wire::error_body(&self.error, trace.as_str(), wall_clock())
+    }
+
     /// Renders the answer with this trace id.
     #[must_use]
     pub fn render(&self, trace: &TraceId) -> HttpResponse<BoxBody> {
-        let body = wire::error_body(&self.error, trace.as_str(), wall_clock());
+        let body = self.body(trace);
         let mut answer = HttpResponse::build(self.status_code());
         answer
             .insert_header((header::CONTENT_TYPE, "application/json"))

@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::{self, Auth};
 use crate::error::ApiError;
+use crate::net::files;
 
 /// The environment's name of the key.
 pub const VARIABLE: &str = "BOOKWIRE_ADMIN_KEY";
@@ -103,18 +104,12 @@ impl OperatorKey {
     }
 }
 
-#[cfg(unix)]
 fn warn_if_readable(file: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    let is_open = std::fs::metadata(file).is_ok_and(|data| data.mode() & 0o077 != 0);
-    if is_open {
+    if files::is_readable_for_others(file) {
         let file = file.display();
         tracing::warn!(%file, "others can read the operator key: chmod 600");
     }
 }
-
-#[cfg(not(unix))]
-fn warn_if_readable(_: &Path) {}
 
 /// Proof that a request bears the operator's key, or an API key with the permission `admin`: handlers
 /// that command take it as an argument.

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::{Handler, HttpServiceFactory};
-use actix_web::http::{KeepAlive, Method};
-use actix_web::{App, FromRequest, HttpServer, Responder, guard, middleware, web};
+use actix_service::IntoServiceFactory;
+use actix_web::dev::{Handler, HttpServiceFactory, Server};
+use actix_web::http::Method;
+use actix_web::{App, FromRequest, Responder, guard, middleware, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
@@ -16,6 +18,10 @@ use crate::auth::Auth;
 use crate::deviations::PriceWatch;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
+use crate::net::accept::Door;
+use crate::net::guard::Refuse;
+use crate::net::serve::{Serving, serve};
+use crate::net::tls::{Tls, TlsFiles};
 use crate::operator::OperatorKey;
 use crate::rest::{
     auth, backfill, config, data, metrics, ops, prices, providers, trading, validation,
@@ -23,12 +29,6 @@ use crate::rest::{
 use crate::settings::Settings;
 use crate::ws::{WsOptions, WsState};
 use crate::zvt::{self, Upstream};
-
-/// Largest request body; an order's is a few hundred bytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
-
-/// Time for a request's headers to arrive.
-const HEADERS: Duration = Duration::from_secs(5);
 
 /// Longest time that a stop waits for clients to take their last message.
 const SESSIONS: Duration = Duration::from_secs(2);
@@ -41,9 +41,6 @@ const ENGINE: Duration = Duration::from_secs(10);
 
 /// Longest time that a stop waits for the audit log.
 const AUDIT: Duration = Duration::from_secs(5);
-
-/// Connections waiting to be accepted.
-const BACKLOG: u32 = 1024;
 
 /// A running server.
 pub struct ServerHandle {
@@ -122,16 +119,24 @@ pub fn start_changed(
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
-    let origins = &config.websocket.allowed_origins;
-    let gate = Gate::new(config.limits.requests_per_minute, is_loopback, origins);
-    let gate = web::Data::new(gate);
+    let tls = TlsFiles::configured(config).map(Tls::follow);
+    let tls = tls.transpose().map_err(io::Error::other)?;
+    if !is_loopback && tls.is_none() {
+        tracing::warn!(
+            %address,
+            "not on loopback and not encrypted: keys and orders can be read on the way. Set \
+             server.tls_certificate_file and server.tls_key_file, or let a proxy encrypt"
+        );
+    }
+    let gate = web::Data::new(Gate::new(config, is_loopback));
+    let door = Door::new(config, tls);
     let started = web::Data::new(ops::Started(Instant::now()));
     let windows = web::Data::new(metrics::Windows::default());
     let watch = web::Data::new(PriceWatch::new(&config.data_collection));
     let sampler = sample(&windows, &gateway, &gate, &watch);
     let deviations = PriceWatch::clone(&watch).run(gateway.clone());
     let deviations = TaskGuard(tokio::spawn(deviations));
-    let options = WsOptions::from(&config.websocket);
+    let options = WsOptions::from(config);
     let sessions = WsState::for_gateway(options, &gateway, Some(auth.clone()));
     let settings = web::Data::new(settings);
     let audit = auth.audit();
@@ -144,7 +149,16 @@ pub fn start_changed(
         workers => workers,
     };
     let upstream = Upstream::new(&config.zvt, address).map_err(io::Error::other)?;
-    let server = HttpServer::new(move || {
+    let body_bytes_max = config.limits.body_bytes_max;
+    let builder = Server::build();
+    let end = builder.graceful_shutdown_signal();
+    let connections = door.connections_max();
+    let serving = Serving {
+        door,
+        address,
+        keep_alive: Duration::from_millis(config.limits.keep_alive_ms),
+    };
+    let pipeline = move || {
         let app = App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
@@ -154,26 +168,33 @@ pub fn start_changed(
             .app_data(started.clone())
             .app_data(windows.clone())
             .app_data(watch.clone())
-            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(web::PayloadConfig::new(body_bytes_max))
             .wrap(middleware::from_fn(audit::watch))
             .wrap(middleware::from_fn(gate::pass))
             .configure(routes)
             .configure(|config| mounted.configure(config))
             .default_service(web::to(zvt::pass_on));
-        match &upstream {
+        let app = match &upstream {
             Some(upstream) => app.app_data(web::Data::new(upstream.of_worker())),
             None => app,
-        }
-    })
-    .on_connect(WsState::on_connect)
-    .workers(workers)
-    .backlog(BACKLOG)
-    .client_request_timeout(HEADERS)
-    .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
-    .shutdown_timeout(ANSWERS_SECS)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+        };
+        let gate = gate.clone();
+        let end = end.clone();
+        let end = move || {
+            let end = end.clone();
+            async move { end.notified().await }
+        };
+        let refuse: Rc<Refuse> = Rc::new(move |refusal, address| gate.refuse(refusal, address));
+        serve(app.into_factory(), serving.clone(), end, refuse)
+    };
+    let server = builder
+        .workers(workers)
+        // The door is what refuses; this would only leave clients waiting.
+        .max_concurrent_connections(connections.saturating_add(1024))
+        .shutdown_timeout(ANSWERS_SECS)
+        .disable_signals()
+        .listen("api", listener, pipeline)?
+        .run();
     let handle = server.handle();
     Ok(ServerHandle {
         address,
@@ -428,3 +449,7 @@ mod tests;
 #[cfg(test)]
 #[path = "command_tests.rs"]
 mod command_tests;
+
+#[cfg(test)]
+#[path = "server_limits_tests.rs"]
+mod limit_tests;

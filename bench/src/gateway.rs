@@ -200,7 +200,8 @@ impl Gateway {
         let text = format!(
             "[server]\nlisten = \"{api}\"\ndata_dir = {:?}\n{server}\n[limits]\n\
              requests_per_minute = 10000000\ntrading_per_minute = 10000000\n\
-             cancels_per_minute = 10000000\n\n{rest}",
+             cancels_per_minute = 10000000\nconnections_per_ip = 100000\n\
+             connections_max = 100000\n\n{rest}",
             folder.join("data")
         );
         fs::write(&file, text)?;

@@ -13,6 +13,7 @@ mod contract;
 mod export;
 mod faults;
 mod history;
+mod hostile;
 mod klines;
 mod load;
 mod operations;

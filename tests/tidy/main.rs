@@ -4,6 +4,8 @@
 // A test that can't go on should panic, helpers of tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod supply;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

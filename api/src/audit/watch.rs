@@ -13,6 +13,7 @@ use super::Audit;
 use super::record::{BODY_MAX, Record};
 use crate::auth;
 use crate::error::{ApiError, TraceId};
+use crate::net::client;
 
 /// What a handler wants to have told in the entry of its request: it puts it into the request's
 /// extensions. Nothing secret.
@@ -64,7 +65,7 @@ pub async fn watch<B: MessageBody + 'static>(
     let Some(audit) = audit.filter(|audit| audit.0.is_some()) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let from = auth::address(request.peer_addr());
+    let from = client::address(request.request());
     let trace = request.extensions().get::<TraceId>().cloned();
     let trace = trace.unwrap_or_default().as_str().to_owned();
     let identified = auth::identified(request.request());

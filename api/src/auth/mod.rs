@@ -17,7 +17,7 @@ mod watch;
 
 use std::cell::Cell;
 use std::future::{Ready, ready};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,7 +41,9 @@ use self::replay::Replay;
 use self::sent::{FORMS, Sent, unauthorized};
 use crate::audit::Audit;
 use crate::error::{ApiError, wall_clock};
+use crate::gate;
 use crate::limit::{Allowance, Limiter, RateLimiter};
+use crate::net::client;
 use crate::operator::OperatorKey;
 
 /// What a request of a key is counted against.
@@ -377,12 +379,6 @@ fn not_for(identity: &Identity, provider: ProviderId) -> CryptoError {
     .suggest(format!("use a key whose providers include {name}"))
 }
 
-/// Where a request comes from.
-#[must_use]
-pub fn address(peer: Option<std::net::SocketAddr>) -> IpAddr {
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
-}
-
 /// Somebody who has proven an API key. Handlers take it as an argument.
 #[derive(Clone)]
 pub struct Caller {
@@ -527,7 +523,7 @@ pub async fn identify(request: &mut ServiceRequest) -> Result<(), ApiError> {
     if upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Ok(());
     }
-    let from = address(request.peer_addr());
+    let from = client::address(request.request());
     let mut bare = None;
     let found = match sent::read(request.headers()) {
         Ok(None) => return Ok(()),
@@ -572,10 +568,10 @@ pub async fn identify(request: &mut ServiceRequest) -> Result<(), ApiError> {
 
 /// Reads the body, and puts it back for the handler.
 pub(crate) async fn take_body(request: &mut ServiceRequest) -> Result<Bytes, ApiError> {
-    let body = request.extract::<Bytes>().await.map_err(|error| {
-        let status = error.as_response_error().status_code();
-        ApiError::of_status(status, "")
-    })?;
+    let body = request
+        .extract::<Bytes>()
+        .await
+        .map_err(|error| ApiError::of_status(gate::status_of(&error), ""))?;
     let (_, mut payload) = actix_http::h1::Payload::create(true);
     payload.unread_data(body.clone());
     request.set_payload(Payload::from(payload));

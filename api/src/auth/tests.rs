@@ -54,7 +54,7 @@ impl Rig {
     fn start(config: &Config, operator: Option<OperatorKey>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let auth = Auth::new(config, operator);
-        let gate = web::Data::new(Gate::new(config.limits.requests_per_minute, true, &[]));
+        let gate = web::Data::new(Gate::new(config, true));
         let of_server = web::Data::new(auth.clone());
         let server = HttpServer::new(move || {
             App::new()

@@ -13,6 +13,7 @@ use super::{Failure, GlobalArgs, log, secrets};
 use crate::audit::{self, Audit};
 use crate::auth::{Auth, KeyFiles, Started};
 use crate::engine;
+use crate::net::tls::TlsFiles;
 use crate::operator::{self, OperatorKey};
 use crate::settings::Settings;
 
@@ -35,6 +36,7 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
             operator_key(&config)?;
             MasterKey::find(&secrets::master_sources(&config))?;
             engine::questdb(&config).map_err(Failure::Usage)?;
+            tls(&config)?;
             Settings::load(config).map_err(Failure::Usage)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
@@ -90,6 +92,22 @@ fn overrides(global: &GlobalArgs) -> Vec<Override> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Looks whether the certificate and its key can be used, before anything is started.
+pub fn tls(config: &Config) -> Result<(), Failure> {
+    if let Some(files) = TlsFiles::configured(config) {
+        files.load().map_err(Failure::Usage)?;
+    }
+    Ok(())
+}
+
+/// `http` or `https`, and `ws` or `wss`.
+pub fn schemes(config: &Config) -> (&'static str, &'static str) {
+    match TlsFiles::configured(config) {
+        None => ("http", "ws"),
+        Some(_) => ("https", "wss"),
+    }
 }
 
 /// The operator's key; `None` when there is none.

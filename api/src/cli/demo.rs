@@ -69,6 +69,7 @@ pub fn run(global: &GlobalArgs, args: &DemoArgs) -> Result<(), Failure> {
         config::start_logging(&config);
     }
     super::install_tls();
+    config::tls(&config)?;
     // Kept until the end: the directory goes with it.
     let scratch = scratch_dir(&mut config)?;
     let listener = bind(&config)?;
@@ -141,7 +142,8 @@ async fn demo(
     let mut server = server::start_for(listener, config, gateway.clone(), auth)?;
     if !global.quiet {
         let (address, data_dir) = (server.address(), &config.server.data_dir);
-        super::say(&greeting(address, data_dir, &secret));
+        let schemes = config::schemes(config);
+        super::say(&greeting(schemes, address, data_dir, &secret));
     }
     if !is_screen {
         // The screen shows it itself.
@@ -204,32 +206,37 @@ async fn instruments_loaded(gateway: &Gateway) {
 }
 
 /// Where everything is, and lines that work as they stand.
-fn greeting(address: SocketAddr, data_dir: &Path, secret: &Secret) -> String {
+fn greeting(
+    (http, ws): (&str, &str),
+    address: SocketAddr,
+    data_dir: &Path,
+    secret: &Secret,
+) -> String {
     let program = program();
     let watch = format!("{program} watch trades btcusdt btcusdt-perp");
-    let watch = if address == Config::default().server.listen {
+    let watch = if address == Config::default().server.listen && ws == "ws" {
         watch
     } else {
-        format!("{watch} --url ws://{address}/ws")
+        format!("{watch} --url {ws}://{address}/ws")
     };
     let key = format!("{KEY_ID}.{}", secret.expose_text());
     format!(
         "\
 bookwire demo: a simulated market on loopback, no network, no keys of exchanges
-  REST       http://{address}/api/data/CryptoPair
-  WebSocket  ws://{address}/ws
-  health     http://{address}/api/crypto/health
+  REST       {http}://{address}/api/data/CryptoPair
+  WebSocket  {ws}://{address}/ws
+  health     {http}://{address}/api/crypto/health
   data       {}
   key        {key}
              may do everything (data_access, spot_trading, futures_trading, admin) until this demo ends
 Try:
-  curl 'http://{address}/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=5'
-  curl 'http://{address}/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&limit=5&format=csv'
+  curl '{http}://{address}/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=5'
+  curl '{http}://{address}/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&limit=5&format=csv'
   {watch}
-  curl -X POST -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/providers/binance/resync?symbol=btcusdt'
-  curl -H \"Authorization: Bearer {key}\" 'http://{address}/api/crypto/auth/validate?provider=binance'
-  curl -X POST -H \"Authorization: Bearer {key}\" http://{address}/api/trading/orders -d '{{\"provider\":\"binance\",\"entity_id\":\"cryptopair_binance_btcusdt\",\"side\":\"buy\",\"type\":\"market\",\"quantity\":\"0.01\"}}'
-  curl -H \"Authorization: Bearer {key}\" 'http://{address}/api/trading/balances?provider=binance'
+  curl -X POST -H \"Authorization: Bearer {key}\" '{http}://{address}/api/crypto/providers/binance/resync?symbol=btcusdt'
+  curl -H \"Authorization: Bearer {key}\" '{http}://{address}/api/crypto/auth/validate?provider=binance'
+  curl -X POST -H \"Authorization: Bearer {key}\" {http}://{address}/api/trading/orders -d '{{\"provider\":\"binance\",\"entity_id\":\"cryptopair_binance_btcusdt\",\"side\":\"buy\",\"type\":\"market\",\"quantity\":\"0.01\"}}'
+  curl -H \"Authorization: Bearer {key}\" '{http}://{address}/api/trading/balances?provider=binance'
 Ctrl-C stops it.
 ",
         data_dir.display()
@@ -260,11 +267,21 @@ mod tests {
     #[test]
     fn the_greeting_has_lines_that_can_be_copied() {
         let path = Path::new("/tmp/x");
-        let text = greeting("127.0.0.1:4567".parse().unwrap(), path, &Secret::new("abc"));
+        let text = greeting(
+            ("http", "ws"),
+            "127.0.0.1:4567".parse().unwrap(),
+            path,
+            &Secret::new("abc"),
+        );
         assert!(text.contains("-H \"Authorization: Bearer demo.abc\""));
         assert!(text.contains("--url ws://127.0.0.1:4567/ws"));
         assert!(text.contains("curl 'http://127.0.0.1:4567/api/data/CryptoOrderbook?"));
-        let text = greeting("127.0.0.1:8080".parse().unwrap(), path, &Secret::new("abc"));
+        let text = greeting(
+            ("http", "ws"),
+            "127.0.0.1:8080".parse().unwrap(),
+            path,
+            &Secret::new("abc"),
+        );
         assert!(!text.contains("--url"), "the default needs no address");
     }
 

@@ -35,6 +35,7 @@ pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(config).map_err(Failure::Usage)?;
     let config = settings.effective();
     super::install_tls();
+    config::tls(&config)?;
     let auth = config::auth(&config)?;
     block_on(serve(&config, auth, settings, global.quiet))
 }
@@ -58,8 +59,11 @@ async fn serve(
     let mut server = server::start_changed(listener, config, gateway.clone(), auth, settings)?;
     if !is_quiet {
         let address = server.address();
-        super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
-        super::say(&format!("WebSocket  ws://{address}/ws"));
+        let (http, ws) = config::schemes(config);
+        super::say(&format!(
+            "REST       {http}://{address}/api/data/CryptoPair"
+        ));
+        super::say(&format!("WebSocket  {ws}://{address}/ws"));
     }
     let notifier = Notifier::from_environment();
     notifier.ready(server.address());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::params::Params;
 use crate::auth::{self, Auth, Bucket};
 use crate::error::{ApiError, wall_clock};
+use crate::net::client;
 
 /// What is told of a key that is good.
 struct Good {
@@ -37,7 +38,7 @@ pub async fn validate(
             CryptoError::invalid_parameter("provider", name, names.join(", "))
         })?),
     };
-    let from = auth::address(request.peer_addr());
+    let from = client::address(&request);
     let found = match (auth::bare(&request), auth::identified(&request)) {
         (Some(id), _) => auth.named(&id, from).map(|key| Good {
             id: key.id.as_str().into(),

@@ -25,8 +25,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::Stream;
 
-use super::admission::Permit;
 use super::protocol;
+use crate::net::places::Permit;
 
 /// Bytes pulled from the outbox at a time: twice the 32 KiB that actix-http collects before it
 /// writes, so that a write is never waited for with less than it takes.

@@ -1,10 +1,9 @@
 //! What `/ws` needs on every worker thread, and the route itself.
 
 use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
-use actix_web::dev::Extensions;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WsResponseBuilder};
@@ -14,19 +13,21 @@ use bookwire_actors::session::flow::{Close, OutboxLimits};
 use bookwire_actors::session::keys::SessionKeys;
 use bookwire_actors::session::{SessionLimits, SessionOptions, SubscriptionSession};
 use bookwire_actors::worker::SessionMemory;
-use bookwire_engine::config::WebsocketConfig;
+use bookwire_engine::config::Config;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use futures_util::future::LocalBoxFuture;
-use socket2::{SockRef, Socket};
 use tokio::sync::{OnceCell, watch};
 
-use super::admission::{ConnectionCounter, check_origin, numbers_of};
+use super::admission::{check_origin, numbers_of, too_many};
 use super::inbound::FrameGuard;
 use super::keys::KeysOfAddress;
 use super::protocol;
 use super::pump::{Pump, PumpOptions};
 use crate::auth::Auth;
 use crate::error::{ApiError, TRACE_HEADER, TraceId};
+use crate::net::client;
+use crate::net::link::Link;
+use crate::net::places::ConnectionCounter;
 
 /// Limits of `/ws`; defaults are the contract's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct WsOptions {
     pub frame_bytes_max: usize,
     /// Origins whose pages may connect, besides our own.
     pub allowed_origins: Vec<String>,
+    /// Host names of our own pages, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 impl Default for WsOptions {
@@ -48,12 +51,15 @@ impl Default for WsOptions {
             connections_per_ip: 5,
             frame_bytes_max: 64 << 10,
             allowed_origins: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }
 
-impl From<&WebsocketConfig> for WsOptions {
-    fn from(config: &WebsocketConfig) -> Self {
+impl From<&Config> for WsOptions {
+    fn from(config: &Config) -> Self {
+        let hosts = config.server.allowed_hosts.clone();
+        let config = &config.websocket;
         let session = SessionLimits::default();
         Self {
             session: SessionLimits {
@@ -69,6 +75,7 @@ impl From<&WebsocketConfig> for WsOptions {
             connections_per_ip: config.connections_per_ip,
             frame_bytes_max: config.frame_bytes_max,
             allowed_origins: config.allowed_origins.clone(),
+            hosts,
         }
     }
 }
@@ -95,10 +102,6 @@ struct WsWorker {
     state: WsState,
     hub: OnceCell<Rc<WorkerHub>>,
 }
-
-/// A duplicate of a connection's socket, kept with the connection, so that a client that takes
-/// nothing any more can be cut off: its pump is not polled then.
-struct SocketHandle(Arc<Socket>);
 
 impl WsState {
     /// State for hubs made by `start_hub`, whose sessions can prove no key.
@@ -155,19 +158,6 @@ impl WsState {
         config
             .app_data(worker)
             .route("/ws", web::get().to(ws_route));
-    }
-
-    /// For `HttpServer::on_connect`: keeps the socket's duplicate, and lets small messages leave
-    /// at once.
-    pub fn on_connect(io: &dyn std::any::Any, data: &mut Extensions) {
-        let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else {
-            return;
-        };
-        // Fails only for a socket that is gone already.
-        let _ = stream.set_nodelay(true);
-        if let Ok(socket) = SockRef::from(stream).try_clone() {
-            data.insert(SocketHandle(Arc::new(socket)));
-        }
     }
 }
 
@@ -253,7 +243,7 @@ async fn connect(
         None => None,
     };
     let host = text(header::HOST).and_then(Result::ok);
-    check_origin(origin, host, &options.allowed_origins)?;
+    check_origin(origin, host, &options.allowed_origins, &options.hosts)?;
     let numbers = numbers_of(req.query_string())?;
     if let Err(error) = ws::handshake(req) {
         let accepted = "a WebSocket handshake of RFC 6455";
@@ -262,20 +252,19 @@ async fn connect(
                 .suggest("connect with a WebSocket client to ws://…/ws"),
         );
     }
-    let address = req
-        .peer_addr()
-        .ok_or_else(|| internal("the connection has no peer address"))?
-        .ip();
-    let permit = shared.counter.admit(address, options.connections_per_ip)?;
+    let address = client::address(req);
+    let most = options.connections_per_ip;
+    let permit = shared.counter.admit(address, most);
+    let permit = permit.map_err(|open| too_many(most, open))?;
     let hub = worker.hub().await?;
     has_memory(hub.memory())?;
 
     let trace_id: Rc<str> = trace.as_str().into();
     let for_replies = trace_id.clone();
-    // A strong handle here would keep the socket open after the connection's end.
-    let socket = req
-        .conn_data::<SocketHandle>()
-        .map_or_else(Weak::new, |handle| Arc::downgrade(&handle.0));
+    // A client that takes nothing any more is cut off: its pump is not polled then.
+    let link = req
+        .conn_data::<Rc<Link>>()
+        .map_or_else(Weak::new, Rc::downgrade);
     let session = SubscriptionSession::launch(SessionOptions {
         hub: hub.clone(),
         limits: options.session,
@@ -286,9 +275,8 @@ async fn connect(
             .map(|auth| -> Box<dyn SessionKeys> { Box::new(KeysOfAddress { auth, address }) }),
         encode: Box::new(move |reply, now| protocol::encode(reply, &for_replies, now)),
         cut: Box::new(move || {
-            if let Some(socket) = socket.upgrade() {
-                // Fails only for a socket that is gone already.
-                let _ = socket.shutdown(std::net::Shutdown::Both);
+            if let Some(link) = link.upgrade() {
+                link.cut();
             }
         }),
     });

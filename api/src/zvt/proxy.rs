@@ -10,7 +10,8 @@ use futures_util::{StreamExt, stream};
 use super::{Upstream, is_of_connection};
 use crate::error::{ApiError, TRACE_HEADER};
 
-/// Largest body of a request that is passed on, bytes: it is held whole.
+/// Largest body of a request that is passed on, bytes: it is held whole. The gate's limit,
+/// `limits.body_bytes_max`, comes before.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Prove our own API keys.
@@ -43,9 +44,8 @@ impl Upstream {
                 asked = asked.header(name.as_str(), value.as_bytes());
             }
         }
-        if let Some(peer) = request.peer_addr() {
-            asked = asked.header("x-forwarded-for", peer.ip().to_string());
-        }
+        let address = crate::net::client::address(request);
+        asked = asked.header("x-forwarded-for", address.to_string());
         let scheme = request.connection_info().scheme().to_owned();
         asked = asked.header("x-forwarded-proto", scheme);
         let sent = tokio::time::timeout(self.timeout, asked.body(body).send());
@@ -64,7 +64,10 @@ fn is_for_others(name: &HeaderName, value: &HeaderValue) -> bool {
         let scheme = value.as_bytes().get(..6).unwrap_or_default();
         return !scheme.eq_ignore_ascii_case(b"bearer");
     }
-    *name != header::CONTENT_LENGTH && *name != header::EXPECT && !OURS.contains(&name.as_str())
+    // Where it comes from is told anew: what the client said of it nobody can check.
+    let is_told = name.as_str().starts_with("x-forwarded-") || *name == header::FORWARDED;
+    let is_ours = OURS.contains(&name.as_str());
+    *name != header::CONTENT_LENGTH && *name != header::EXPECT && !is_told && !is_ours
 }
 
 async fn read(mut payload: web::Payload) -> Result<Bytes, ApiError> {

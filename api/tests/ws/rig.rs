@@ -2,12 +2,13 @@
 //! workers' lanes from the test's thread, as a shard does from its own.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use actix_web::{App, HttpServer};
+use actix_service::IntoServiceFactory;
+use actix_web::App;
 use bookwire_actors::body::Body;
 use bookwire_actors::dispatcher::{MarketSource, WorkerHub};
 use bookwire_actors::latency::Stamp;
@@ -17,7 +18,11 @@ use bookwire_actors::ring::{
 use bookwire_actors::topic::{Slot, StreamKind, Topic, WorkerId};
 use bookwire_actors::worker::{SessionMemory, WorkerMeter, WorkerPort};
 use bookwire_api::auth::Auth;
+use bookwire_api::net::accept::Door;
+use bookwire_api::net::guard::Refuse;
+use bookwire_api::net::serve::{Serving, serve};
 use bookwire_api::ws::{WsOptions, WsState};
+use bookwire_engine::config::Config;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{Feed, ProviderId};
 use bookwire_engine::instrument::{InstrumentId, InstrumentSpec, InstrumentTable, Market};
@@ -406,17 +411,31 @@ impl Rig {
         let for_server = state.clone();
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let address = listener.local_addr().unwrap();
+                let mut config = Config::default();
+                config.limits.connections_per_ip = 1_000;
+                let serving = Serving {
+                    door: Door::new(&config, None),
+                    address,
+                    keep_alive: Duration::from_secs(75),
+                };
+                let builder = actix_web::dev::Server::build();
+                let end = builder.graceful_shutdown_signal();
+                let pipeline = move || {
                     let state = for_server.clone();
-                    App::new().configure(move |config| state.configure(config))
-                })
-                .on_connect(WsState::on_connect)
-                .workers(workers)
-                .disable_signals()
-                .bind(("127.0.0.1", 0))
-                .unwrap();
-                let address = server.addrs()[0];
-                let server = server.run();
+                    let app = App::new().configure(move |config| state.configure(config));
+                    let end = end.clone();
+                    let end = move || {
+                        let end = end.clone();
+                        async move { end.notified().await }
+                    };
+                    let refuse: Rc<Refuse> = Rc::new(|refusal, _| panic!("{refusal:?}"));
+                    serve(app.into_factory(), serving.clone(), end, refuse)
+                };
+                let server = builder.workers(workers).disable_signals();
+                let server = server.listen("ws", listener, pipeline).unwrap().run();
                 tx.send((address, server.handle())).unwrap();
                 server.await.unwrap();
             });

@@ -380,7 +380,7 @@ mod tests {
             due: at(due),
             done: at(due + 90),
         });
-        let seen = |due| Seen {
+        let seen = |due: u64| Seen {
             arrived: at(due + 40),
             answered: at(due + 50),
         };

@@ -13,10 +13,12 @@ use super::trading;
 use super::url::{self, Serves};
 use super::zvt;
 use super::{
-    BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
+    BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, ProxyHeader,
+    QuestDbConfig, ServerConfig, StoreKind,
 };
 use crate::exchange::ProviderId;
 use crate::instrument::{Market, edit_distance};
+use crate::keys::{NETWORKS, Network};
 use crate::store::{HostPort, QuestDbOptions};
 
 /// What [`file`] accepts.
@@ -38,6 +40,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             path,
         );
         r.text("admin_key_file", &mut server.admin_key_file, FILE, file);
+        visit_doors(server, r);
     });
     reader.section("engine", |r| {
         r.int("shards", &mut config.engine.shards, 0..=256);
@@ -80,11 +83,10 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         );
         r.int("ping_secs", &mut ws.ping_secs, 1..=3_600);
         r.int("idle_secs", &mut ws.idle_secs, 2..=86_400);
-        let origin = "origins such as https://desk.example.com, or \"*\" for all";
         r.list(
             "allowed_origins",
             &mut ws.allowed_origins,
-            origin,
+            ORIGINS,
             origin_of,
         );
         if ws.idle_secs <= ws.ping_secs {
@@ -126,6 +128,47 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         ] {
             r.int(name, target, 1..=10_000_000);
         }
+        r.int(
+            "connections_max",
+            &mut limits.connections_max,
+            16..=1_000_000,
+        );
+        r.int(
+            "connections_per_ip",
+            &mut limits.connections_per_ip,
+            1..=1_000_000,
+        );
+        r.int(
+            "body_bytes_max",
+            &mut limits.body_bytes_max,
+            1_024..=16_777_216,
+        );
+        // What is above 96 headers or 128 KiB is refused whatever is configured.
+        r.int("headers_max", &mut limits.headers_max, 8..=96);
+        r.int(
+            "header_bytes_max",
+            &mut limits.header_bytes_max,
+            1_024..=126_976,
+        );
+        r.int("uri_bytes_max", &mut limits.uri_bytes_max, 256..=65_534);
+        for (name, target) in [
+            ("header_timeout_ms", &mut limits.header_timeout_ms),
+            ("body_timeout_ms", &mut limits.body_timeout_ms),
+            ("answer_timeout_ms", &mut limits.answer_timeout_ms),
+        ] {
+            r.int(name, target, 100..=3_600_000);
+        }
+        // Its clock goes in steps of half a second.
+        r.int(
+            "keep_alive_ms",
+            &mut limits.keep_alive_ms,
+            1_000..=3_600_000,
+        );
+        r.int(
+            "answer_rate_min",
+            &mut limits.answer_rate_min,
+            1..=1_073_741_824,
+        );
     });
     reader.section("keys", |r| {
         let keys = &mut config.keys;
@@ -187,6 +230,42 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
         r.choice("format", &mut config.log.format, &LogFormat::ALL);
         r.choice("level", &mut config.log.level, &LogLevel::ALL);
     });
+}
+
+/// How the server is encrypted, and who may address it.
+fn visit_doors(server: &mut ServerConfig, r: &mut Reader<'_>) {
+    let certificate = &mut server.tls_certificate_file;
+    r.text("tls_certificate_file", certificate, FILE, file);
+    r.text("tls_key_file", &mut server.tls_key_file, FILE, file);
+    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+    let (certificate, key) = (&server.tls_certificate_file, &server.tls_key_file);
+    if is_empty(certificate) != is_empty(key) {
+        let (name, other) = match is_empty(key) {
+            true => ("tls_key_file", "tls_certificate_file"),
+            false => ("tls_certificate_file", "tls_key_file"),
+        };
+        let accepted = format!("the path of a file, because server.{other} names one");
+        r.problem(name, "\"\"".to_owned(), &accepted);
+    }
+    let hosts = &mut server.allowed_hosts;
+    r.list("allowed_hosts", hosts, HOSTS, host_name);
+    r.list("cors_origins", &mut server.cors_origins, ORIGINS, origin_of);
+    let proxies = &mut server.trusted_proxies;
+    r.list("trusted_proxies", proxies, NETWORKS, Network::parse);
+    r.choice("proxy_header", &mut server.proxy_header, &ProxyHeader::ALL);
+}
+
+/// What [`host_name`] accepts.
+const HOSTS: &str = "host names such as desk.example.com, without scheme and port";
+
+/// What [`origin_of`] accepts.
+const ORIGINS: &str = "origins such as https://desk.example.com, or \"*\" for all";
+
+/// The name of a host, in lower case.
+fn host_name(text: &str) -> Option<String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = (1..=253).contains(&text.len()) && text.bytes().all(is_part);
+    is_name.then(|| text.to_ascii_lowercase())
 }
 
 fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<'_>) {

@@ -31,6 +31,7 @@ pub use zvt::ZvtConfig;
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
+use crate::keys::Network;
 use crate::prices;
 use crate::store::QuestDbOptions;
 
@@ -74,6 +75,41 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// File with the operator's key; empty: none. The key itself is never part of a configuration.
     pub admin_key_file: PathBuf,
+    /// PEM file with the certificate and its chain; empty: no TLS.
+    pub tls_certificate_file: PathBuf,
+    /// PEM file with the certificate's private key; empty: no TLS.
+    pub tls_key_file: PathBuf,
+    /// Host names under which the server may be addressed, besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may read REST answers; `*`: all.
+    pub cors_origins: Vec<String>,
+    /// Proxies whose word about a client's address counts.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they tell it.
+    pub proxy_header: ProxyHeader,
+}
+
+/// How proxies tell for whom they ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` of RFC 7239.
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("x-forwarded-for", Self::XForwardedFor),
+        ("forwarded", Self::Forwarded),
+    ];
+
+    /// The header's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        name_of(&Self::ALL, self)
+    }
 }
 
 /// `[engine]`
@@ -219,6 +255,50 @@ pub struct LimitsConfig {
     pub cancels_per_minute: u32,
     /// Wrong keys and signatures a minute of one address.
     pub wrong_keys_per_minute: u32,
+    /// Connections of all clients at once, WebSockets included.
+    pub connections_max: usize,
+    /// Connections of one address at once, WebSockets and trusted proxies aside.
+    pub connections_per_ip: u32,
+    /// Largest body of a request, bytes.
+    pub body_bytes_max: usize,
+    /// Headers of a request.
+    pub headers_max: usize,
+    /// Names and values of a request's headers together, bytes.
+    pub header_bytes_max: usize,
+    /// Path and query of a request, bytes.
+    pub uri_bytes_max: usize,
+    /// Milliseconds from a request's first byte to its last header; of a TLS handshake too.
+    pub header_timeout_ms: u64,
+    /// Milliseconds for the whole body.
+    pub body_timeout_ms: u64,
+    /// Milliseconds in which a client that reads slowly has to take `answer_rate_min` each second.
+    pub answer_timeout_ms: u64,
+    /// Bytes a second that a client has to take of an answer.
+    pub answer_rate_min: u64,
+    /// Milliseconds that a connection without a request stays open.
+    pub keep_alive_ms: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 1000,
+            trading_per_minute: 100,
+            cancels_per_minute: 500,
+            wrong_keys_per_minute: 20,
+            connections_max: 10_000,
+            connections_per_ip: 500,
+            body_bytes_max: 64 << 10,
+            headers_max: 64,
+            header_bytes_max: 16 << 10,
+            uri_bytes_max: 8 << 10,
+            header_timeout_ms: 5_000,
+            body_timeout_ms: 10_000,
+            answer_timeout_ms: 20_000,
+            answer_rate_min: 1_024,
+            keep_alive_ms: 75_000,
+        }
+    }
 }
 
 /// `[keys]`
@@ -355,6 +435,12 @@ impl Default for Config {
                 workers: 0,
                 data_dir: PathBuf::from("data"),
                 admin_key_file: PathBuf::new(),
+                tls_certificate_file: PathBuf::new(),
+                tls_key_file: PathBuf::new(),
+                allowed_hosts: Vec::new(),
+                cors_origins: Vec::new(),
+                trusted_proxies: Vec::new(),
+                proxy_header: ProxyHeader::XForwardedFor,
             },
             engine: EngineConfig {
                 shards: 0,
@@ -390,12 +476,7 @@ impl Default for Config {
                 book_snapshot_depth: 20,
             },
             trading: TradingConfig::default(),
-            limits: LimitsConfig {
-                requests_per_minute: 1000,
-                trading_per_minute: 100,
-                cancels_per_minute: 500,
-                wrong_keys_per_minute: 20,
-            },
+            limits: LimitsConfig::default(),
             keys: KeysConfig {
                 master_key_file: PathBuf::new(),
                 signature_window_ms: 5_000,

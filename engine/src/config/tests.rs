@@ -315,3 +315,37 @@ fn a_questdb_server_is_described() {
     assert_eq!(options.keep_trades_days, 30);
     assert_eq!(options.request_timeout.as_millis(), 2_500);
 }
+
+#[test]
+fn a_certificate_needs_its_key_and_names_are_names() {
+    for (key, other) in [
+        ("tls_certificate_file", "tls_key_file"),
+        ("tls_key_file", "tls_certificate_file"),
+    ] {
+        let found = problems(&format!("[server]\n{key} = \"x.pem\""));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&format!("server.{other}")), "{found:?}");
+    }
+    let both = "[server]\ntls_certificate_file = \"c\"\ntls_key_file = \"k\"\n";
+    assert_eq!(load(both).unwrap().server.tls_key_file, PathBuf::from("k"));
+    for (line, key) in [
+        ("allowed_hosts = [\"http://x\"]", "server.allowed_hosts"),
+        ("allowed_hosts = [\"x:80\"]", "server.allowed_hosts"),
+        ("cors_origins = [\"desk.example\"]", "server.cors_origins"),
+        (
+            "trusted_proxies = [\"10.0.0.1/8\"]",
+            "server.trusted_proxies",
+        ),
+        ("trusted_proxies = [\"proxy\"]", "server.trusted_proxies"),
+        ("proxy_header = \"x-real-ip\"", "server.proxy_header"),
+    ] {
+        let found = problems(&format!("[server]\n{line}"));
+        assert!(found[0].contains(key), "{found:?}");
+    }
+    let text = "[server]\nallowed_hosts = [\"Desk.Example\"]\ntrusted_proxies = [\"10.0.0.0/8\", \
+                \"::1\"]\nproxy_header = \"forwarded\"\ncors_origins = [\"*\"]";
+    let server = load(text).unwrap().server;
+    assert_eq!(server.allowed_hosts, ["desk.example"]);
+    assert_eq!(server.trusted_proxies.len(), 2);
+    assert_eq!(server.proxy_header, ProxyHeader::Forwarded);
+}

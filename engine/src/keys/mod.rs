@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use network::ACCEPTED as NETWORKS;
 pub use network::Network;
 pub use store::{KeyRing, KeySpec, KeyStore, SECRET_BYTES, expiry};
 
