@@ -1,18 +1,21 @@
 //! Commands to an exchange and questions to it: one attempt, or one that is safe to repeat, and what
 //! it proves.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::exchange::{ProviderId, UNMAPPED};
 use bookwire_engine::instrument::{InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
-use bookwire_engine::trading::keys::Keys;
 use bookwire_engine::trading::venue::{
     Command, Facts, Failure, NativeRequest, Proof, Question, TradingVenue,
 };
 
+use super::keys::KeyInForce;
+use super::steps::{Step, reached};
 use super::wire::{Answer, NoAnswer, Wire};
 use crate::clock::Clock;
 use crate::rest_client::RestClient;
@@ -38,7 +41,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Live {
     pub provider: ProviderId,
     pub venue: &'static dyn TradingVenue,
-    pub keys: Arc<Keys>,
+    pub keys: KeyInForce,
     pub wire: Wire,
     pub rest: RestClient,
     pub clock: Arc<dyn Clock>,
@@ -47,6 +50,8 @@ pub(crate) struct Live {
     pub patience: Duration,
     /// How long a request may be under way, where the exchange takes such a limit.
     pub window_ms: u32,
+    /// Errors with a code that is in none of our tables, so far.
+    pub unmapped: Rc<Cell<u64>>,
 }
 
 impl Live {
@@ -90,7 +95,10 @@ impl Live {
         for (index, request) in requests.iter().enumerate() {
             let mut has_measured = false;
             let answer = loop {
-                match self.attempt(request, priority).await {
+                reached(Step::BeforeSend);
+                let attempt = self.attempt(request, priority).await;
+                reached(Step::Answered);
+                match attempt {
                     // Nothing was done, so the same may be signed anew.
                     Ok(Err(failure)) if failure.proof == Proof::ClockSkew && !has_measured => {
                         has_measured = true;
@@ -230,7 +238,7 @@ impl Live {
             }
         };
         let signed = self.venue.sign(
-            &self.keys,
+            &self.keys.get(),
             request,
             host,
             self.exchange_now(),
@@ -265,8 +273,17 @@ impl Live {
 
     fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
         let retry_after = answer.header("retry-after");
-        self.venue
-            .failure(request, answer.status, retry_after.as_deref(), &answer.body)
+        let failure =
+            self.venue
+                .failure(request, answer.status, retry_after.as_deref(), &answer.body);
+        if let Some(Failure { error, .. }) = &failure
+            && error.details.contains_key(UNMAPPED)
+        {
+            self.unmapped.set(self.unmapped.get() + 1);
+            tracing::warn!(provider = self.provider.name(), path = %request.path, %error,
+                code = %error.details["exchange_code"], "an error that is in none of our tables");
+        }
+        failure
     }
 
     fn without_answer(

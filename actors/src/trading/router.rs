@@ -17,12 +17,13 @@ use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, T
 use bookwire_engine::trading::venue::{Command, Proof};
 
 use super::desk::{Desk, House, Readiness, State, Subscriber};
+use super::keys::{self, KeyInForce};
 use super::live::{Live, Outcome};
 use super::paper::PaperHouse;
 use super::wire::Wire;
 use super::{
     AmendOrder, Amended, Canceled, DeskStats, DeskStatus, PlaceOrder, Placed, Published,
-    TradingContext, TradingError, flows, private, resolve,
+    TradingContext, TradingError, flows, guard, private, resolve,
 };
 use crate::rest_client::tls_config;
 use crate::trading::options::{AccountOptions, TradingOptions};
@@ -39,6 +40,13 @@ pub struct OrderRouter {
     desk: Rc<Desk>,
 }
 
+impl OrderRouter {
+    /// Its account.
+    pub(super) const fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+}
+
 impl Actor for OrderRouter {
     type Context = Context<Self>;
 
@@ -52,12 +60,16 @@ impl Actor for OrderRouter {
                     actix_rt::spawn(private::keep(desk.clone(), live.clone(), route));
                 }
                 actix_rt::spawn(resolve::keep(desk.clone()));
+                if let Some(source) = desk.options.key_source.clone() {
+                    actix_rt::spawn(keys::follow(desk.clone(), live.clone(), source));
+                }
                 if self.desk.options.dead_man_secs > 0 {
                     actix_rt::spawn(dead_man(desk, live.clone()));
                 }
             }
             House::Paper(paper) => paper.begin(&desk),
         }
+        guard::resume(&self.desk);
     }
 }
 
@@ -98,7 +110,7 @@ fn desk(
         (Some(keys), Some(venue)) => House::Live(Live {
             provider,
             venue,
-            keys: keys.clone(),
+            keys: KeyInForce::new(keys.clone()),
             wire: wire.clone(),
             rest: context.rest.clone(),
             clock: context.clock.clone(),
@@ -109,6 +121,7 @@ fn desk(
                 .cloned(),
             patience: options.patience,
             window_ms: options.window_ms,
+            unmapped: Rc::default(),
         }),
         _ => {
             let state = match replayed.paper.clone().map(serde_json::from_value) {
@@ -154,6 +167,7 @@ fn desk(
         next_session: 0,
         is_journal_dirty: false,
         risk: limits,
+        guards: super::guard::Guards::default(),
     };
     Ok(Desk {
         provider,
@@ -491,6 +505,10 @@ impl Handler<GetStatus> for OrderRouter {
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let state = self.desk.state.borrow();
+        let mut stats = state.stats.clone();
+        if let House::Live(live) = &self.desk.house {
+            stats.unmapped = live.unmapped.get();
+        }
         Ok(DeskStatus {
             provider: self.desk.provider,
             account: self.desk.options.name.clone(),
@@ -503,7 +521,8 @@ impl Handler<GetStatus> for OrderRouter {
             },
             halted_by: state.halted_by.clone(),
             open_orders: state.ledger.open_orders().count(),
-            stats: state.stats.clone(),
+            guards: state.guards.sessions(),
+            stats,
         })
     }
 }
@@ -594,7 +613,7 @@ impl Handler<ResetPaper> for OrderRouter {
 }
 
 /// The end: what the exchange would do about our silence is disarmed, the journal reaches the disk.
-/// Open orders stay.
+/// Open orders stay, but for those that sessions watch over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -605,6 +624,7 @@ impl Handler<Stop> for OrderRouter {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move {
+            guard::end_all(&desk).await;
             desk.state.borrow_mut().readiness =
                 Readiness::NotReady("it is being stopped".to_owned());
             if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {

@@ -4,7 +4,7 @@
 //! ledger finds the order that each is about, counts every execution once, adopts open orders that
 //! somebody else made, and says what changed. It decides nothing and sends nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use rust_decimal::Decimal;
 
@@ -102,7 +102,8 @@ pub struct Ledger {
     seen: HashSet<FillKey>,
     balances: BTreeMap<BalanceKey, Balance>,
     positions: BTreeMap<PositionKey, Position>,
-    final_count: usize,
+    /// Those of `orders` that are not over: asked for with every order, and few among many.
+    open: BTreeSet<OrderId>,
 }
 
 /// What a client's order id stands for.
@@ -131,7 +132,7 @@ impl Ledger {
             seen: HashSet::new(),
             balances: BTreeMap::new(),
             positions: BTreeMap::new(),
-            final_count: 0,
+            open: BTreeSet::new(),
         };
         for order in replayed.orders.into_values() {
             ledger.insert(order);
@@ -165,9 +166,17 @@ impl Ledger {
             self.by_native
                 .insert(order.native_client_id.clone(), order.id);
         }
-        self.final_count += usize::from(order.status.is_final());
+        self.note(order.id, order.status.is_final());
         self.index_exchange_ids(&order);
         self.orders.insert(order.id, order);
+    }
+
+    fn note(&mut self, id: OrderId, is_final: bool) {
+        if is_final {
+            self.open.remove(&id);
+        } else {
+            self.open.insert(id);
+        }
     }
 
     fn index_exchange_ids(&mut self, order: &Order) {
@@ -202,8 +211,7 @@ impl Ledger {
 
     /// Orders that can still execute, oldest first.
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        let all = self.orders.values();
-        all.filter(|order| !order.status.is_final())
+        self.open.iter().filter_map(|id| self.orders.get(id))
     }
 
     /// Orders of a filter, newest first.
@@ -276,6 +284,21 @@ impl Ledger {
         }
     }
 
+    /// Open orders that sessions of a key watch over, or of any.
+    pub fn guarded(&self, key: Option<&str>) -> impl Iterator<Item = &Order> {
+        self.open_orders().filter(move |order| {
+            let by = order.guarded_by.as_deref();
+            by.is_some() && (key.is_none() || by == key)
+        })
+    }
+
+    /// Nobody watches over an order any more; it stays.
+    pub fn unguard(&mut self, id: OrderId) {
+        if let Some(order) = self.orders.get_mut(&id) {
+            order.guarded_by = None;
+        }
+    }
+
     /// Notes which order took an order's place.
     pub fn replace(&mut self, id: OrderId, by: OrderId) {
         if let Some(order) = self.orders.get_mut(&id) {
@@ -341,7 +364,6 @@ impl Ledger {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
-        let was_final = order.status.is_final();
         let before = order.status;
         let change = order.apply(news);
         if change.is_correction {
@@ -353,9 +375,8 @@ impl Ledger {
         if !order.missing_fills().is_zero() {
             absorbed.wants_fills.push(id);
         }
-        let is_final = order.status.is_final();
         let order = order.clone();
-        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
+        self.note(id, order.status.is_final());
         self.index_exchange_ids(&order);
         if change.is_visible {
             absorbed.orders.push((id, None));
@@ -463,10 +484,9 @@ impl Ledger {
             is_maker: report.is_maker,
             at: report.at,
         };
-        let was_final = order.status.is_final();
         order.take_fill(&fill);
         let is_final = order.status.is_final();
-        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
+        self.note(id, is_final);
         self.seen.insert(key);
         self.fills.push_back(fill.clone());
         absorbed.wants_fills.retain(|wanting| {
@@ -548,7 +568,8 @@ impl Ledger {
 
     fn forget(&mut self) {
         // In steps, so that the list is not looked through for every order.
-        if self.final_count <= FINAL_MAX + FINAL_MAX / 10 {
+        let over = self.orders.len() - self.open.len();
+        if over <= FINAL_MAX + FINAL_MAX / 10 {
             return;
         }
         let over: Vec<OrderId> = self
@@ -556,13 +577,12 @@ impl Ledger {
             .values()
             .filter(|order| order.status.is_final())
             .map(|order| order.id)
-            .take(self.final_count - FINAL_MAX)
+            .take(over - FINAL_MAX)
             .collect();
         for id in over {
             let Some(order) = self.orders.remove(&id) else {
                 continue;
             };
-            self.final_count -= 1;
             let terms = &order.terms;
             self.by_native.remove(&order.native_client_id);
             for native in [&order.exchange_order_id, &order.trigger_id]

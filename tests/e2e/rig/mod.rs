@@ -138,6 +138,7 @@ impl Rig {
             .args(&words[1..])
             .args(["serve", "--config"])
             .arg(self.folder.path().join("bookwire.toml"))
+            .env("GATEWAY_UNDER_TEST_DIE", self.death())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -192,6 +193,25 @@ impl Rig {
     /// The gateway's process id.
     pub fn pid(&self) -> u32 {
         self.gateway.as_ref().expect("it runs").id()
+    }
+
+    fn death(&self) -> PathBuf {
+        self.folder.path().join("die")
+    }
+
+    /// Has the gateway die at the so many-th step of orders from now on.
+    pub fn die_at(&self, step: usize) {
+        std::fs::write(self.death(), step.to_string()).unwrap();
+    }
+
+    /// Takes that back; the name of the step at which it has died.
+    pub fn died(&mut self) -> Option<String> {
+        let _ = std::fs::remove_file(self.death());
+        let died = self.death().with_extension("died");
+        let step = std::fs::read_to_string(&died).ok()?;
+        std::fs::remove_file(died).unwrap();
+        self.gateway.take().expect("it ran").wait().unwrap();
+        Some(step)
     }
 
     /// Kills the gateway as `kill -9` does.

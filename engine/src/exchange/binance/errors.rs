@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::RestFailure;
+use crate::exchange::{RestFailure, UNMAPPED};
 use crate::instrument::Market;
 
 /// Shortest ban after 418, seconds, where the answer does not tell: bans last 2 minutes to 3 days.
@@ -226,6 +226,9 @@ pub(super) fn rest_failure(
         .with("exchange_message", text.as_str());
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.code);
+        if meaning.is_none() {
+            error = error.with(UNMAPPED, true);
+        }
         if let Some(data) = body.data {
             error = error.with("exchange_data", data);
         }

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::RestFailure;
+use crate::exchange::{RestFailure, UNMAPPED};
 use crate::instrument::Market;
 
 /// An address that asked too much is shut out for ten minutes at least.
@@ -245,6 +245,9 @@ fn failure(
         .with("exchange_message", text.as_str());
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.ret_code);
+        if look_up(body.ret_code).is_none() {
+            error = error.with(UNMAPPED, true);
+        }
     }
     if let Some(note) = note {
         error = error.with(note, true);

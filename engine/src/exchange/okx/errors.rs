@@ -8,7 +8,7 @@
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::RestFailure;
+use crate::exchange::{RestFailure, UNMAPPED};
 use crate::instrument::Market;
 use crate::trading::venue::{Failure, Method, NativeRequest, Proof};
 
@@ -294,6 +294,10 @@ fn judged(
         .with("exchange_message", text);
     if let Some(code) = code {
         error = error.with("exchange_code", code);
+        // 1 and 2: rows of the answer say what failed.
+        if look_up(code).is_none() && !matches!(code, 0..=2) {
+            error = error.with(UNMAPPED, true);
+        }
     }
     if let Some(note) = note {
         error = error.with(note, true);

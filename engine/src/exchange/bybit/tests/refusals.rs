@@ -127,7 +127,9 @@ fn what_refusals_prove() {
     // Whoever reads it finds that it can't be read, which proves nothing either.
     assert_eq!(Bybit.failure(&ask, 200, None, b"<html>"), None);
     let failure = Bybit.failure(&ask, 200, None, body(987_654, "x").as_bytes());
-    assert_eq!(failure.unwrap().error.details["exchange_code"], 987_654);
+    let error = failure.unwrap().error;
+    assert_eq!(error.details["exchange_code"], 987_654);
+    assert_eq!(error.details[crate::exchange::UNMAPPED], true);
 }
 
 /// All codes of the table in the protocol notes: none of them may be left to the status.
