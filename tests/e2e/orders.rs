@@ -108,13 +108,16 @@ async fn every_code_about_orders_is_told_for_its_reason() {
                 "CRYPTO_ORDER_REJECTED",
             )
         },
-        case(
-            "the exchange's limit",
-            "429:path=/api/v3/order,count=1,retry_after=1",
-            limit("0.01", &far),
-            429,
-            "CRYPTO_RATE_LIMIT_EXCEEDED",
-        ),
+        Case {
+            native: json!(-1003),
+            ..case(
+                "the exchange's limit",
+                "429:path=/api/v3/order,count=1,retry_after=1",
+                limit("0.01", &far),
+                429,
+                "CRYPTO_RATE_LIMIT_EXCEEDED",
+            )
+        },
         at_bybit(
             "funding is settled",
             "reject-orders:code=110063,count=1",
@@ -196,6 +199,8 @@ async fn every_code_about_orders_is_told_for_its_reason() {
     );
     let mut body = json!({"provider": "binance", "entity_id": SPOT, "side": "buy", "type": "limit",
         "quantity": "0.01", "price": far, "client_order_id": "twice"});
+    // What the exchange's 429 has asked for.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let (status, order) = trader.place(body.clone()).await;
     assert_eq!(status, 201, "{order}");
     body["quantity"] = json!("0.02");
@@ -414,7 +419,7 @@ async fn paper_positions_pay_funding_and_are_liquidated() {
             ))
             .await;
         let row = &listed["data"][0];
-        let most = row["max_leverage"].as_u64().unwrap_or(20);
+        let most = row["max_leverage"].as_u64().unwrap_or(125);
         let body = json!({"provider": "binance", "entity_id": entity, "leverage": most});
         let (status, answer) = trader
             .ask(Method::POST, "/api/trading/leverage", Some(body))

@@ -3,6 +3,7 @@
 //! It can die at a step of an order's way, which the program that is shipped can't: it asks nobody to
 //! tell it when one is reached.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bookwire_actors::trading::steps::{self, Step};
 
 /// The file that says when: while it is there, the step with the number in it, counted from when it
-/// came, is the last one. Its name is written into the file with the ending `died`.
+/// came, is the last one. Its name is written into the file with the ending `died`, the names of all
+/// that are reached into the one with `seen`.
 static FILE: OnceLock<PathBuf> = OnceLock::new();
 /// Steps until the end; 0: not said yet.
 static LEFT: AtomicU64 = AtomicU64::new(0);
@@ -33,6 +35,11 @@ fn reached(step: Step) {
         LEFT.store(0, Ordering::Relaxed);
         return;
     };
+    let seen = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(file.with_extension("seen"));
+    let _ = seen.and_then(|mut seen| writeln!(seen, "{step:?}"));
     let left = match LEFT.load(Ordering::Relaxed) {
         0 => number,
         left => left,

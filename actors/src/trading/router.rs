@@ -32,6 +32,8 @@ use crate::trading::options::{AccountOptions, TradingOptions};
 const MAILBOX: usize = 1_024;
 /// A journal larger than this is written anew at the start.
 const COMPACT_BYTES: u64 = 64 << 20;
+/// An exchange's timer that could not be set is tried again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The journal reaches the disk so soon after a change.
 const SYNC: Duration = Duration::from_millis(50);
 
@@ -209,12 +211,16 @@ async fn sync_journal(desk: Rc<Desk>) {
 async fn dead_man(desk: Rc<Desk>, live: Live) {
     let every = Duration::from_secs(u64::from(desk.options.dead_man_secs).div_ceil(3).max(1));
     loop {
-        arm(&desk, &live, desk.options.dead_man_secs).await;
-        desk.clock.sleep(every).await;
+        let is_set = arm(&desk, &live, desk.options.dead_man_secs).await;
+        // A timer that was not set runs on: what is left of it is for trying again.
+        let pause = if is_set { every } else { every.min(AGAIN) };
+        desk.clock.sleep(pause).await;
     }
 }
 
-async fn arm(desk: &Desk, live: &Live, secs: u32) {
+/// True when all timers were set.
+async fn arm(desk: &Desk, live: &Live, secs: u32) -> bool {
+    let mut is_set = true;
     for market in desk.provider.exchange().markets() {
         let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
             continue;
@@ -235,10 +241,14 @@ async fn arm(desk: &Desk, live: &Live, secs: u32) {
         {
             tracing::warn!(provider = desk.provider.name(), %market, %error,
                 "the exchange's own timer could not be set");
-        } else if live.venue.has_one_dead_man() {
-            return;
+            is_set = false;
+        }
+        // The same timer once more would only use its limit up.
+        if live.venue.has_one_dead_man() {
+            break;
         }
     }
+    is_set
 }
 
 fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {

@@ -204,6 +204,14 @@ impl Rig {
         std::fs::write(self.death(), step.to_string()).unwrap();
     }
 
+    /// The names of the steps that were reached since the last call, in their order.
+    pub fn steps(&self) -> Vec<String> {
+        let seen = self.death().with_extension("seen");
+        let text = std::fs::read_to_string(&seen).unwrap_or_default();
+        let _ = std::fs::remove_file(seen);
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Takes that back; the name of the step at which it has died.
     pub fn died(&mut self) -> Option<String> {
         let _ = std::fs::remove_file(self.death());
