@@ -31,7 +31,7 @@ const PERP: &str = "cryptoperp_bybit_btcusdt";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_code_about_orders_is_told_for_its_reason() {
-    let more = "\n[limits]\ntrading_per_minute = 120\n";
+    let more = "answer_timeout_ms = 8000\n\n[limits]\ntrading_per_minute = 120\n";
     let all = [Exchange::Binance, Exchange::Bybit];
     let trader = live_with(&all, more, |_| {}, Value::clone).await;
     for exchange in all {
@@ -295,7 +295,13 @@ async fn every_code_about_orders_is_told_for_its_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_cancels_everything_when_the_gateway_is_dead() {
     let all = [Exchange::Binance, Exchange::Okx];
-    let mut trader = live_with(&all, "dead_man_secs = 10", |_| {}, Value::clone).await;
+    let mut trader = live_with(
+        &all,
+        "dead_man_secs = 10\nanswer_timeout_ms = 2500",
+        |_| {},
+        Value::clone,
+    )
+    .await;
     let mut resting = Vec::new();
     for exchange in all {
         let provider = exchange.as_str();

@@ -479,7 +479,11 @@ pub(crate) async fn live_with(
     prepare: impl FnOnce(&Rig),
     pick: impl Fn(&Value) -> Value,
 ) -> Trader {
-    let mut config = format!("[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 1500\n{more}\n\n");
+    let patience = match more.contains("answer_timeout_ms") {
+        true => "",
+        false => "answer_timeout_ms = 1500\n",
+    };
+    let mut config = format!("[trading]\nreconcile_secs = 5\n{patience}{more}\n\n");
     for exchange in all {
         let provider = exchange.as_str();
         config += &format!("[providers.{provider}.trading]\nmode = \"live\"\n\n");

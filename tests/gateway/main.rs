@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bookwire_actors::trading::steps::{self, Step};
 
-/// The file that says when: while it is there, the step with the number in it, counted from when it
-/// came, is the last one. Its name is written into the file with the ending `died`, the names of all
-/// that are reached into the one with `seen`.
+/// The file that says when: `Written 2` is the second time that this step is reached while the file is
+/// there. The name is written into the file with the ending `died` then, the names of all steps that
+/// are reached meanwhile into the one with `seen`.
 static FILE: OnceLock<PathBuf> = OnceLock::new();
-/// Steps until the end; 0: not said yet.
-static LEFT: AtomicU64 = AtomicU64::new(0);
+/// How often that step was reached.
+static REACHED: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> std::process::ExitCode {
     if let Some(file) = std::env::var_os("GATEWAY_UNDER_TEST_DIE") {
@@ -27,27 +27,24 @@ fn main() -> std::process::ExitCode {
 }
 
 fn reached(step: Step) {
-    let said = FILE.get().and_then(|file| {
-        let text = std::fs::read_to_string(file).ok()?;
-        Some((file, text.trim().parse().ok()?))
-    });
-    let Some((file, number)) = said else {
-        LEFT.store(0, Ordering::Relaxed);
+    let Some(file) = FILE.get() else { return };
+    let Ok(said) = std::fs::read_to_string(file) else {
+        REACHED.store(0, Ordering::Relaxed);
         return;
     };
+    let name = format!("{step:?}");
     let seen = std::fs::File::options()
         .create(true)
         .append(true)
         .open(file.with_extension("seen"));
-    let _ = seen.and_then(|mut seen| writeln!(seen, "{step:?}"));
-    let left = match LEFT.load(Ordering::Relaxed) {
-        0 => number,
-        left => left,
-    };
-    if left > 1 {
-        LEFT.store(left - 1, Ordering::Relaxed);
+    let _ = seen.and_then(|mut seen| writeln!(seen, "{name}"));
+    let mut words = said.split_whitespace();
+    if words.next() != Some(&name) {
         return;
     }
-    let _ = std::fs::write(file.with_extension("died"), format!("{step:?}"));
-    std::process::abort();
+    let times = words.next().and_then(|times| times.parse().ok());
+    if times == Some(REACHED.fetch_add(1, Ordering::Relaxed) + 1) {
+        let _ = std::fs::write(file.with_extension("died"), name);
+        std::process::abort();
+    }
 }

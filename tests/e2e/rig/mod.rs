@@ -199,9 +199,13 @@ impl Rig {
         self.folder.path().join("die")
     }
 
-    /// Has the gateway die at the so many-th step of orders from now on.
-    pub fn die_at(&self, step: usize) {
-        std::fs::write(self.death(), step.to_string()).unwrap();
+    /// Has the gateway die when it reaches a step of an order the so many-th time from now on; with no
+    /// name it only notes what it reaches.
+    pub fn die_at(&self, step: &str, times: usize) {
+        // Whole or not at all.
+        let fresh = self.death().with_extension("new");
+        std::fs::write(&fresh, format!("{step} {times}")).unwrap();
+        std::fs::rename(fresh, self.death()).unwrap();
     }
 
     /// The names of the steps that were reached since the last call, in their order.
