@@ -33,9 +33,13 @@ pub(super) struct Armed {
 }
 
 impl Drop for Armed {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "told once and never again, so a full mailbox must not refuse it; there are no more of \
+                  these than sessions, which are bounded"
+    )]
     fn drop(&mut self) {
         for router in &self.routers {
-            // Passes a full mailbox: this is told once.
             router.do_send(Unguard {
                 number: self.number,
                 is_released: self.is_released,
