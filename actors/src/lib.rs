@@ -60,6 +60,7 @@ pub mod bridge;
 pub mod clock;
 pub mod connection;
 pub mod dispatcher;
+pub mod endpoints;
 pub mod gateway;
 pub mod history;
 pub mod incidents;

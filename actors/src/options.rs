@@ -33,6 +33,10 @@ pub struct ProviderOptions {
     pub streams_per_connection: usize,
     /// How long a connection is used before it is replaced; `None`: as the exchange says.
     pub connection_lifetime: Option<Duration>,
+    /// Weight of requests a minute that we use at most, cancels aside; 0: as much as the exchange allows.
+    pub requests_per_minute: u32,
+    /// Weight that may go at once; 0: as much as the exchange allows.
+    pub burst_limit: u32,
     /// How its bridge is run, where the provider is reached through one.
     pub bridge: BridgeOptions,
 }
@@ -50,6 +54,8 @@ impl ProviderOptions {
             linger: Duration::from_secs(30),
             streams_per_connection: 200,
             connection_lifetime: None,
+            requests_per_minute: 0,
+            burst_limit: 0,
             bridge: BridgeOptions::default(),
         }
     }

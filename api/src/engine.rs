@@ -157,6 +157,8 @@ fn provider_options(id: ProviderId, config: &ProviderConfig) -> ProviderOptions 
             0 => usize::MAX,
             streams => streams,
         },
+        requests_per_minute: config.requests_per_minute,
+        burst_limit: config.burst_limit,
         bridge: config
             .bridge
             .as_ref()

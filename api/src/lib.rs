@@ -3,8 +3,10 @@
 //! Start reading at [`server`], which holds the one route table, and [`cli`], a file per command.
 //! Requests pass [`gate`], which asks [`auth`] whose they are; what goes wrong is told by [`error`].
 
+pub mod audit;
 pub mod auth;
 pub mod cli;
+pub mod deviations;
 pub mod engine;
 pub mod error;
 pub mod export;
@@ -13,5 +15,7 @@ pub mod limit;
 pub mod operator;
 pub mod rest;
 pub mod server;
+pub mod settings;
 pub mod trading;
 pub mod ws;
+pub mod zvt;

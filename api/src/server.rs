@@ -6,17 +6,23 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::{Handler, HttpServiceFactory};
 use actix_web::http::{KeepAlive, Method};
-use actix_web::{App, FromRequest, HttpRequest, HttpServer, Responder, guard, middleware, web};
+use actix_web::{App, FromRequest, HttpServer, Responder, guard, middleware, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
 
+use crate::audit::{self, Audit};
 use crate::auth::Auth;
+use crate::deviations::PriceWatch;
 use crate::error::ApiError;
 use crate::gate::{self, Gate};
 use crate::operator::OperatorKey;
-use crate::rest::{auth, backfill, data, metrics, ops, providers, trading, validation};
+use crate::rest::{
+    auth, backfill, config, data, metrics, ops, prices, providers, trading, validation,
+};
+use crate::settings::Settings;
 use crate::ws::{WsOptions, WsState};
+use crate::zvt::{self, Upstream};
 
 /// Largest request body; an order's is a few hundred bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -33,6 +39,9 @@ const ANSWERS_SECS: u64 = 3;
 /// Longest time that a stop waits for the engine and its store.
 const ENGINE: Duration = Duration::from_secs(10);
 
+/// Longest time that a stop waits for the audit log.
+const AUDIT: Duration = Duration::from_secs(5);
+
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -43,9 +52,10 @@ pub struct ServerHandle {
     task: JoinHandle<io::Result<()>>,
     sessions: WsState,
     gateway: Gateway,
-    /// Ends with the server.
-    #[expect(dead_code, reason = "it is there to be dropped")]
-    sampler: TaskGuard,
+    audit: Audit,
+    /// They end with the server.
+    #[expect(dead_code, reason = "they are there to be dropped")]
+    tasks: [TaskGuard; 2],
 }
 
 /// Starts serving on `config.server.listen`; port 0 takes a free one.
@@ -94,6 +104,21 @@ pub fn start_for(
     gateway: Gateway,
     auth: Auth,
 ) -> io::Result<ServerHandle> {
+    let settings = Settings::new(config.clone());
+    start_changed(listener, config, gateway, auth, settings)
+}
+
+/// As [`start_for`]; `config` is what `settings` make of the configuration that lies below them.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn start_changed(
+    listener: TcpListener,
+    config: &Config,
+    gateway: Gateway,
+    auth: Auth,
+    settings: Settings,
+) -> io::Result<ServerHandle> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
@@ -102,9 +127,15 @@ pub fn start_for(
     let gate = web::Data::new(gate);
     let started = web::Data::new(ops::Started(Instant::now()));
     let windows = web::Data::new(metrics::Windows::default());
-    let sampler = sample(&windows, &gateway, &gate);
+    let watch = web::Data::new(PriceWatch::new(&config.data_collection));
+    let sampler = sample(&windows, &gateway, &gate, &watch);
+    let deviations = PriceWatch::clone(&watch).run(gateway.clone());
+    let deviations = TaskGuard(tokio::spawn(deviations));
     let options = WsOptions::from(&config.websocket);
     let sessions = WsState::for_gateway(options, &gateway, Some(auth.clone()));
+    let settings = web::Data::new(settings);
+    let audit = auth.audit();
+    let shared_audit = web::Data::new(audit.clone());
     let auth = web::Data::new(auth);
     let shared = web::Data::new(gateway.clone());
     let mounted = sessions.clone();
@@ -112,18 +143,27 @@ pub fn start_for(
         0 => crate::engine::cores(),
         workers => workers,
     };
+    let upstream = Upstream::new(&config.zvt, address).map_err(io::Error::other)?;
     let server = HttpServer::new(move || {
-        App::new()
+        let app = App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
             .app_data(auth.clone())
+            .app_data(settings.clone())
+            .app_data(shared_audit.clone())
             .app_data(started.clone())
             .app_data(windows.clone())
+            .app_data(watch.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .wrap(middleware::from_fn(audit::watch))
             .wrap(middleware::from_fn(gate::pass))
             .configure(routes)
             .configure(|config| mounted.configure(config))
-            .default_service(web::to(unknown))
+            .default_service(web::to(zvt::pass_on));
+        match &upstream {
+            Some(upstream) => app.app_data(web::Data::new(upstream.of_worker())),
+            None => app,
+        }
     })
     .on_connect(WsState::on_connect)
     .workers(workers)
@@ -141,7 +181,8 @@ pub fn start_for(
         task: tokio::spawn(server),
         sessions,
         gateway,
-        sampler,
+        audit,
+        tasks: [sampler, deviations],
     })
 }
 
@@ -159,27 +200,34 @@ fn sample(
     windows: &web::Data<metrics::Windows>,
     gateway: &Gateway,
     gate: &web::Data<Gate>,
+    watch: &web::Data<PriceWatch>,
 ) -> TaskGuard {
     let (windows, gateway, gate) = (windows.clone(), gateway.clone(), gate.clone());
+    let watch = watch.clone();
     TaskGuard(tokio::spawn(async move {
         let mut pace = tokio::time::interval(metrics::SAMPLE);
         // The first tick is at once.
         pace.tick().await;
         loop {
             pace.tick().await;
-            windows.sample(&gateway, &gate);
+            windows.sample(&gateway, &gate, &watch);
         }
     }))
 }
 
 /// All REST routes.
-pub fn routes(config: &mut web::ServiceConfig) {
-    config
+pub fn routes(service: &mut web::ServiceConfig) {
+    service
         .service(get("/livez", ops::livez))
         .service(get("/readyz", ops::readyz))
         .service(get("/metrics", metrics::metrics))
         .service(get("/api/crypto/metrics", metrics::summary))
         .service(get("/api/crypto/health", ops::health))
+        .service(get("/api/crypto/config", config::show))
+        .service(put(
+            "/api/crypto/config/exchanges/{exchange_name}",
+            config::change,
+        ))
         .service(get("/api/crypto/providers/status", providers::status))
         .service(get(
             "/api/crypto/providers/capabilities",
@@ -193,6 +241,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             "/api/crypto/providers/{name}/resync",
             providers::resync,
         ))
+        .service(post("/api/crypto/validation/price", prices::validate))
         .service(get("/api/crypto/validation/gaps", validation::gaps))
         .service(get(
             "/api/crypto/validation/quarantine",
@@ -276,6 +325,22 @@ where
         .default_service(web::to(not_post))
 }
 
+/// A path that is changed.
+fn put<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::put().to(handler))
+        .default_service(web::to(not_put))
+}
+
+async fn not_put(method: Method) -> Result<String, ApiError> {
+    Err(ApiError::wrong_method(&method, "PUT"))
+}
+
 /// A path that can be read, and commands when it is posted to.
 fn get_or_post<F, A, G, B>(path: &'static str, read: F, command: G) -> impl HttpServiceFactory
 where
@@ -303,10 +368,6 @@ async fn wrong_method(method: Method) -> Result<String, ApiError> {
 
 async fn not_post(method: Method) -> Result<String, ApiError> {
     Err(ApiError::wrong_method(&method, "POST"))
-}
-
-async fn unknown(request: HttpRequest) -> Result<String, ApiError> {
-    Err(ApiError::unknown_path(request.path()))
 }
 
 impl ServerHandle {
@@ -345,6 +406,9 @@ impl ServerHandle {
         }
         self.server.stop(true).await;
         let report = self.gateway.shutdown(ENGINE).await;
+        let audit = self.audit.clone();
+        // Last: what happened up to here is in it.
+        let _ = tokio::task::spawn_blocking(move || audit.stop(AUDIT)).await;
         if report.shards_left > 0 || !report.is_store_flushed {
             tracing::error!(
                 shards_left = report.shards_left,
@@ -360,3 +424,7 @@ impl ServerHandle {
 #[cfg(test)]
 #[path = "server_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod command_tests;

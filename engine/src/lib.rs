@@ -12,6 +12,7 @@
 //! Read in this order: [`num`], [`instrument`], [`event`], [`exchange`], [`book`], [`kline`],
 //! [`wire`], [`store`], [`vault`].
 
+pub mod audit;
 pub mod book;
 pub mod config;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod instrument;
 pub mod keys;
 pub mod kline;
 pub mod num;
+pub mod prices;
 pub mod quality;
 pub mod replay;
 pub mod store;

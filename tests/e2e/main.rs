@@ -25,5 +25,7 @@ mod private;
 mod questdb;
 mod restart;
 mod rig;
+mod settings;
 mod store_failures;
 mod trading;
+mod zvt;

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::Message;
-use bookwire_engine::exchange::ConnectionLimits;
+use bookwire_engine::exchange::{ConnectionLimits, ProviderId, Route};
 use bookwire_engine::instrument::InstrumentTable;
 use futures_util::future::LocalBoxFuture;
 
 use super::backoff::ConnectBudgets;
 use crate::bridge::Bridge;
 use crate::clock::Clock;
+use crate::endpoints::Endpoints;
 use crate::state::ShardState;
 use crate::status::ProviderMeter;
 use crate::tap::Tap;
@@ -22,6 +23,8 @@ use crate::upstream::{SharedPlan, StreamKey};
 pub enum Address {
     /// `wss://stream.binance.com:9443/ws`
     Url(String),
+    /// A route of a provider, wherever its host lives at that moment.
+    Host(Endpoints, ProviderId, &'static Route),
     /// A path behind a bridge, which is started when it does not run.
     Bridge(Bridge, &'static str),
 }
@@ -32,6 +35,7 @@ impl Address {
     pub fn host(&self) -> &str {
         match self {
             Self::Url(url) => url,
+            Self::Host(_, _, route) => route.host,
             Self::Bridge(_, path) => path,
         }
     }
@@ -43,6 +47,10 @@ impl Address {
     pub async fn url(&self) -> Result<String, String> {
         match self {
             Self::Url(url) => Ok(url.clone()),
+            Self::Host(endpoints, provider, route) => {
+                let base = endpoints.base(*provider, route.host, route.base_url);
+                Ok(format!("{base}{}", route.path))
+            }
             Self::Bridge(bridge, path) => match bridge.ensure().await {
                 Ok(running) => Ok(format!("{}{path}", running.ws)),
                 Err(error) => Err(error.to_string()),

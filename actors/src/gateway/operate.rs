@@ -8,12 +8,13 @@ use bookwire_engine::book::sync::BookState;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Instrument;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::Gateway;
+use crate::endpoints::Endpoints;
 use crate::incidents::{IncidentView, Moment, Subject};
 use crate::shard::messages::{
-    BookObservation, ConnectionView, LookAtBook, Observe, Reconnect, Resync,
+    BookObservation, ConnectionView, LookAtBook, Observe, Reconnect, Resync, ShardObservation,
 };
 
 /// Pause between two looks at what is being waited for.
@@ -100,6 +101,33 @@ impl Gateway {
             Some(_) => Ok(()),
             None => Err(self.unavailable(provider)),
         }
+    }
+
+    /// What the shards are doing; one that does not answer in time is missing.
+    pub async fn observe(&self) -> Vec<ShardObservation> {
+        let asked = self.0.shards.iter().map(|shard| self.ask(shard, Observe));
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Base address of a host of the exchange, as it is now.
+    #[must_use]
+    pub fn base_url(&self, provider: ProviderId, host: &str, default: &str) -> String {
+        self.0.rest.endpoints().base(provider, host, default)
+    }
+
+    /// Where hosts live and how fast they are asked; changes are in force with the next connection
+    /// and the next request.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        self.0.rest.endpoints()
+    }
+
+    /// Whether orders of the provider go to the exchange.
+    #[must_use]
+    pub fn trades_live(&self, provider: ProviderId) -> bool {
+        let accounts = self.0.options.trading.iter().flat_map(|one| &one.accounts);
+        let mut of_provider = accounts.filter(|account| account.provider == provider);
+        of_provider.any(|account| account.keys.is_some())
     }
 
     /// Closes and opens all stream connections of a provider, and waits up to `limit` until they

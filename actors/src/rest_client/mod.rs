@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 
 use crate::bridge::Bridge;
 use crate::clock::Clock;
+use crate::endpoints::Endpoints;
 use crate::incidents::Moment;
 use crate::options::GatewayOptions;
 use crate::status::{ProviderMeter, WeightUse};
@@ -119,8 +120,6 @@ struct Host {
     market: Market,
     /// Where it lives.
     base: Base,
-    /// What it is called in errors: an address, or the bridge's name.
-    name: String,
     timeout: Duration,
     /// Where the exchange itself says it lives: for recordings.
     official: String,
@@ -132,8 +131,8 @@ struct Host {
 
 /// Where a host lives.
 enum Base {
-    /// At an address, without a slash at the end.
-    Fixed(String),
+    /// Where [`Endpoints`] says: the exchange's name of the host, and its own address of it.
+    At(&'static str, &'static str, Endpoints),
     /// Behind a child process that tells its address once it runs.
     Bridge(Bridge),
 }
@@ -141,21 +140,29 @@ enum Base {
 impl std::fmt::Debug for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Fixed(base) => f.write_str(base),
+            Self::At(host, ..) => f.write_str(host),
             Self::Bridge(_) => f.write_str("bridge"),
         }
     }
 }
 
 impl Host {
+    /// What it is called in errors: an address, or the bridge's name.
+    fn name(&self) -> String {
+        match &self.base {
+            Base::At(host, default, endpoints) => endpoints.base(self.provider, host, default),
+            Base::Bridge(_) => format!("{} bridge", self.provider.name()),
+        }
+    }
+
     /// The address to ask now.
     async fn address(&self) -> Result<String, RestError> {
         match &self.base {
-            Base::Fixed(base) => Ok(base.clone()),
+            Base::At(..) => Ok(self.name()),
             Base::Bridge(bridge) => match bridge.ensure().await {
                 Ok(running) => Ok(running.http.clone()),
                 Err(error) => Err(RestError::Transport {
-                    host: self.name.clone(),
+                    host: self.name(),
                     reason: error.to_string(),
                 }),
             },
@@ -173,6 +180,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     hosts: AHashMap<(ProviderId, Market), Arc<Host>>,
     bridges: AHashMap<ProviderId, Bridge>,
+    endpoints: Endpoints,
     tap: Option<Tap>,
 }
 
@@ -214,6 +222,7 @@ impl RestClient {
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
+        let endpoints = Endpoints::new(options);
         let mut bridges = AHashMap::new();
         let mut hosts = AHashMap::new();
         // By the exchange's own name of the host: that is whose limits they are, wherever it lives.
@@ -241,7 +250,6 @@ impl RestClient {
             }
             for market in exchange.markets() {
                 let (name, default) = exchange.rest_host(*market);
-                let base = provider.base_url(name, default).to_owned();
                 let windows = exchange.budget_windows(*market);
                 let budgets = exchange.rest_budgets(*market).iter().map(|terms| {
                     let (rate, pause) = shared.entry((name, terms.name)).or_insert_with(|| {
@@ -259,13 +267,9 @@ impl RestClient {
                     pause: pauses.entry(name).or_default().clone(),
                     provider: provider.id,
                     market: *market,
-                    name: match bridges.get(&provider.id) {
-                        Some(_) => format!("{} bridge", provider.id.name()),
-                        None => base.clone(),
-                    },
                     base: match bridges.get(&provider.id) {
                         Some(bridge) => Base::Bridge(bridge.clone()),
-                        None => Base::Fixed(base),
+                        None => Base::At(name, default, endpoints.clone()),
                     },
                     timeout: Duration::from_secs(exchange.answer_timeout_secs()),
                     official: default.trim_end_matches('/').to_owned(),
@@ -280,8 +284,15 @@ impl RestClient {
             clock,
             hosts,
             bridges,
+            endpoints,
             tap: options.tap.clone(),
         })))
+    }
+
+    /// Where hosts live and how fast they are asked.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.0.endpoints
     }
 
     /// The bridge of a provider that has one.
@@ -455,7 +466,7 @@ impl Inner {
     fn unreadable(&self, provider: ProviderId, market: Market, error: DecodeError) -> RestError {
         let host = self.hosts.get(&(provider, market));
         RestError::Decode {
-            host: host.map_or_else(String::new, |host| host.name.clone()),
+            host: host.map_or_else(String::new, |host| host.name()),
             error,
         }
     }
@@ -520,10 +531,17 @@ impl Inner {
         priority: Priority,
     ) -> Result<(), RestError> {
         let mut waited = Duration::ZERO;
+        // Our own limit is taken once, however long the exchange's is waited for.
+        let mut is_paced = false;
         loop {
             let now = self.clock.now();
             let paused = host.pause.lock().left(now);
-            let wait = match (paused, host.budget(request)) {
+            let paced = match is_paced || priority == Priority::Cancel {
+                true => Ok(()),
+                false => self.endpoints.take(host.provider, now, request.weight),
+            };
+            is_paced = paced.is_ok();
+            let wait = match (paused.or(paced.err()), host.budget(request)) {
                 (Some(left), _) => left,
                 (None, None) => return Ok(()),
                 (None, Some(budget)) => {
@@ -537,7 +555,7 @@ impl Inner {
             };
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
-                    host: host.name.clone(),
+                    host: host.name(),
                     wait,
                 });
             }
@@ -554,7 +572,7 @@ impl Inner {
             }
         };
         let transport = |error: reqwest::Error| RestError::Transport {
-            host: host.name.clone(),
+            host: host.name(),
             reason: chain(&error.without_url()),
         };
         let url = match host.address().await {
@@ -591,7 +609,7 @@ impl Inner {
         let body = read_body(response).await.map_err(|error| match error {
             BodyError::Transport(error) => transport(error),
             BodyError::TooLarge => RestError::Decode {
-                host: host.name.clone(),
+                host: host.name(),
                 error: DecodeError::TooLarge {
                     bytes: BODY_BYTES_MAX,
                 },

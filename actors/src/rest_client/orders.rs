@@ -20,9 +20,10 @@ pub(crate) struct Charge {
 
 impl RestClient {
     /// Where a market's REST host lives, without a slash at the end; `None` behind a bridge.
-    pub(crate) fn address_of(&self, provider: ProviderId, market: Market) -> Option<&str> {
-        match &self.0.hosts.get(&(provider, market))?.base {
-            Base::Fixed(base) => Some(base.trim_end_matches('/')),
+    pub(crate) fn address_of(&self, provider: ProviderId, market: Market) -> Option<String> {
+        let host = self.0.hosts.get(&(provider, market))?;
+        match &host.base {
+            Base::At(..) => Some(host.name()),
             Base::Bridge(_) => None,
         }
     }
@@ -50,6 +51,9 @@ impl RestClient {
             && let Some(left) = host.pause.lock().left(now)
         {
             return Err(left);
+        }
+        if priority != Priority::Cancel {
+            self.0.endpoints.take(provider, now, weight)?;
         }
         if let Some(host) = self.host_budget(provider, market, budget) {
             if let Some(left) = host.pause.lock().left(now) {

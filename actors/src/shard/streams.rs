@@ -320,8 +320,8 @@ impl Streams {
             address: match self.shared.rest.bridge(provider) {
                 Some(bridge) => Address::Bridge(bridge.clone(), route.path),
                 None => {
-                    let base = options.base_url(route.host, route.base_url);
-                    Address::Url(format!("{base}{}", route.path))
+                    let endpoints = self.shared.rest.endpoints().clone();
+                    Address::Host(endpoints, provider, route)
                 }
             },
             host: route.host,

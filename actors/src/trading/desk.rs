@@ -24,8 +24,9 @@ use super::market::MarketView;
 use super::options::AccountOptions;
 use super::paper::PaperHouse;
 use super::steps::{Step, reached};
-use super::{DeskStats, Published};
+use super::{DeskStats, OrderLatency, Published};
 use crate::clock::Clock;
+use crate::latency::Stamp;
 
 /// Where orders go.
 pub(crate) enum House {
@@ -83,6 +84,8 @@ pub(crate) struct Desk {
     pub clock: Arc<dyn Clock>,
     pub market: Arc<dyn MarketView>,
     pub state: RefCell<State>,
+    /// How long orders take.
+    pub latency: OrderLatency,
 }
 
 impl Desk {
@@ -147,6 +150,7 @@ impl Desk {
             return Err(self.unwritten(&error));
         }
         state.stats.journal_entries += entries.len() as u64;
+        state.stats.journal_writes += 1;
         state.is_journal_dirty = true;
         drop(state);
         reached(Step::Written);
@@ -176,10 +180,13 @@ impl Desk {
                 reached(Step::Synced);
                 Ok(())
             }
-            Ok(Err(source)) => Err(self.unwritten(&JournalError::Io {
-                path: self.options.journal.clone(),
-                source,
-            })),
+            Ok(Err(source)) => {
+                self.state.borrow_mut().stats.journal_sync_errors += 1;
+                Err(self.unwritten(&JournalError::Io {
+                    path: self.options.journal.clone(),
+                    source,
+                }))
+            }
             Err(_) => Err(CryptoError::new(
                 CryptoCode::InternalError,
                 "the engine is stopping",
@@ -235,7 +242,9 @@ impl Desk {
                 if let Some(fill) = fill {
                     entries.push(Entry::Fill(Box::new(fill.clone())));
                 }
-                published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
+                if !state.sessions.is_empty() {
+                    published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
+                }
             }
             state.stats.fills += absorbed
                 .orders
@@ -258,6 +267,11 @@ impl Desk {
         for id in absorbed.wants_fills {
             super::resolve::fetch_fills_soon(self, id);
         }
+    }
+
+    /// Whether there is somebody to tell.
+    pub fn is_listened_to(&self) -> bool {
+        !self.state.borrow().sessions.is_empty()
     }
 
     /// Tells everybody who listens.
@@ -317,6 +331,11 @@ impl Desk {
             .with("account", self.options.name.clone())
             .with("reason", reason)
             .suggest("retry in a few seconds; GET /api/trading/accounts tells when it is ready"))
+    }
+
+    /// The moment, to measure with.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::of(self.clock.monotonic())
     }
 
     /// The moment, by our clock.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::{ProviderId, UNMAPPED};
+use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::venue::{
@@ -50,7 +50,7 @@ pub(crate) struct Live {
     pub patience: Duration,
     /// How long a request may be under way, where the exchange takes such a limit.
     pub window_ms: u32,
-    /// Errors with a code that is in none of our tables, so far.
+    /// Error codes that came and that no table has.
     pub unmapped: Rc<Cell<u64>>,
 }
 
@@ -251,7 +251,7 @@ impl Live {
                 return refused(error, Proof::Refused);
             }
         };
-        let answer = match self.wire.send(base, signed, self.patience).await {
+        let answer = match self.wire.send(&base, signed, self.patience).await {
             Ok(answer) => answer,
             Err(no_answer) => {
                 self.rest.settle(&charge, |_| None, None);
@@ -276,13 +276,9 @@ impl Live {
         let failure =
             self.venue
                 .failure(request, answer.status, retry_after.as_deref(), &answer.body);
-        if let Some(Failure { error, .. }) = &failure
-            && error.details.contains_key(UNMAPPED)
-        {
-            self.unmapped.set(self.unmapped.get() + 1);
-            tracing::warn!(provider = self.provider.name(), path = %request.path, %error,
-                code = %error.details["exchange_code"], "an error that is in none of our tables");
-        }
+        let is_unmapped = failure.as_ref().is_some_and(|f| f.error.is_unmapped());
+        self.unmapped
+            .set(self.unmapped.get() + u64::from(is_unmapped));
         failure
     }
 

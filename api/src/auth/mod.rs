@@ -19,8 +19,8 @@ use std::cell::Cell;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix_web::dev::{Payload, ServiceRequest};
@@ -39,6 +39,7 @@ pub use watch::{KeyFiles, Started};
 
 use self::replay::Replay;
 use self::sent::{FORMS, Sent, unauthorized};
+use crate::audit::Audit;
 use crate::error::{ApiError, wall_clock};
 use crate::limit::{Allowance, Limiter, RateLimiter};
 use crate::operator::OperatorKey;
@@ -79,6 +80,7 @@ struct Shared {
     wrong_total: AtomicU64,
     trading: Limiter<Arc<str>>,
     cancels: Limiter<Arc<str>>,
+    audit: OnceLock<Audit>,
 }
 
 impl Auth {
@@ -97,7 +99,29 @@ impl Auth {
             wrong_total: AtomicU64::new(0),
             trading: Limiter::new(limits.trading_per_minute),
             cancels: Limiter::new(limits.cancels_per_minute),
+            audit: OnceLock::new(),
         }))
+    }
+
+    /// Has commands and wrong proofs recorded; the first log that is given stays.
+    pub fn set_audit(&self, audit: Audit) {
+        let _ = self.0.audit.set(audit);
+    }
+
+    /// The audit log; one that keeps nothing when none was given.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        self.0.audit.get().cloned().unwrap_or_default()
+    }
+
+    /// The id of a key that there is. Anything may have been sent in place of one, a secret too.
+    fn shown<'a>(&self, id: &'a str) -> &'a str {
+        let operator = self.0.operator.as_ref();
+        let is_known = operator.is_some_and(|operator| operator.id() == id);
+        match is_known || self.ring().get(id).is_some() {
+            true => id,
+            false => "unknown",
+        }
     }
 
     /// The exchanges' credentials: closed until there is a master key, then as new as their file.
@@ -294,7 +318,12 @@ impl Auth {
             proof.api_key.as_bytes(),
             proof.provider.as_bytes(),
         ];
-        let identity = self.signed(proof.api_key, &timestamp, signature, parts, from, now)?;
+        let identity = self
+            .signed(proof.api_key, &timestamp, signature, parts, from, now)
+            .inspect_err(|error| {
+                let key = self.shown(proof.api_key);
+                self.audit().auth_failed("ws", key, from, "", error);
+            })?;
         if !identity.providers.has(provider) {
             return Err(not_for(&identity, provider));
         }
@@ -467,6 +496,17 @@ pub(crate) fn bare(request: &HttpRequest) -> Option<String> {
     request.extensions().get::<Identified>()?.bare.clone()
 }
 
+/// The key that a request claims to prove; `None` when it claims none, or only names one.
+pub(crate) fn claimed(request: &HttpRequest) -> Option<String> {
+    let auth = request.app_data::<web::Data<Auth>>()?;
+    let id = match sent::read(request.headers()) {
+        Ok(Some(Sent::Bearer { id, .. } | Sent::Signed { id, .. })) => id,
+        Ok(Some(Sent::Bare { .. }) | None) => return None,
+        Err(_) => String::new(),
+    };
+    Some(auth.shown(&id).to_owned())
+}
+
 /// What the handler charged, for the headers of its answer.
 pub(crate) fn charged(request: &HttpRequest) -> Option<Allowance> {
     let all = request.extensions();
@@ -531,7 +571,7 @@ pub async fn identify(request: &mut ServiceRequest) -> Result<(), ApiError> {
 }
 
 /// Reads the body, and puts it back for the handler.
-async fn take_body(request: &mut ServiceRequest) -> Result<Bytes, ApiError> {
+pub(crate) async fn take_body(request: &mut ServiceRequest) -> Result<Bytes, ApiError> {
     let body = request.extract::<Bytes>().await.map_err(|error| {
         let status = error.as_response_error().status_code();
         ApiError::of_status(status, "")

@@ -10,9 +10,11 @@ use bookwire_engine::vault::MasterKey;
 use clap::Subcommand;
 
 use super::{Failure, GlobalArgs, log, secrets};
+use crate::audit::{self, Audit};
 use crate::auth::{Auth, KeyFiles, Started};
 use crate::engine;
 use crate::operator::{self, OperatorKey};
+use crate::settings::Settings;
 
 /// Looks at configuration files.
 #[derive(Debug, Subcommand)]
@@ -33,6 +35,7 @@ pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<(), Failure> 
             operator_key(&config)?;
             MasterKey::find(&secrets::master_sources(&config))?;
             engine::questdb(&config).map_err(Failure::Usage)?;
+            Settings::load(config).map_err(Failure::Usage)?;
             match file {
                 Some(file) => super::say(&format!("{}: no problem found", file.display())),
                 None => super::say("no problem found"),
@@ -101,6 +104,8 @@ pub fn operator_key(config: &Config) -> Result<Option<OperatorKey>, Failure> {
 /// Who has keys, and the vault of the exchanges' credentials, both following their files.
 pub fn auth(config: &Config) -> Result<Auth, Failure> {
     let auth = Auth::new(config, operator_key(config)?);
+    let find_key = audit::finder(secrets::master_sources(config));
+    auth.set_audit(Audit::start(config, find_key)?);
     let files = KeyFiles {
         sources: secrets::master_sources(config),
         data_dir: config.server.data_dir.clone(),

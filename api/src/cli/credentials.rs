@@ -5,9 +5,10 @@ use bookwire_engine::vault::{
     AccountView, DEFAULT_ACCOUNT, MasterKey, NewCredential, SecretKind, Vault,
 };
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::keys::Place;
-use super::{Failure, GlobalArgs, secrets};
+use super::{Failure, GlobalArgs, audit, secrets};
 
 /// Exchanges' keys that orders are sent with, sealed on disk.
 #[derive(Debug, Subcommand)]
@@ -86,6 +87,8 @@ pub fn run(global: &GlobalArgs, command: &CredentialsCommand) -> Result<(), Fail
             let provider = account.provider()?;
             let vault = existing(global, &account.place)?;
             vault.remove(provider, &account.account)?;
+            let details = json!({"provider": provider.name(), "account": account.account});
+            audit::record(&account.place.load(global)?, "credential.remove", details)?;
             super::say(&format!(
                 "the key of {}/{} is forgotten; revoke it at the exchange too",
                 provider.name(),
@@ -122,6 +125,12 @@ fn put(global: &GlobalArgs, key: &Key, is_there: bool) -> Result<(), Failure> {
         true => vault.rotate(provider, &account.account, new)?,
         false => vault.set(provider, &account.account, new)?,
     }
+    let action = match is_there {
+        true => "credential.rotate",
+        false => "credential.set",
+    };
+    let details = json!({"provider": provider.name(), "account": account.account});
+    audit::record(&config, action, details)?;
     let name = &account.account;
     let mut list = vault.list().into_iter();
     if let Some(view) = list.find(|view| view.provider == provider && view.account == *name) {

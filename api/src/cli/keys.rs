@@ -8,8 +8,9 @@ use bookwire_engine::keys::{ApiKey, KeySpec, KeyStore, expiry};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::vault::{MasterKey, Secret};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
-use super::{Failure, GlobalArgs, config, secrets};
+use super::{Failure, GlobalArgs, audit, config, secrets};
 use crate::error::wall_clock;
 
 /// Keys of this API: who may ask and trade.
@@ -123,6 +124,16 @@ pub fn run(global: &GlobalArgs, command: &KeysCommand) -> Result<(), Failure> {
             let master = secrets::master_key(&config)?;
             let store = KeyStore::new(&config.server.data_dir, master);
             let (key, secret) = store.create(spec, now)?;
+            audit::record(
+                &config,
+                "key.create",
+                json!({
+                    "key": key.id,
+                    "permissions": key.permissions.names(),
+                    "providers": key.providers.names(),
+                    "expires": key.expires.map(TsNanos::to_rfc3339),
+                }),
+            )?;
             show(global, &key.id, &secret);
             if !global.quiet {
                 super::say(&line(&key, now));
@@ -144,12 +155,17 @@ pub fn run(global: &GlobalArgs, command: &KeysCommand) -> Result<(), Failure> {
             }
         }
         KeysCommand::Revoke { id, place } => {
-            let key = existing(&place.load(global)?)?.revoke(id, now)?;
+            let config = place.load(global)?;
+            let key = existing(&config)?.revoke(id, now)?;
+            audit::record(&config, "key.revoke", json!({"key": key.id}))?;
             super::say(&format!("{} is revoked", key.id));
         }
         KeysCommand::Rotate { id, overlap, place } => {
-            let store = existing(&place.load(global)?)?;
+            let config = place.load(global)?;
+            let store = existing(&config)?;
             let secret = store.rotate(id, Duration::from_secs(*overlap), now)?;
+            let details = json!({"key": id, "overlap_seconds": overlap});
+            audit::record(&config, "key.rotate", details)?;
             show(global, id, &secret);
             if !global.quiet {
                 super::say(&match overlap {
@@ -159,7 +175,9 @@ pub fn run(global: &GlobalArgs, command: &KeysCommand) -> Result<(), Failure> {
             }
         }
         KeysCommand::InitMaster { place } => {
-            let key = secrets::master_key(&place.load(global)?)?;
+            let config = place.load(global)?;
+            let key = secrets::master_key(&config)?;
+            audit::record(&config, "master_key.init", json!({"master_key": key.id()}))?;
             super::say(&format!("master key {} of {}", key.id(), key.origin()));
         }
     }

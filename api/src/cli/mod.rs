@@ -1,5 +1,6 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
+mod audit;
 mod config;
 mod credentials;
 mod demo;
@@ -7,6 +8,7 @@ mod export;
 mod input;
 mod keys;
 mod log;
+mod notify;
 mod progress;
 mod record;
 mod replay;
@@ -90,6 +92,9 @@ pub enum Command {
     /// Looks at configuration files
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Looks at the log of who commanded what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Keys of this API: who may ask and trade
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -177,6 +182,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Record(args) => record::run(&global, &args),
         Command::Watch(args) => watch::run(&args),
         Command::Export(args) => export::run(&global, &args),
+        Command::Audit(command) => audit::run(&global, &command),
         Command::Keys(command) => keys::run(&global, &command),
         Command::Credentials(command) => credentials::run(&global, &command),
     }

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use clap::Args;
 
+use super::notify::Notifier;
 use super::{Failure, GlobalArgs, config, signal};
 use crate::auth::Auth;
+use crate::settings::Settings;
 use crate::{engine, server};
 
 /// The engine against the real exchanges, or what the configuration names.
@@ -29,9 +32,11 @@ pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
         config::use_endpoints_file(&mut config, path)?;
     }
     config::start_logging(&config);
+    let settings = Settings::load(config).map_err(Failure::Usage)?;
+    let config = settings.effective();
     super::install_tls();
     let auth = config::auth(&config)?;
-    block_on(serve(&config, auth, global.quiet))
+    block_on(serve(&config, auth, settings, global.quiet))
 }
 
 /// Runs a command's work on the main thread. Under an actix system each API worker has a runtime of
@@ -40,17 +45,25 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     actix_web::rt::System::new().block_on(work)
 }
 
-async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failure> {
+async fn serve(
+    config: &Config,
+    auth: Auth,
+    settings: Settings,
+    is_quiet: bool,
+) -> Result<(), Failure> {
     let stop = signal::listen()?;
     // The port first: a second server on it must not touch the store of the first.
     let listener = super::bind(config.server.listen)?;
     let gateway = engine::start(config, auth.vault()).map_err(anyhow::Error::from)?;
-    let mut server = server::start_for(listener, config, gateway.clone(), auth)?;
+    let mut server = server::start_changed(listener, config, gateway.clone(), auth, settings)?;
     if !is_quiet {
         let address = server.address();
         super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
         super::say(&format!("WebSocket  ws://{address}/ws"));
     }
+    let notifier = Notifier::from_environment();
+    notifier.ready(server.address());
+    let watched = actix_web::rt::spawn(watch(notifier.clone(), gateway.clone()));
     let _progress = tokio::spawn(super::progress::show(gateway.clone(), is_quiet));
     tokio::select! {
         () = signal::stopped(stop) => {}
@@ -63,8 +76,16 @@ async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failur
             return Err(anyhow!(reason).into());
         }
     }
+    watched.abort();
+    notifier.stopping();
     tracing::info!("stopping");
     finish(server.stop().await)
+}
+
+/// Tells the service manager that all is well for as long as it is: this runs on the main thread, and
+/// asks all market data threads.
+async fn watch(notifier: Notifier, gateway: Gateway) {
+    notifier.watch(async || gateway.is_answering().await).await;
 }
 
 /// What a stop that was asked for means for the exit code.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bookwire_engine::error::CryptoError;
+use bookwire_engine::time::TsNanos;
 use rust_decimal::Decimal;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -73,6 +74,12 @@ impl Body {
     fn raw(&self, name: &str) -> Option<&str> {
         let raw = self.0.get(name)?.get();
         (raw != "null").then_some(raw)
+    }
+
+    /// True when it is there as `null`.
+    #[must_use]
+    pub fn is_null(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|raw| raw.get() == "null")
     }
 
     /// True when it is there, and not null.
@@ -152,6 +159,73 @@ impl Body {
             Some(value) if value > Decimal::ZERO => Ok(Some(value)),
             _ => Err(CryptoError::invalid_parameter(name, raw, accepted)),
         }
+    }
+
+    /// An instant: RFC 3339, a date, or a number since 1970.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn time(&self, name: &str) -> Result<Option<TsNanos>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let text = serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned());
+        let at = TsNanos::parse(&text).map(Some);
+        at.ok_or_else(|| {
+            let accepted = "an instant such as 2024-08-18T12:34:56.789Z, or a number since 1970";
+            CryptoError::invalid_parameter(name, &text, accepted)
+        })
+    }
+
+    /// A list of texts that are not empty; `None` when it is not there.
+    ///
+    /// # Errors
+    /// It is no list, longer than `most`, or holds something else.
+    pub fn texts(&self, name: &str, most: usize) -> Result<Option<Vec<String>>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        match serde_json::from_str::<Vec<String>>(raw) {
+            Ok(texts) if texts.len() <= most && texts.iter().all(|text| !text.is_empty()) => {
+                Ok(Some(texts))
+            }
+            _ => Err(CryptoError::invalid_parameter(
+                name,
+                raw,
+                format!("a list of at most {most} texts"),
+            )),
+        }
+    }
+
+    /// An object inside this one; `None` when it is not there. Its fields are named `name.field` in
+    /// what is refused, as `known` has to give them.
+    ///
+    /// # Errors
+    /// It is no object, has a field twice, or one that is not `known`.
+    pub fn object(&self, name: &str, known: &[&str]) -> Result<Option<Self>, CryptoError> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let Once(fields) = serde_json::from_str(raw).map_err(|error| {
+            CryptoError::invalid_parameter(name, raw, format!("a JSON object; {error}"))
+        })?;
+        let fields = fields.into_iter();
+        let fields: BTreeMap<String, Box<RawValue>> = fields
+            .map(|(field, value)| (format!("{name}.{field}"), value))
+            .collect();
+        let unknown = |field: &&String| !known.is_empty() && !known.contains(&field.as_str());
+        if let Some(field) = fields.keys().find(unknown) {
+            let accepted = format!("no field of this name; known are {}", known.join(", "));
+            let mut error = CryptoError::invalid_parameter(field, "", accepted);
+            error.recovery_suggestions = vec![format!("leave `{field}` out")];
+            return Err(error);
+        }
+        Ok(Some(Self(fields)))
+    }
+
+    /// Names of the fields that are there, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// A whole number from 1 on.

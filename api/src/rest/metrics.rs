@@ -1,7 +1,9 @@
 //! What was counted and measured: `GET /metrics` for Prometheus, `GET /api/crypto/metrics` for
 //! people and programs that want it as JSON over rolling windows.
 
-use std::collections::{BTreeMap, VecDeque};
+mod trading;
+
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -12,16 +14,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::latency::{STAGES, StageLatency};
 use bookwire_actors::recorder::Recorder;
-use bookwire_actors::shard::messages::ShardObservation;
 use bookwire_actors::status::{ProviderState, ProviderStatus};
 use bookwire_actors::worker::WorkerMeter;
-use bookwire_engine::instrument::InstrumentTable;
-use bookwire_engine::num::{Price, to_decimal};
-use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::ops::{Started, no_parameters, resident_bytes};
+use crate::audit::{Audit, AuditStats};
 use crate::auth::Auth;
+use crate::deviations::PriceWatch;
 use crate::error::{ApiError, wall_clock};
 use crate::gate::Gate;
 
@@ -33,9 +33,6 @@ const DAY: usize = 24 * 60;
 
 /// Samples of the window of latencies: five minutes.
 const RECENT: usize = 5;
-
-/// Part of their mean by which mid prices of one pair on several exchanges may differ: 1 %.
-const DEVIATION_MAX: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
 
 /// Upper bounds of the latency histogram's buckets, nanoseconds: 1, 2.5 and 5 of each power of ten
 /// from 1 µs to 10 s.
@@ -71,6 +68,7 @@ struct Sums {
     lags: u64,
     dropped: u64,
     failures: u64,
+    deviations: u64,
     gaps: u64,
     requests: u64,
     busy_us: u64,
@@ -90,9 +88,9 @@ pub struct Windows(Mutex<Log>);
 
 impl Windows {
     /// Moves the windows on; called once in each [`SAMPLE`].
-    pub fn sample(&self, gateway: &Gateway, gate: &Gate) {
+    pub fn sample(&self, gateway: &Gateway, gate: &Gate, watch: &PriceWatch) {
         let latencies = gateway.latencies();
-        let sums = sums(gateway, gate, &latencies);
+        let sums = sums(gateway, gate, watch, &latencies);
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         log.day.push_back(sums);
         if log.day.len() > DAY {
@@ -134,7 +132,7 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-fn sums(gateway: &Gateway, gate: &Gate, latencies: &[StageLatency]) -> Sums {
+fn sums(gateway: &Gateway, gate: &Gate, watch: &PriceWatch, latencies: &[StageLatency]) -> Sums {
     let (counters, http) = (gateway.counters(), gate.counters());
     let workers = gateway.workers();
     let lag = latencies.iter().find(|stage| stage.stage == "lag");
@@ -142,7 +140,11 @@ fn sums(gateway: &Gateway, gate: &Gate, latencies: &[StageLatency]) -> Sums {
         lag_ns: lag.map_or(0, |stage| stage.sum_ns),
         lags: lag.map_or(0, |stage| stage.histogram.len()),
         dropped: workers.iter().map(|worker| worker.dropped.get()).sum(),
-        failures: counters.malformed + counters.bbo_mismatches + quarantined(gateway),
+        failures: counters.malformed
+            + counters.bbo_mismatches
+            + quarantined(gateway)
+            + watch.refusals(),
+        deviations: watch.begun(),
         gaps: counters.book_desyncs
             + counters.trades_missed
             + counters.klines_missed
@@ -173,12 +175,14 @@ pub async fn summary(
     gateway: web::Data<Gateway>,
     gate: web::Data<Gate>,
     windows: web::Data<Windows>,
+    watch: web::Data<PriceWatch>,
     started: web::Data<Started>,
 ) -> Result<HttpResponse, ApiError> {
     no_parameters(&request)?;
     let metrics = gateway.metrics().await;
     let mut latencies = metrics.latencies;
-    let (now, before) = (sums(&gateway, &gate, &latencies), windows.day_ago());
+    let now = sums(&gateway, &gate, &watch, &latencies);
+    let before = windows.day_ago();
     let since = |part: fn(&Sums) -> u64| part(&now).wrapping_sub(part(&before));
     let from = windows.recent(&mut latencies).unwrap_or(started.0);
     let status = gateway.status();
@@ -187,8 +191,9 @@ pub async fn summary(
     let workers = gateway.workers();
     let sessions: u64 = workers.iter().map(|worker| worker.sessions.get()).sum();
     let resident = resident_bytes();
-    let table = gateway.instruments();
+    let accounts = trading::observed(&gateway).await;
     Ok(HttpResponse::Ok().json(json!({
+        "trading_metrics": trading::summary(&accounts),
         "websocket_metrics": {
             "total_reconnects_24h": reconnects,
             "average_message_lag_ms": mean(since(|s| s.lag_ns), since(|s| s.lags), 1e6),
@@ -196,7 +201,9 @@ pub async fn summary(
         },
         "data_quality_metrics": {
             "validation_failures_24h": since(|s| s.failures),
-            "cross_exchange_deviations": deviations(&table, &metrics.shards),
+            // Times that a pair's prices began to differ in the window, and pairs that differ now.
+            "cross_exchange_deviations": since(|s| s.deviations),
+            "cross_exchange_deviations_now": watch.open(),
             "data_gaps_detected_24h": since(|s| s.gaps),
         },
         "performance_metrics": {
@@ -235,35 +242,14 @@ fn stages(latencies: &[StageLatency]) -> Value {
     Value::Object(rows.collect::<Map<_, _>>())
 }
 
-/// Pairs whose mid prices on several exchanges differ now by more than 1 % of their mean: trusted
-/// books alone, spot and perpetuals apart.
-fn deviations(table: &InstrumentTable, shards: &[ShardObservation]) -> usize {
-    let mut mids: BTreeMap<(&str, &str), Vec<Decimal>> = BTreeMap::new();
-    for book in shards.iter().flat_map(|shard| &shard.books) {
-        let (Some((bid, ask)), Some(row)) = (book.best, table.get(book.instrument)) else {
-            continue;
-        };
-        let price = |price: Price| to_decimal(price.0, row.price_scale);
-        let mid = (price(bid) + price(ask)) / Decimal::TWO;
-        let key = (row.spec.market.as_str(), row.code.as_str());
-        mids.entry(key).or_default().push(mid);
-    }
-    let differ = |mids: &&Vec<Decimal>| {
-        let (Some(low), Some(high)) = (mids.iter().min(), mids.iter().max()) else {
-            return false;
-        };
-        let mean = mids.iter().sum::<Decimal>() / Decimal::from(mids.len());
-        high - low > mean * DEVIATION_MAX
-    };
-    mids.values().filter(differ).count()
-}
-
 /// `GET /metrics`: counters, levels and histograms in Prometheus' text form.
 pub async fn metrics(
     gateway: web::Data<Gateway>,
     gate: web::Data<Gate>,
     started: web::Data<Started>,
     auth: web::Data<Auth>,
+    audit: web::Data<Audit>,
+    (windows, watch): (web::Data<Windows>, web::Data<PriceWatch>),
 ) -> HttpResponse {
     let mut out = String::with_capacity(32 << 10);
     for (name, value) in gateway.counters().rows() {
@@ -275,7 +261,10 @@ pub async fn metrics(
     recorder_samples(&mut out, &gateway);
     latency_samples(&mut out, &gateway.latencies());
     history_samples(&mut out, &gateway);
+    trading::samples(&mut out, &trading::observed(&gateway).await);
+    quality_samples(&mut out, &gateway, &gate, (&windows, &watch));
     http_samples(&mut out, &gate);
+    audit_samples(&mut out, &audit.stats());
     let wrong = [("", auth.wrong_keys() as f64)];
     sample(&mut out, "bookwire_wrong_keys_total", "counter", &wrong);
     let uptime = started.0.elapsed().as_secs_f64();
@@ -405,25 +394,27 @@ fn latency_samples(out: &mut String, latencies: &[StageLatency]) {
     let _ = writeln!(out, "# HELP {name} {}", help.join("; "));
     let _ = writeln!(out, "# TYPE {name} histogram");
     for stage in latencies {
-        let (label, histogram) = (stage.stage, &stage.histogram);
-        let mut steps = histogram.iter_recorded().peekable();
-        let mut below = 0;
-        for bound in BOUNDS_NS {
-            while let Some(step) = steps.next_if(|step| step.value_iterated_to() <= bound) {
-                below += step.count_since_last_iteration();
-            }
-            let le = bound as f64 / 1e9;
-            let _ = writeln!(
-                out,
-                "{name}_bucket{{stage=\"{label}\",le=\"{le}\"}} {below}"
-            );
-        }
-        let all = histogram.len();
-        let _ = writeln!(out, "{name}_bucket{{stage=\"{label}\",le=\"+Inf\"}} {all}");
-        let sum = stage.sum_ns as f64 / 1e9;
-        let _ = writeln!(out, "{name}_sum{{stage=\"{label}\"}} {sum}");
-        let _ = writeln!(out, "{name}_count{{stage=\"{label}\"}} {all}");
+        histogram_rows(out, name, &format!("stage=\"{}\"", stage.stage), stage);
     }
+}
+
+/// One series of a histogram's family, with its labels.
+fn histogram_rows(out: &mut String, name: &str, labels: &str, stage: &StageLatency) {
+    let mut steps = stage.histogram.iter_recorded().peekable();
+    let mut below = 0;
+    for bound in BOUNDS_NS {
+        while let Some(step) = steps.next_if(|step| step.value_iterated_to() <= bound) {
+            below += step.count_since_last_iteration();
+        }
+        let le = bound as f64 / 1e9;
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{le}\"}} {below}");
+    }
+    let all = stage.histogram.len();
+    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {all}");
+    let sum = stage.sum_ns as f64 / 1e9;
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}");
+    let _ = writeln!(out, "{name}_count{{{labels}}} {all}");
 }
 
 /// What is known of stored series: bars that were not stored, holes, and history that is fetched.
@@ -457,6 +448,55 @@ fn history_samples(out: &mut String, gateway: &Gateway) {
         ("bookwire_backfill_done_ratio", "gauge", backfill.done),
     ] {
         sample(out, name, kind, &[("", value)]);
+    }
+}
+
+/// What became of entries of the audit log.
+fn audit_samples(out: &mut String, stats: &AuditStats) {
+    let is_well = u64::from(stats.is_on && stats.trouble.is_none());
+    for (name, kind, value) in [
+        ("audit_up", "gauge", is_well),
+        ("audit_entries_total", "counter", stats.written),
+        ("audit_lost_total", "counter", stats.lost),
+        ("audit_errors_total", "counter", stats.errors),
+        ("audit_waiting", "gauge", stats.waiting),
+    ] {
+        sample(
+            out,
+            &format!("bookwire_{name}"),
+            kind,
+            &[("", value as f64)],
+        );
+    }
+}
+
+/// What exchanges' prices say of each other, and what is wrong with data, over the last day too.
+fn quality_samples(
+    out: &mut String,
+    gateway: &Gateway,
+    gate: &Gate,
+    (windows, watch): (&Windows, &PriceWatch),
+) {
+    let (now, before) = (sums(gateway, gate, watch, &[]), windows.day_ago());
+    let failures = now.failures.saturating_sub(before.failures);
+    let deviations = now.deviations.saturating_sub(before.deviations);
+    for (name, kind, value) in [
+        ("validation_failures_total", "counter", now.failures),
+        ("validation_failures_24h", "gauge", failures),
+        ("cross_exchange_deviations_total", "counter", now.deviations),
+        ("cross_exchange_deviations_24h", "gauge", deviations),
+        (
+            "cross_exchange_deviating_pairs",
+            "gauge",
+            watch.open() as u64,
+        ),
+    ] {
+        sample(
+            out,
+            &format!("bookwire_{name}"),
+            kind,
+            &[("", value as f64)],
+        );
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A sample of the text form: name, labels in order, value.
 type Sample = (String, Vec<(String, String)>, f64);

@@ -12,6 +12,7 @@ use bookwire_engine::time::TsNanos;
 use serde_json::{Map, json};
 
 use super::params::Params;
+use crate::audit::{Audit, AuditStats};
 use crate::error::{ApiError, wall_clock};
 
 /// Data older than this are worth a warning in the health answer.
@@ -132,6 +133,26 @@ fn recorded(stats: Option<&RecorderStats>, now: TsNanos) -> Check {
     Check::new(name, grade, Some(format!("{reason}{waiting}")))
 }
 
+/// Commands go on when they can't be recorded; with `audit.required` orders do not.
+fn audited(stats: &AuditStats) -> Check {
+    let (grade, reason) = match (&stats.trouble, stats.lost) {
+        (Some(_), _) if stats.is_required => (
+            Grade::Fail,
+            "the audit log can't be written, and orders are refused: see the log".to_owned(),
+        ),
+        (Some(_), _) => (
+            Grade::Warn,
+            "the audit log can't be written: see the log".to_owned(),
+        ),
+        (None, 0) => (Grade::Pass, String::new()),
+        (None, lost) => (
+            Grade::Warn,
+            format!("{lost} entries of the audit log were lost since the start"),
+        ),
+    };
+    Check::new("audit_log", grade, Some(reason))
+}
+
 /// `GET /api/crypto/health`.
 ///
 /// # Errors
@@ -140,6 +161,7 @@ pub async fn health(
     request: HttpRequest,
     gateway: web::Data<Gateway>,
     started: web::Data<Started>,
+    audit: web::Data<Audit>,
 ) -> Answer {
     no_parameters(&request)?;
     let store = match ping(&gateway).await {
@@ -156,6 +178,7 @@ pub async fn health(
         streams(&status),
         freshness(&status),
         memory(resident_bytes()),
+        audited(&audit.stats()),
     ];
     let worst = checks
         .iter()

@@ -183,7 +183,7 @@ pub async fn capabilities(request: HttpRequest, gateway: web::Data<Gateway>) -> 
             let trading = gateway.trading();
             let is_traded =
                 trading.is_some_and(|all| all.routers(Some(provider), None).next().is_some());
-            let capabilities = capabilities_json(provider, options, &table, is_traded);
+            let capabilities = capabilities_json(&gateway, provider, options, &table, is_traded);
             (provider.name().to_owned(), capabilities)
         })
         .collect();
@@ -191,6 +191,7 @@ pub async fn capabilities(request: HttpRequest, gateway: web::Data<Gateway>) -> 
 }
 
 fn capabilities_json(
+    gateway: &Gateway,
     provider: ProviderId,
     options: Option<&ProviderOptions>,
     table: &InstrumentTable,
@@ -227,8 +228,8 @@ fn capabilities_json(
         "market_data": market_data,
         "max_leverage": leverages.max(),
         "funding_intervals": intervals,
-        "websocket_endpoints": endpoints(provider, used),
-        "rest_endpoints": rest_endpoints(provider, used),
+        "websocket_endpoints": endpoints(gateway, provider, used),
+        "rest_endpoints": rest_endpoints(gateway, provider, used),
         "rate_limits": rate_limits(provider),
     })
 }
@@ -247,12 +248,12 @@ fn offer_json(offer: &Offer) -> Value {
 }
 
 /// Where stream connections of the markets in use go, each once.
-fn endpoints(provider: ProviderId, options: &ProviderOptions) -> Vec<String> {
+fn endpoints(gateway: &Gateway, provider: ProviderId, options: &ProviderOptions) -> Vec<String> {
     let exchange = provider.exchange();
     let routes = options.markets.iter().flat_map(|m| exchange.routes(*m));
     let mut all = Vec::new();
     for route in routes {
-        let base = options.base_url(route.host, route.base_url);
+        let base = gateway.base_url(provider, route.host, route.base_url);
         let url = format!("{base}{}", route.path);
         if !all.contains(&url) {
             all.push(url);
@@ -261,11 +262,15 @@ fn endpoints(provider: ProviderId, options: &ProviderOptions) -> Vec<String> {
     all
 }
 
-fn rest_endpoints(provider: ProviderId, options: &ProviderOptions) -> Vec<String> {
+fn rest_endpoints(
+    gateway: &Gateway,
+    provider: ProviderId,
+    options: &ProviderOptions,
+) -> Vec<String> {
     let mut all = Vec::new();
     for market in &options.markets {
         let (host, default) = provider.exchange().rest_host(*market);
-        let url = options.base_url(host, default).to_owned();
+        let url = gateway.base_url(provider, host, default);
         if !all.contains(&url) {
             all.push(url);
         }
@@ -319,7 +324,7 @@ fn rate_limits(provider: ProviderId) -> Value {
 }
 
 /// The provider that a command's path names.
-fn provider_of(name: &str) -> Result<ProviderId, CryptoError> {
+pub(super) fn provider_of(name: &str) -> Result<ProviderId, CryptoError> {
     ProviderId::parse(name).ok_or_else(|| {
         let shown: String = name.chars().take(64).collect();
         let known = params::provider_names();
@@ -366,7 +371,11 @@ pub async fn reconnect(
     Ok(HttpResponse::Ok().json(reconnect_json(provider, outcome, &report)))
 }
 
-fn reconnect_json(provider: ProviderId, outcome: &str, report: &ReconnectReport) -> Value {
+pub(super) fn reconnect_json(
+    provider: ProviderId,
+    outcome: &str,
+    report: &ReconnectReport,
+) -> Value {
     let row = |row: &ConnectionOutcome| {
         let (result, after, reason) = match &row.result {
             ConnectionResult::Up(after) => ("up", Some(millis(*after)), None),

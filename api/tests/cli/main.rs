@@ -6,9 +6,13 @@
     reason = "a test's helpers may fail it"
 )]
 
+mod audit;
 mod demo;
 mod export;
 mod keys;
+#[cfg(target_os = "linux")]
+mod notify;
+mod shipping;
 mod store;
 
 use std::io::{BufRead, BufReader, Read, Write};

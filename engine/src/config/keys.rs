@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+
+use super::change;
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::trading;
 use super::url::{self, Serves};
+use super::zvt;
 use super::{
     BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
 };
@@ -153,7 +157,32 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             "data_quality_checks_enabled",
             &mut data.data_quality_checks_enabled,
         );
+        r.int("price_check_secs", &mut data.price_check_secs, 0..=3_600);
+        let percent = "a number above 0 and up to 100 as text, such as \"1\"";
+        let deviation = &mut data.price_deviation_percent;
+        r.text("price_deviation_percent", deviation, percent, |text| {
+            let value = Decimal::from_str_exact(text.trim()).ok()?;
+            (value > Decimal::ZERO && value <= Decimal::ONE_HUNDRED).then_some(value)
+        });
     });
+    reader.section("audit", |r| {
+        let audit = &mut config.audit;
+        r.flag("enabled", &mut audit.enabled);
+        r.flag("required", &mut audit.required);
+        r.int(
+            "file_bytes_max",
+            &mut audit.file_bytes_max,
+            65_536..=1_099_511_627_776,
+        );
+        if audit.required && !audit.enabled {
+            r.problem(
+                "required",
+                "true".to_owned(),
+                "false, or audit.enabled = true",
+            );
+        }
+    });
+    reader.section("zvt", |r| zvt::visit(&mut config.zvt, r));
     reader.section("log", |r| {
         r.choice("format", &mut config.log.format, &LogFormat::ALL);
         r.choice("level", &mut config.log.level, &LogLevel::ALL);
@@ -212,6 +241,22 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         "streams_per_connection",
         &mut provider.streams_per_connection,
         0..=limit,
+    );
+    r.int(
+        "requests_per_minute",
+        &mut provider.requests_per_minute,
+        0..=10_000_000,
+    );
+    r.int("burst_limit", &mut provider.burst_limit, 0..=10_000_000);
+    if !change::is_burst(provider.requests_per_minute, provider.burst_limit) {
+        let accepted = change::BURST;
+        r.problem("burst_limit", provider.burst_limit.to_string(), accepted);
+    }
+    r.list(
+        "endpoint_hosts",
+        &mut provider.endpoint_hosts,
+        "hosts such as \"proxy.example.com\" or \"127.0.0.1:41001\"",
+        change::host_of,
     );
     r.section("trading", |r| {
         trading::visit_provider(&mut provider.trading, r)
@@ -340,7 +385,7 @@ fn origin_of(text: &str) -> Option<String> {
 }
 
 /// The hosts that a provider's protocol code dials.
-fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
+pub(super) fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
     let exchange = id.exchange();
     let mut hosts = BTreeMap::new();
     let mut add = |host, serves| {
@@ -369,7 +414,11 @@ fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
 }
 
 /// A misspelt host would leave the real exchange in use: unknown ones are refused.
-fn check_host(hosts: &BTreeMap<&str, Serves>, host: &str, url: &str) -> Result<(), String> {
+pub(super) fn check_host(
+    hosts: &BTreeMap<&str, Serves>,
+    host: &str,
+    url: &str,
+) -> Result<(), String> {
     if let Some(serves) = hosts.get(host) {
         return url::check(url, *serves);
     }

@@ -6,23 +6,32 @@
 //! A load finds every problem there is and names its place; a configuration with a problem is
 //! never returned. `config/default.toml` documents every key; a test holds it to [`Config`].
 
+mod change;
 mod keys;
 mod problem;
 mod read;
 mod source;
 mod trading;
 mod url;
+mod zvt;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use rust_decimal::Decimal;
+
+pub use change::{
+    ExchangeChange, ExchangeOverlay, Overlay, Refusal, default_bases, exchange_limits,
+};
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
 pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
+pub use zvt::ZvtConfig;
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
+use crate::prices;
 use crate::store::QuestDbOptions;
 
 /// The whole configuration. Units and meanings of the keys are in `config/default.toml`.
@@ -46,6 +55,10 @@ pub struct Config {
     pub keys: KeysConfig,
     /// `[data_collection]`
     pub data_collection: DataCollectionConfig,
+    /// `[audit]`
+    pub audit: AuditConfig,
+    /// `[zvt]`
+    pub zvt: ZvtConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -91,6 +104,12 @@ pub struct ProviderConfig {
     pub linger_secs: u64,
     /// Streams on one connection; 0: as many as the exchange allows.
     pub streams_per_connection: usize,
+    /// Weight of requests a minute that we use at most; 0: as much as the exchange allows.
+    pub requests_per_minute: u32,
+    /// Weight that may go at once; 0: as much as the exchange allows.
+    pub burst_limit: u32,
+    /// Hosts, with or without a port, that endpoints may be moved to while the engine runs.
+    pub endpoint_hosts: Vec<String>,
     /// How its bridge is run; `None` for a provider that needs none.
     pub bridge: Option<BridgeConfig>,
     /// `[providers.<name>.trading]`
@@ -223,6 +242,21 @@ pub struct DataCollectionConfig {
     pub max_concurrent_streams: usize,
     /// Check prices and series while they are collected.
     pub data_quality_checks_enabled: bool,
+    /// Seconds between two comparisons of exchanges' live prices; 0: never.
+    pub price_check_secs: u64,
+    /// Percent of their mean by which prices of one pair may differ.
+    pub price_deviation_percent: Decimal,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Commands are recorded.
+    pub enabled: bool,
+    /// Orders are refused when that can't be done.
+    pub required: bool,
+    /// Bytes after which another file is begun.
+    pub file_bytes_max: u64,
 }
 
 /// How log lines look.
@@ -299,6 +333,9 @@ impl ProviderConfig {
             },
             linger_secs: 30,
             streams_per_connection: 0,
+            requests_per_minute: 0,
+            burst_limit: 0,
+            endpoint_hosts: Vec::new(),
             bridge: provider.exchange().bridge().map(|_| BridgeConfig {
                 python: "python3".to_owned(),
                 venues: Vec::new(),
@@ -368,7 +405,15 @@ impl Default for Config {
                 backfill_trades_max: 20_000,
                 max_concurrent_streams: 10_000,
                 data_quality_checks_enabled: true,
+                price_check_secs: 10,
+                price_deviation_percent: prices::THRESHOLD_PCT,
             },
+            audit: AuditConfig {
+                enabled: true,
+                required: false,
+                file_bytes_max: 64 << 20,
+            },
+            zvt: ZvtConfig::default(),
             log: LogConfig {
                 format: LogFormat::Text,
                 level: LogLevel::Info,

@@ -292,10 +292,6 @@ pub enum DecodeError {
     },
 }
 
-/// In the details of an error: the exchange's code is in none of our tables, so that its status alone
-/// says what it is.
-pub const UNMAPPED: &str = "exchange_code_is_unmapped";
-
 /// What an exchange's error answer means for the caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestFailure {

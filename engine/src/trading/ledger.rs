@@ -94,6 +94,9 @@ type PositionKey = (String, PositionSide);
 pub struct Ledger {
     of: LedgerOf,
     orders: BTreeMap<OrderId, Order>,
+    /// Those that can still execute: looked through for every order that is placed, of which the ones
+    /// that are over, tens of thousands of them, must be no part.
+    open: BTreeSet<OrderId>,
     by_client: HashMap<String, OrderId>,
     by_native: HashMap<String, OrderId>,
     by_exchange: HashMap<NativeKey, OrderId>,
@@ -102,8 +105,7 @@ pub struct Ledger {
     seen: HashSet<FillKey>,
     balances: BTreeMap<BalanceKey, Balance>,
     positions: BTreeMap<PositionKey, Position>,
-    /// Those of `orders` that are not over: asked for with every order, and few among many.
-    open: BTreeSet<OrderId>,
+    final_count: usize,
 }
 
 /// What a client's order id stands for.
@@ -124,6 +126,7 @@ impl Ledger {
         let mut ledger = Self {
             of,
             orders: BTreeMap::new(),
+            open: BTreeSet::new(),
             by_client: HashMap::new(),
             by_native: HashMap::new(),
             by_exchange: HashMap::new(),
@@ -132,7 +135,7 @@ impl Ledger {
             seen: HashSet::new(),
             balances: BTreeMap::new(),
             positions: BTreeMap::new(),
-            open: BTreeSet::new(),
+            final_count: 0,
         };
         for order in replayed.orders.into_values() {
             ledger.insert(order);
@@ -166,28 +169,20 @@ impl Ledger {
             self.by_native
                 .insert(order.native_client_id.clone(), order.id);
         }
-        self.note(order.id, order.status.is_final());
-        self.index_exchange_ids(&order);
+        // As one that is over: what it is is counted below.
+        self.final_count += 1;
+        self.count(order.id, true, order.status.is_final());
+        index_exchange_ids(&mut self.by_exchange, &order);
         self.orders.insert(order.id, order);
     }
 
-    fn note(&mut self, id: OrderId, is_final: bool) {
-        if is_final {
-            self.open.remove(&id);
-        } else {
-            self.open.insert(id);
-        }
-    }
-
-    fn index_exchange_ids(&mut self, order: &Order) {
-        let terms = &order.terms;
-        for id in [&order.exchange_order_id, &order.trigger_id]
-            .into_iter()
-            .flatten()
-        {
-            let key = (terms.market, terms.native_symbol.clone(), id.clone());
-            self.by_exchange.insert(key, order.id);
-        }
+    /// Keeps the lists of orders that are open and over.
+    fn count(&mut self, id: OrderId, was_final: bool, is_final: bool) {
+        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
+        match is_final {
+            true => self.open.remove(&id),
+            false => self.open.insert(id),
+        };
     }
 
     /// An order.
@@ -364,6 +359,7 @@ impl Ledger {
         let Some(order) = self.orders.get_mut(&id) else {
             return;
         };
+        let was_final = order.status.is_final();
         let before = order.status;
         let change = order.apply(news);
         if change.is_correction {
@@ -375,9 +371,9 @@ impl Ledger {
         if !order.missing_fills().is_zero() {
             absorbed.wants_fills.push(id);
         }
-        let order = order.clone();
-        self.note(id, order.status.is_final());
-        self.index_exchange_ids(&order);
+        let is_final = order.status.is_final();
+        index_exchange_ids(&mut self.by_exchange, order);
+        self.count(id, was_final, is_final);
         if change.is_visible {
             absorbed.orders.push((id, None));
         }
@@ -484,9 +480,10 @@ impl Ledger {
             is_maker: report.is_maker,
             at: report.at,
         };
+        let was_final = order.status.is_final();
         order.take_fill(&fill);
         let is_final = order.status.is_final();
-        self.note(id, is_final);
+        self.count(id, was_final, is_final);
         self.seen.insert(key);
         self.fills.push_back(fill.clone());
         absorbed.wants_fills.retain(|wanting| {
@@ -568,8 +565,7 @@ impl Ledger {
 
     fn forget(&mut self) {
         // In steps, so that the list is not looked through for every order.
-        let over = self.orders.len() - self.open.len();
-        if over <= FINAL_MAX + FINAL_MAX / 10 {
+        if self.final_count <= FINAL_MAX + FINAL_MAX / 10 {
             return;
         }
         let over: Vec<OrderId> = self
@@ -577,12 +573,13 @@ impl Ledger {
             .values()
             .filter(|order| order.status.is_final())
             .map(|order| order.id)
-            .take(over - FINAL_MAX)
+            .take(self.final_count - FINAL_MAX)
             .collect();
         for id in over {
             let Some(order) = self.orders.remove(&id) else {
                 continue;
             };
+            self.final_count -= 1;
             let terms = &order.terms;
             self.by_native.remove(&order.native_client_id);
             for native in [&order.exchange_order_id, &order.trigger_id]
@@ -606,6 +603,18 @@ impl Ledger {
             .map(|fill| fill.fill_id.as_str())
             .collect();
         seen.retain(|(_, _, fill_id)| of_kept.contains(fill_id.as_str()));
+    }
+}
+
+/// Has an order found by the numbers that the exchange has given it.
+fn index_exchange_ids(by_exchange: &mut HashMap<NativeKey, OrderId>, order: &Order) {
+    let terms = &order.terms;
+    for id in [&order.exchange_order_id, &order.trigger_id]
+        .into_iter()
+        .flatten()
+    {
+        let key = (terms.market, terms.native_symbol.clone(), id.clone());
+        by_exchange.insert(key, order.id);
     }
 }
 

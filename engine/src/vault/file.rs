@@ -385,7 +385,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError>
 }
 
 /// Makes a rename last. Not every file system can; then it lasts a little later.
-pub(super) fn sync_folder(dir: &Path) {
+pub(crate) fn sync_folder(dir: &Path) {
     if let Ok(dir) = File::open(dir) {
         let _ = dir.sync_all();
     }

@@ -225,6 +225,15 @@ impl MasterKey {
         )
     }
 
+    /// The key that the audit log is sealed with.
+    ///
+    /// # Errors
+    /// [`VaultError::Crypto`].
+    pub fn audit_key(&self) -> Result<super::Secret, VaultError> {
+        let key = self.derive("audit")?;
+        Ok(super::Secret::new(key.as_slice()))
+    }
+
     /// The key for one use.
     pub(super) fn derive(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, VaultError> {
         let mut out = Zeroizing::new([0u8; 32]);

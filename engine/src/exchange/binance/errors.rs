@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::{RestFailure, UNMAPPED};
+use crate::exchange::RestFailure;
 use crate::instrument::Market;
 
 /// Shortest ban after 418, seconds, where the answer does not tell: bans last 2 minutes to 3 days.
@@ -227,7 +227,7 @@ pub(super) fn rest_failure(
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.code);
         if meaning.is_none() {
-            error = error.with(UNMAPPED, true);
+            error = error.unmapped();
         }
         if let Some(data) = body.data {
             error = error.with("exchange_data", data);
@@ -391,5 +391,14 @@ mod tests {
         }
         let unknown = fail(Market::Spot, 400, r#"{"code":-9999,"msg":"new"}"#);
         assert_eq!(unknown.error.details["exchange_code"], -9999);
+        assert!(unknown.error.is_unmapped());
+        let known = fail(
+            Market::Spot,
+            400,
+            r#"{"code":-1121,"msg":"Invalid symbol."}"#,
+        );
+        assert!(!known.error.is_unmapped());
+        // Without any code there is none to be mapped.
+        assert!(!fail(Market::Spot, 500, "<html>").error.is_unmapped());
     }
 }

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::{RestFailure, UNMAPPED};
+use crate::exchange::RestFailure;
 use crate::instrument::Market;
 
 /// An address that asked too much is shut out for ten minutes at least.
@@ -246,7 +246,7 @@ fn failure(
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.ret_code);
         if look_up(body.ret_code).is_none() {
-            error = error.with(UNMAPPED, true);
+            error = error.unmapped();
         }
     }
     if let Some(note) = note {

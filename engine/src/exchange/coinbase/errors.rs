@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::{RestFailure, UNMAPPED};
+use crate::exchange::RestFailure;
 use crate::trading::venue::{Failure, Method, NativeRequest, Proof};
 
 use super::wire::Text;
@@ -314,10 +314,11 @@ fn judged(
         .with("http_status", status)
         .with("exchange_message", text);
     if let Some(name) = name {
-        if known(Some(&name), text).is_none() {
-            error = error.with(UNMAPPED, true);
-        }
+        let is_known = known(Some(&name), text).is_some();
         error = error.with("exchange_code", name);
+        if !is_known {
+            error = error.unmapped();
+        }
     }
     if let Some(secs) = retry_after_secs {
         error = error.with("retry_after_seconds", secs);
@@ -526,13 +527,13 @@ mod tests {
             C::OrderRejected,
             false,
         );
-        assert_eq!(known.error.details.get(UNMAPPED), None);
+        assert!(!known.error.is_unmapped());
         let new = check(
             400,
             r#"{"error":"BRAND_NEW","message":"m"}"#,
             C::InvalidParameter,
             false,
         );
-        assert_eq!(new.error.details[UNMAPPED], true);
+        assert!(new.error.is_unmapped());
     }
 }

@@ -8,7 +8,7 @@
 use serde::Deserialize;
 
 use crate::error::{CryptoCode, CryptoError};
-use crate::exchange::{RestFailure, UNMAPPED};
+use crate::exchange::RestFailure;
 use crate::instrument::Market;
 use crate::trading::venue::{Failure, Method, NativeRequest, Proof};
 
@@ -296,7 +296,7 @@ fn judged(
         error = error.with("exchange_code", code);
         // 1 and 2: rows of the answer say what failed.
         if look_up(code).is_none() && !matches!(code, 0..=2) {
-            error = error.with(UNMAPPED, true);
+            error = error.unmapped();
         }
     }
     if let Some(note) = note {

@@ -129,7 +129,9 @@ fn what_refusals_prove() {
     let failure = Bybit.failure(&ask, 200, None, body(987_654, "x").as_bytes());
     let error = failure.unwrap().error;
     assert_eq!(error.details["exchange_code"], 987_654);
-    assert_eq!(error.details[crate::exchange::UNMAPPED], true);
+    assert!(error.is_unmapped());
+    let known = Bybit.failure(&ask, 200, None, body(110_007, "x").as_bytes());
+    assert!(!known.unwrap().error.is_unmapped());
 }
 
 /// All codes of the table in the protocol notes: none of them may be left to the status.

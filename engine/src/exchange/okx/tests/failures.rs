@@ -226,6 +226,9 @@ fn what_failures_prove() {
         .unwrap()
         .error;
     assert_eq!(shown.details["exchange_code"], 51999);
+    assert!(shown.is_unmapped());
+    let known = failure(Method::Post, "trade/order", 200, &row("51008")).unwrap();
+    assert!(!known.error.is_unmapped());
     assert_eq!(shown.details["exchange_message"], "why");
     // Algo orders are refused under the code 0.
     let refused = r#"{"code":"0","msg":"","data":[{"algoId":"","sCode":"51000","sMsg":"Parameter orderPx error"}]}"#;
@@ -303,11 +306,11 @@ fn codes_of_the_document() {
             let body = format!(r#"{{"code":"{number}","msg":"m","data":[]}}"#);
             let found = failure(Method::Post, "trade/order", 200, &body).unwrap();
             assert_eq!(found.error.code, code, "{number}");
-            assert_eq!(found.error.details.get(crate::exchange::UNMAPPED), None);
+            assert!(!found.error.is_unmapped());
         }
     }
     let new = r#"{"code":"51999","msg":"m","data":[]}"#;
     let new = failure(Method::Post, "trade/order", 200, new).unwrap();
     assert_eq!(new.error.code, C::OrderRejected);
-    assert_eq!(new.error.details[crate::exchange::UNMAPPED], true);
+    assert!(new.error.is_unmapped());
 }
