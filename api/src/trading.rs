@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookwire_actors::trading::keys::{KeySource, Revised};
 use bookwire_actors::trading::limits::LimitOptions;
 use bookwire_actors::trading::options::{AccountOptions, TradingOptions};
 use bookwire_actors::trading::paper::PaperOptions;
@@ -44,15 +45,25 @@ fn account_options(
 ) -> Result<AccountOptions, String> {
     let trading = &config.trading;
     let mode = provider.trading.mode;
-    let keys = match mode {
-        TradingMode::Paper => None,
-        TradingMode::Live => Some(Arc::new(keys(id, account, vault)?)),
+    let (keys, key_revision, key_source) = match mode {
+        TradingMode::Paper => (None, 0, None),
+        TradingMode::Live => {
+            let (revision, keys) = keys(id, account, vault)?;
+            let source = VaultKeys {
+                vault: vault.clone(),
+                provider: id,
+                account: account.to_owned(),
+            };
+            (Some(keys), revision, Some(Arc::new(source) as Arc<_>))
+        }
     };
     let journal = format!("{}-{account}-{}.journal", id.name(), mode.as_str());
     Ok(AccountOptions {
         provider: id,
         name: account.to_owned(),
         keys,
+        key_revision,
+        key_source,
         hosts: provider.hosts.clone(),
         journal: config.trading_dir().join(journal),
         is_journal_synced: trading.journal_sync == JournalSync::Always,
@@ -87,7 +98,7 @@ fn paper(config: &Config) -> PaperOptions {
     options
 }
 
-fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Keys, String> {
+fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Revised, String> {
     let name = id.name();
     let place = format!("providers.{name}.trading.mode is \"live\"");
     if id.exchange().trading().is_none() {
@@ -101,7 +112,28 @@ fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Keys, String> {
              stores one"
         ));
     };
-    prepare(&credential).map_err(|what| format!("{place}: the credential {account:?}: {what}"))
+    let keys = prepare(&credential)
+        .map_err(|what| format!("{place}: the credential {account:?}: {what}"))?;
+    Ok((credential.revision, Arc::new(keys)))
+}
+
+/// The vault as where an account's key comes from. What it holds is read anew elsewhere.
+struct VaultKeys {
+    vault: Vault,
+    provider: ProviderId,
+    account: String,
+}
+
+impl KeySource for VaultKeys {
+    fn other_than(&self, revision: u64) -> Option<Result<Revised, (u64, String)>> {
+        let now = self.vault.revision(self.provider, &self.account)?;
+        if now == revision {
+            return None;
+        }
+        let credential = self.vault.credential(self.provider, &self.account)?;
+        let keys = prepare(&credential).map(|keys| (credential.revision, Arc::new(keys)));
+        Some(keys.map_err(|reason| (credential.revision, reason)))
+    }
 }
 
 /// A credential, ready to sign.

@@ -163,4 +163,16 @@ impl SimControl {
     pub fn deposit(&self, account: usize, market: Segment, asset: &str, amount: Decimal) {
         self.steer().deposit(account, market, asset, amount);
     }
+
+    /// Has an account hold long and short positions apart, or not; false when it has orders or
+    /// positions, or is not there.
+    pub fn set_hedged(&self, account: usize, is_hedged: bool) -> bool {
+        self.steer().set_hedged(account, is_hedged)
+    }
+
+    /// Takes an API key back, by its public name: no request of it is served from now on. Connections
+    /// that have logged in with it stay. False if there is no such key.
+    pub fn revoke_key(&self, name: &str) -> bool {
+        self.steer().revoke_key(name)
+    }
 }

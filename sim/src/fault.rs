@@ -37,7 +37,8 @@ Kinds that strike trading requests, by REST or WebSocket (path=: REST path or me
   drop-reply      the request is carried out, then the connection is cut without an answer
   late-reply      the request is carried out, the answer comes ms=N later (default 2000)
   fail-reply      the request is carried out, the answer is status=N (default 503)
-  reject-orders   new orders are refused
+  reject-orders   new orders are refused; code=N: with that code, where codes are numbers
+                  (Binance, Bybit)
 Kinds that strike private streams (others do too: stream=private, order, account):
   private-outage  private connections are cut and refused, what happens meanwhile is not told
 Everything:
@@ -61,7 +62,7 @@ Keys, all optional:
   after=5s                 waits so long after it was given
   for=30s                  ends so long after it began
   every=10s                no two strikes closer than this
-  ms=N, status=N, retry_after=N, age=T   as said above
+  ms=N, status=N, retry_after=N, age=T, code=N   as said above
 Times: 250ms, 5s, 2m, 1h.
 
 Examples:
@@ -222,6 +223,8 @@ pub struct FaultSpec {
     pub retry_after_secs: u64,
     /// Least age of a stale snapshot.
     pub age: Duration,
+    /// The exchange's own code of a [`FaultKind::RejectOrders`].
+    pub code: Option<i32>,
 }
 
 /// Why a fault text was not understood.
@@ -281,6 +284,7 @@ impl FaultSpec {
             },
             retry_after_secs: 1,
             age: Duration::from_secs(10),
+            code: None,
         }
     }
 
@@ -328,6 +332,7 @@ impl FaultSpec {
             }
             "retry_after" => self.retry_after_secs = number()?,
             "age" => self.age = time()?,
+            "code" => self.code = Some(value.parse().map_err(|_| refuse("a whole number"))?),
             _ => {
                 return Err(FaultError::UnknownKey {
                     kind: self.kind.as_str().to_owned(),
@@ -438,5 +443,6 @@ mod tests {
         check("delay:after=5", "a time such as");
         check("delay:after=99999999999999999999h", "a time such as");
         check("http:status=200", "from 400 to 599");
+        check("reject-orders:code=x", "a whole number");
     }
 }

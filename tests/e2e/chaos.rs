@@ -18,7 +18,7 @@ use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::trading::{Trader, live};
+use crate::trading::{Trader, live_with};
 
 /// Orders of one run unless told otherwise.
 const ORDERS: usize = 15;
@@ -49,7 +49,12 @@ fn number(value: &Value) -> Decimal {
 
 /// A request that is repeated until somebody answers it, under the same client order id where it has
 /// one: what every careful client does.
-async fn insist(trader: &Trader, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+pub(crate) async fn insist(
+    trader: &Trader,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
     let url = format!("http://{}{path}", trader.rig.api);
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -87,7 +92,12 @@ async fn run(place: &Place) {
     );
     let mut random = StdRng::seed_from_u64(seed);
     let provider = place.exchange.as_str();
-    let mut trader = live(place.exchange).await;
+    // How many requests there may be is tested elsewhere.
+    let more = "\n[limits]\nrequests_per_minute = 1000000\ntrading_per_minute = 1000000\n\
+                cancels_per_minute = 1000000\n";
+    let mut trader = live_with(&[place.exchange], more, |_| {}, Value::clone).await;
+    trader.ready(provider).await;
+    let begun = Instant::now();
     let control = trader.rig.sim.control().of(place.exchange).unwrap();
     let mut asked: Vec<String> = Vec::new();
     for number in 0..count {
@@ -167,6 +177,21 @@ async fn run(place: &Place) {
             let path = format!("/api/trading/orders/{id}");
             insist(&trader, Method::DELETE, &path, None).await;
         }
+        if number % 100 == 99 {
+            // Or the account would be full of orders that rest, and take no more.
+            let path = format!("/api/trading/orders?provider={provider}");
+            insist(&trader, Method::DELETE, &path, None).await;
+            asked.clear();
+        }
+        if (number + 1) % 1_000 == 0 || number + 1 == count {
+            let secs = begun.elapsed().as_secs_f64();
+            let rate = (number + 1) as f64 / secs;
+            println!(
+                "{}: {} orders in {secs:.1} s, {rate:.1} a second",
+                provider,
+                number + 1
+            );
+        }
     }
     control.clear_all();
     settle(&trader, provider).await;
@@ -188,7 +213,7 @@ async fn run(place: &Place) {
 }
 
 /// Cancels what is open and waits until everything is known.
-async fn settle(trader: &Trader, provider: &str) {
+pub(crate) async fn settle(trader: &Trader, provider: &str) {
     trader.ready(provider).await;
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -206,7 +231,7 @@ async fn settle(trader: &Trader, provider: &str) {
 
 /// Closes positions: what they are worth moves with the market, and some exchanges tell balances with
 /// it.
-async fn flatten(trader: &Trader, provider: &str) {
+pub(crate) async fn flatten(trader: &Trader, provider: &str) {
     let path = format!("/api/trading/positions?provider={provider}&numbers=string");
     let (_, answer) = insist(trader, Method::GET, &path, None).await;
     for position in answer["positions"].as_array().unwrap() {
@@ -227,15 +252,33 @@ async fn flatten(trader: &Trader, provider: &str) {
     settle(trader, provider).await;
 }
 
+/// All rows of a list, however many: each page ends where the one before began.
+async fn list(trader: &Trader, provider: &str, what: &str, id: &str, time: &str) -> Vec<Value> {
+    let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    let mut end = String::new();
+    loop {
+        let path =
+            format!("/api/trading/{what}?provider={provider}&limit=10000&numbers=string{end}");
+        let (status, page) = insist(trader, Method::GET, &path, None).await;
+        assert_eq!(status, 200, "{page}");
+        let before = all.len();
+        for row in page[what].as_array().unwrap() {
+            // Trades of two instruments can have the same number.
+            let key = format!("{}/{}", row["entity_id"], row[id]);
+            end = format!("&end_timestamp={}", row[time].as_str().unwrap());
+            all.insert(key, row.clone());
+        }
+        if all.len() - before < 10_000 {
+            return all.into_values().collect();
+        }
+    }
+}
+
 /// What the gateway believes and the exchange does not have, or the other way round.
-async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<String> {
+pub(crate) async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<String> {
     let mut wrong = Vec::new();
-    let list =
-        |what: &str| format!("/api/trading/{what}?provider={provider}&limit=10000&numbers=string");
-    let (_, ours) = insist(trader, Method::GET, &list("orders"), None).await;
-    let ours: BTreeMap<&str, &Value> = ours["orders"]
-        .as_array()
-        .unwrap()
+    let ours = list(trader, provider, "orders", "order_id", "created_at").await;
+    let ours: BTreeMap<&str, &Value> = ours
         .iter()
         .map(|order| (order["order_id"].as_str().unwrap(), order))
         .collect();
@@ -272,7 +315,7 @@ async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<S
     if let Some(pair) = clients.windows(2).find(|pair| pair[0] == pair[1]) {
         wrong.push(format!("{} made two orders", pair[0]));
     }
-    let (_, fills) = insist(trader, Method::GET, &list("fills"), None).await;
+    let fills = list(trader, provider, "fills", "fill_id", "timestamp").await;
     let sums = |rows: Vec<(String, Decimal, Decimal)>| {
         let mut sums: BTreeMap<String, (usize, Decimal, Decimal)> = BTreeMap::new();
         for (order, quantity, value) in rows {
@@ -283,7 +326,7 @@ async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<S
         }
         sums
     };
-    let rows = fills["fills"].as_array().unwrap().iter().map(|fill| {
+    let rows = fills.iter().map(|fill| {
         let (price, quantity) = (number(&fill["price"]), number(&fill["quantity"]));
         let order = fill["order_id"].as_str().unwrap().to_owned();
         (order, quantity, (price * quantity).normalize())

@@ -19,13 +19,20 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Proves a key, signed as the contract says.
 async fn prove(feed: &mut Feed, key: &str, provider: &str) -> Value {
+    prove_and(feed, key, provider, json!({})).await
+}
+
+/// As [`prove`], with more parameters.
+pub(crate) async fn prove_and(feed: &mut Feed, key: &str, provider: &str, more: Value) -> Value {
     let (id, secret) = key.split_once('.').unwrap();
     let ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let text = format!("{ms}{id}{provider}");
     let signature = Secret::new(secret).sign(&[text.as_bytes()]);
     let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
-    let params = json!({"provider": provider, "api_key": id, "signature": signature,
+    let mut params = json!({"provider": provider, "api_key": id, "signature": signature,
         "timestamp": u64::try_from(ms).unwrap()});
+    let fields = params.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
     feed.request(json!({"method": "auth", "params": params}))
         .await
 }

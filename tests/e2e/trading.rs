@@ -108,7 +108,7 @@ impl Trader {
             .unwrap_or_else(|| panic!("no {name}"))
     }
 
-    async fn order(&self, id: &str) -> Value {
+    pub(crate) async fn order(&self, id: &str) -> Value {
         let path = format!("/api/trading/orders/{id}?numbers=string");
         let (status, order) = self.ask(Method::GET, &path, None).await;
         assert_eq!(status, 200, "{order}");
@@ -116,7 +116,7 @@ impl Trader {
     }
 
     /// Waits until an order is in one of these states.
-    async fn until(&self, id: &str, states: &[&str]) -> Value {
+    pub(crate) async fn until(&self, id: &str, states: &[&str]) -> Value {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             let order = self.order(id).await;
@@ -175,7 +175,7 @@ pub(crate) fn exchanges(exchanges: &[Exchange]) -> SimConfig {
     }
 }
 
-fn code(error: &Value) -> &str {
+pub(crate) fn code(error: &Value) -> &str {
     error["error"]["code"].as_str().unwrap_or_default()
 }
 
@@ -498,27 +498,55 @@ async fn paper_orders_go_on_after_a_crash() {
     assert_eq!(flat["positions"], json!([]), "{flat}");
 }
 
-/// Live against a simulated exchange.
+/// Live against a simulated exchange, ready to trade.
 pub async fn live(exchange: Exchange) -> Trader {
-    let provider = exchange.as_str();
-    let more = format!(
-        "[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 1500\n\n\
-         [providers.{provider}.trading]\nmode = \"live\"\n"
-    );
-    let rig = Rig::start_prepared(exchanges(&[exchange]), &more, |rig| {
-        let credentials = &rig.sim.endpoints()[provider]["credentials"];
-        let input = credentials.to_string();
-        run(rig, &["credentials", "set", provider], &input);
-    });
-    let trader = Trader::new(rig.await).await;
-    trader.ready(provider).await;
+    let trader = live_with(&[exchange], "", |_| {}, Value::clone).await;
+    trader.ready(exchange.as_str()).await;
     trader
 }
 
+/// Live against simulated exchanges. `more` is configuration that begins within `[trading]`, `prepare`
+/// is called before the gateway starts, `pick` chooses one of the keys that a simulator offers.
+pub(crate) async fn live_with(
+    all: &[Exchange],
+    more: &str,
+    prepare: impl FnOnce(&Rig),
+    pick: impl Fn(&Value) -> Value,
+) -> Trader {
+    let patience = match more.contains("answer_timeout_ms") {
+        true => "",
+        false => "answer_timeout_ms = 1500\n",
+    };
+    let mut config = format!("[trading]\nreconcile_secs = 5\n{patience}{more}\n\n");
+    for exchange in all {
+        let provider = exchange.as_str();
+        config += &format!("[providers.{provider}.trading]\nmode = \"live\"\n\n");
+    }
+    let rig = Rig::start_prepared(exchanges(all), &config, |rig| {
+        for exchange in all {
+            let provider = exchange.as_str();
+            let credentials = pick(&rig.sim.endpoints()[provider]["credentials"]);
+            run(
+                rig,
+                &["credentials", "set", provider],
+                &credentials.to_string(),
+            );
+        }
+        prepare(rig);
+    });
+    Trader::new(rig.await).await
+}
+
 /// What every exchange has to be able to do, with what its simulator says of it afterwards.
-async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
-    let provider = exchange.as_str();
+async fn trades_live(exchange: Exchange, instruments: &[(&str, &str)]) {
     let trader = live(exchange).await;
+    for (entity, quantity) in instruments {
+        trades_instrument(&trader, exchange.as_str(), entity, quantity).await;
+    }
+    nothing_tells_secrets(&trader, exchange.as_str());
+}
+
+async fn trades_instrument(trader: &Trader, provider: &str, entity: &str, quantity: &str) {
     let (bid, _) = trader.touch(provider, entity, entity).await;
     let quantity: Decimal = quantity.parse().unwrap();
     let base = json!({"provider": provider, "entity_id": entity, "side": "buy"});
@@ -530,7 +558,7 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
         body
     };
     let far = (bid * Decimal::new(95, 2)).round_dp(0);
-    let limit = json!({"type": "limit", "quantity": quantity.to_string(), "price": far.to_string(), "client_order_id": "one"});
+    let limit = json!({"type": "limit", "quantity": quantity.to_string(), "price": far.to_string(), "client_order_id": format!("one-{entity}")});
     let (status, order) = trader.place(with(limit.clone())).await;
     assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
     assert_eq!(order["mode"], "live");
@@ -580,14 +608,13 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let (status, error) = trader
-        .place(with(json!({"type": "limit", "quantity": "1000", "price": far.to_string(), "client_order_id": "rich"})))
+        .place(with(json!({"type": "limit", "quantity": "1000", "price": far.to_string(), "client_order_id": format!("rich-{entity}")})))
         .await;
     assert_eq!(
         (status, code(&error)),
         (400, "CRYPTO_INSUFFICIENT_BALANCE"),
         "{error}"
     );
-    nothing_tells_secrets(&trader, provider);
 }
 
 /// Neither the log nor anything in the data directory has a secret in it that could be read.
@@ -635,35 +662,33 @@ fn nothing_tells_secrets(trader: &Trader, provider: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn binance_is_traded_at() {
-    trades_live(Exchange::Binance, "cryptopair_binance_btcusdt", "0.01").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn binance_perpetuals_are_traded_at() {
-    trades_live(Exchange::Binance, "cryptoperp_binance_btcusdt", "0.01").await;
+    let instruments = [
+        ("cryptopair_binance_btcusdt", "0.01"),
+        ("cryptoperp_binance_btcusdt", "0.01"),
+    ];
+    trades_live(Exchange::Binance, &instruments).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn okx_is_traded_at() {
-    trades_live(Exchange::Okx, "cryptopair_okx_btcusdt", "0.01").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn okx_perpetuals_are_traded_at() {
-    trades_live(Exchange::Okx, "cryptoperp_okx_btcusdt", "0.1").await;
+    let instruments = [
+        ("cryptopair_okx_btcusdt", "0.01"),
+        ("cryptoperp_okx_btcusdt", "0.1"),
+    ];
+    trades_live(Exchange::Okx, &instruments).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bybit_is_traded_at() {
-    trades_live(Exchange::Bybit, "cryptopair_bybit_btcusdt", "0.01").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bybit_perpetuals_are_traded_at() {
-    trades_live(Exchange::Bybit, "cryptoperp_bybit_btcusdt", "0.01").await;
+    let instruments = [
+        ("cryptopair_bybit_btcusdt", "0.01"),
+        ("cryptoperp_bybit_btcusdt", "0.01"),
+    ];
+    trades_live(Exchange::Bybit, &instruments).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coinbase_is_traded_at() {
-    trades_live(Exchange::Coinbase, "cryptopair_coinbase_btcusd", "0.01").await;
+    let instruments = [("cryptopair_coinbase_btcusd", "0.01")];
+    trades_live(Exchange::Coinbase, &instruments).await;
 }

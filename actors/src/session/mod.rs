@@ -8,6 +8,7 @@
 pub mod cell;
 pub mod encode;
 pub mod flow;
+mod guards;
 pub mod keys;
 mod line;
 pub mod outbox;
@@ -33,6 +34,7 @@ use serde_json::{Map, Value};
 
 use self::cell::OutboxCell;
 use self::flow::{Close, OutboxLimits};
+use self::guards::Guards;
 use self::keys::{Identities, SessionKeys};
 use self::private::PrivateStreams;
 use self::request::{
@@ -107,6 +109,7 @@ pub struct SubscriptionSession {
     subscriptions: Subscriptions,
     private: PrivateStreams,
     identities: Identities,
+    guards: Guards,
     silent_secs: u32,
     closing_secs: u32,
     ticks: u64,
@@ -164,6 +167,7 @@ impl SubscriptionSession {
             subscriptions: Subscriptions::new(limits.subscriptions),
             private: PrivateStreams::default(),
             identities: Identities::default(),
+            guards: Guards::default(),
             options,
             cell: cell.clone(),
             silent_secs: 0,
@@ -189,6 +193,8 @@ impl SubscriptionSession {
         self.options.hub.keep_within_memory();
         let limits = self.options.limits;
         if self.cell.with(|outbox| outbox.closing().is_some()) {
+            // The client is given up: its orders do not wait for its socket.
+            self.guards.clear();
             self.closing_secs += 1;
             if self.closing_secs >= CLOSE_GRACE_SECS {
                 (self.options.cut)();
@@ -439,32 +445,87 @@ impl SubscriptionSession {
         self.identities.of(provider)
     }
 
-    fn authenticate(&mut self, ctx: &mut Context<Self>, proof: &AuthRequest) -> Outcome {
+    /// Answers by itself where accounts have to be asked first.
+    fn authenticate(
+        &mut self,
+        ctx: &mut Context<Self>,
+        id: Option<request::RequestId>,
+        proof: &AuthRequest,
+    ) {
+        let method = Some(request::Method::Auth);
+        let (provider, identity) = match self.prove(proof) {
+            Ok(proven) => proven,
+            Err(error) => return self.reply(&Reply::failed(id, method, error)),
+        };
+        let key = identity.key_id.clone();
+        let wish = proof.cancel_on_disconnect;
+        if wish != Some(true) || self.guards.has(provider) {
+            if wish == Some(false) {
+                self.guards.release(provider);
+            }
+            let outcome = self.accept(ctx, provider, identity);
+            return self.reply(&Reply {
+                id,
+                method,
+                outcome,
+            });
+        }
+        let trading = self.options.hub.source().trading();
+        let armed = guards::arm(trading, provider, key);
+        // As for subscriptions: the next request waits, and the accounts' answer is bounded in time.
+        ctx.wait(armed.into_actor(self).map(move |armed, act, ctx| {
+            let outcome = match armed {
+                Ok(guard) => {
+                    act.guards.put(provider, guard);
+                    act.accept(ctx, provider, identity)
+                }
+                Err(error) => failed(error),
+            };
+            act.reply(&Reply {
+                id,
+                method,
+                outcome,
+            });
+        }));
+    }
+
+    /// Whose key it is; nothing has changed yet.
+    fn prove(&self, proof: &AuthRequest) -> Result<(ProviderId, Identity), CryptoError> {
         let Some(keys) = &self.options.keys else {
-            return failed(
-                CryptoError::new(
-                    CryptoCode::Unsupported,
-                    "this server has no API keys: market data needs none",
-                )
-                .with("method", "auth")
-                .suggest("subscribe to public streams without auth"),
-            );
+            return Err(CryptoError::new(
+                CryptoCode::Unsupported,
+                "this server has no API keys: market data needs none",
+            )
+            .with("method", "auth")
+            .suggest("subscribe to public streams without auth"));
         };
         let now = self.options.hub.source().now();
-        let (provider, identity) = match keys.authenticate(proof, now) {
-            Ok(proven) => proven,
-            Err(error) => return failed(error),
-        };
+        let (provider, identity) = keys.authenticate(proof, now)?;
         tracing::debug!(
             key = &*identity.key_id,
             provider = provider.name(),
             "authenticated"
         );
-        if self.private.has(provider) && !identity.may_see(provider) {
+        let may_see = identity.may_see(provider);
+        if self.private.has(provider) && !may_see {
             let mut error = private::forbidden(&identity, provider);
             error.message += ", and private streams of it are subscribed";
-            return failed(error.suggest("unsubscribe them before another key takes over"));
+            return Err(error.suggest("unsubscribe them before another key takes over"));
         }
+        if proof.cancel_on_disconnect == Some(true) && !may_see {
+            return Err(private::forbidden(&identity, provider));
+        }
+        self.guards.check(provider, &identity.key_id)?;
+        Ok((provider, identity))
+    }
+
+    /// The client is this one from now on.
+    fn accept(
+        &mut self,
+        ctx: &mut Context<Self>,
+        provider: ProviderId,
+        identity: Identity,
+    ) -> Outcome {
         let permissions = identity.permissions.names();
         if self.identities.is_empty() {
             self.follow_keys(ctx);
@@ -473,6 +534,7 @@ impl SubscriptionSession {
         Outcome::Authenticated {
             provider: provider.name(),
             permissions,
+            cancel_on_disconnect: self.guards.has(provider),
         }
     }
 
@@ -499,6 +561,7 @@ impl SubscriptionSession {
         if let Some((key_id, ended)) = ended {
             tracing::info!(key = &*key_id, "a session was closed: {ended}");
             self.private.clear();
+            self.guards.clear();
             self.cell.close(Close::policy(format!("auth: {ended}")));
         }
     }
@@ -556,7 +619,7 @@ impl Handler<Inbound> for SubscriptionSession {
             }
             Request::Ping => Outcome::Pong,
             Request::ConfigureFlow(wanted) => self.configure(ctx, wanted),
-            Request::Auth(proof) => self.authenticate(ctx, &proof),
+            Request::Auth(proof) => return self.authenticate(ctx, request.id, &proof),
         };
         self.reply(&Reply {
             id: request.id,

@@ -127,6 +127,8 @@ pub struct AuthRequest {
     pub timestamp: String,
     /// Hex of HMAC-SHA256 of timestamp, key and provider.
     pub signature: String,
+    /// Whether the key's orders are canceled when its sessions end; `None`: as it was.
+    pub cancel_on_disconnect: Option<bool>,
 }
 
 impl fmt::Debug for AuthRequest {
@@ -396,6 +398,8 @@ pub enum Outcome {
         provider: &'static str,
         /// For these permissions, by their public names.
         permissions: Vec<&'static str>,
+        /// The key's orders there are canceled when this session and all others that say so end.
+        cancel_on_disconnect: bool,
     },
     /// Still here.
     Pong,

@@ -23,6 +23,7 @@ use super::live::Live;
 use super::market::MarketView;
 use super::options::AccountOptions;
 use super::paper::PaperHouse;
+use super::steps::{Step, reached};
 use super::{DeskStats, OrderLatency, Published};
 use crate::clock::Clock;
 use crate::latency::Stamp;
@@ -66,6 +67,7 @@ pub(crate) struct State {
     pub next_session: u64,
     pub is_journal_dirty: bool,
     pub risk: super::limits::Limits,
+    pub guards: super::guard::Guards,
 }
 
 /// Somebody who is told what happens on this account.
@@ -140,6 +142,7 @@ impl Desk {
         if entries.is_empty() {
             return Ok(());
         }
+        reached(Step::BeforeWrite);
         let mut state = self.state.borrow_mut();
         if let Err(error) = state.journal.append_all(entries) {
             state.stats.journal_errors += 1;
@@ -149,6 +152,8 @@ impl Desk {
         state.stats.journal_entries += entries.len() as u64;
         state.stats.journal_writes += 1;
         state.is_journal_dirty = true;
+        drop(state);
+        reached(Step::Written);
         Ok(())
     }
 
@@ -171,7 +176,10 @@ impl Desk {
         let handle = handle.map_err(|error| self.unwritten(&error))?;
         let synced = tokio::task::spawn_blocking(move || handle.sync_data()).await;
         match synced {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                reached(Step::Synced);
+                Ok(())
+            }
             Ok(Err(source)) => {
                 self.state.borrow_mut().stats.journal_sync_errors += 1;
                 Err(self.unwritten(&JournalError::Io {
@@ -204,6 +212,7 @@ impl Desk {
             state.ledger.absorb(facts, &table, now)
         };
         self.after(absorbed, entry);
+        reached(Step::Taken);
         if facts.balances_are_stale {
             super::resolve::fetch_balances_soon(self);
         }

@@ -28,7 +28,16 @@ const CANCEL_TRIES: u32 = 3;
 const REPLACE_WAIT_MS: u64 = 3_000;
 
 /// Places an order.
-pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Placed, CryptoError> {
+pub(crate) async fn place(desk: &Rc<Desk>, request: PlaceOrder) -> Result<Placed, CryptoError> {
+    place_for(desk, request, None).await
+}
+
+/// Places an order that takes the place of one that `guarded_by`'s sessions watch over.
+async fn place_for(
+    desk: &Rc<Desk>,
+    mut request: PlaceOrder,
+    guarded_by: Option<String>,
+) -> Result<Placed, CryptoError> {
     let instrument = request.instrument.clone();
     if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
@@ -55,10 +64,12 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
         check::round(&mut request.terms, &instrument, touch);
     }
     let terms = request.terms;
+    let guard = super::guard::admit(desk, &request.by, guarded_by)?;
     inspect(desk, &terms, &instrument, touch, next_funding)
         .inspect_err(|_| desk.state.borrow_mut().stats.refused_by_check += 1)?;
     admit(desk, &terms, &instrument, &request.by, touch, None)?;
-    let order = new_order(desk, terms);
+    let mut order = new_order(desk, terms);
+    order.guarded_by = guard;
     let id = order.id;
     desk.write(&[Entry::Order(Box::new(order.clone()))])?;
     {
@@ -444,6 +455,14 @@ pub(crate) async fn cancel_many(
             .map(|order| order.id)
             .collect()
     };
+    cancel_each(desk, &open).await
+}
+
+/// Cancels these orders; each outcome by itself.
+pub(crate) async fn cancel_each(
+    desk: &Rc<Desk>,
+    open: &[OrderId],
+) -> Vec<Result<Order, (OrderId, CryptoError)>> {
     // One after the other would leave the last one in the market for long; all at once would be
     // refused by the exchange's limits.
     let mut outcomes = Vec::with_capacity(open.len());
@@ -629,7 +648,9 @@ async fn replace(
         by: by.to_owned(),
         received: Stamp::NONE,
     };
-    let placed = Box::pin(place(desk, request)).await.map_err(|error| {
+    let guarded_by = ended.guarded_by;
+    let placed = Box::pin(place_for(desk, request, guarded_by)).await;
+    let placed = placed.map_err(|error| {
         error
             .with("canceled_order_id", order.id.to_string())
             .suggest("the order was canceled, and nothing took its place: place a new one")

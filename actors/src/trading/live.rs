@@ -10,11 +10,12 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
-use bookwire_engine::trading::keys::Keys;
 use bookwire_engine::trading::venue::{
     Command, Facts, Failure, NativeRequest, Proof, Question, TradingVenue,
 };
 
+use super::keys::KeyInForce;
+use super::steps::{Step, reached};
 use super::wire::{Answer, NoAnswer, Wire};
 use crate::clock::Clock;
 use crate::rest_client::RestClient;
@@ -40,7 +41,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Live {
     pub provider: ProviderId,
     pub venue: &'static dyn TradingVenue,
-    pub keys: Arc<Keys>,
+    pub keys: KeyInForce,
     pub wire: Wire,
     pub rest: RestClient,
     pub clock: Arc<dyn Clock>,
@@ -94,7 +95,10 @@ impl Live {
         for (index, request) in requests.iter().enumerate() {
             let mut has_measured = false;
             let answer = loop {
-                match self.attempt(request, priority).await {
+                reached(Step::BeforeSend);
+                let attempt = self.attempt(request, priority).await;
+                reached(Step::Answered);
+                match attempt {
                     // Nothing was done, so the same may be signed anew.
                     Ok(Err(failure)) if failure.proof == Proof::ClockSkew && !has_measured => {
                         has_measured = true;
@@ -234,7 +238,7 @@ impl Live {
             }
         };
         let signed = self.venue.sign(
-            &self.keys,
+            &self.keys.get(),
             request,
             host,
             self.exchange_now(),

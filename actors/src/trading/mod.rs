@@ -14,6 +14,8 @@
 
 pub(crate) mod desk;
 mod flows;
+pub mod guard;
+pub mod keys;
 pub mod limits;
 mod live;
 pub mod market;
@@ -22,6 +24,7 @@ pub mod paper;
 mod private;
 mod resolve;
 pub mod router;
+pub mod steps;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +122,12 @@ pub struct DeskStats {
     pub unknown: u64,
     /// Cancellations asked for.
     pub cancels: u64,
+    /// Times that the last session which watched over a key's orders ended without saying so before.
+    pub disconnects: u64,
+    /// Orders canceled because of that.
+    pub disconnect_cancels: u64,
+    /// Attempts at that which failed; they are repeated.
+    pub disconnect_cancels_failed: u64,
     /// Executions.
     pub fills: u64,
     /// What was believed and was not so.
@@ -133,6 +142,8 @@ pub struct DeskStats {
     pub private_reconnects: u64,
     /// Private messages that could not be read.
     pub unreadable: u64,
+    /// Errors of the exchange with a code that is in none of our tables.
+    pub unmapped: u64,
     /// Entries written to the journal.
     pub journal_entries: u64,
     /// Writes to the journal; each is all entries of one change.
@@ -162,6 +173,8 @@ pub struct DeskStatus {
     pub halted_by: Option<String>,
     /// Orders that can still execute.
     pub open_orders: usize,
+    /// Sessions with whose end orders are canceled.
+    pub guards: usize,
     /// Figures.
     pub stats: DeskStats,
 }

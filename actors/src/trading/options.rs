@@ -17,6 +17,10 @@ pub struct AccountOptions {
     pub name: String,
     /// The exchange's key; `None`: orders are filled on paper.
     pub keys: Option<Arc<Keys>>,
+    /// Its revision.
+    pub key_revision: u64,
+    /// Where another one comes from; `None`: from nowhere.
+    pub key_source: Option<Arc<dyn super::keys::KeySource>>,
     /// The exchange's host name → base address, where it lives elsewhere.
     pub hosts: BTreeMap<String, String>,
     /// File of its journal.

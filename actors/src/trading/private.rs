@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bookwire_engine::trading::venue::{Facts, PrivateSession, Step};
+use futures_util::future::{Either, select};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -22,6 +23,8 @@ const PING: Duration = Duration::from_secs(10);
 enum End {
     /// Wrong key or the like: trying again soon is no use.
     Refused(String),
+    /// Another key is in force.
+    Rotated,
     /// Anything else.
     Lost(String),
 }
@@ -30,11 +33,20 @@ enum End {
 pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
     let mut wait = Duration::from_millis(250);
     loop {
-        let end = life(&desk, &live, route).await;
+        let epoch = live.keys.epoch();
+        let end = {
+            let life = std::pin::pin!(life(&desk, &live, route));
+            let rotated = std::pin::pin!(live.keys.after(epoch));
+            match select(life, rotated).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => End::Rotated,
+            }
+        };
         let was_up = desk.state.borrow().streams_up.get(route) == Some(&true);
         let (reason, is_refused) = match end {
             End::Refused(reason) => (reason, true),
             End::Lost(reason) => (reason, false),
+            End::Rotated => ("it logs in with another key".to_owned(), false),
         };
         let name = live.venue.private_routes()[route].name;
         tracing::warn!(provider = desk.provider.name(), account = %desk.options.name, route = name,
@@ -57,7 +69,13 @@ pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
             false => Duration::ZERO,
         };
         let jitter = rand::random_range(0.5..1.0);
-        desk.clock.sleep(wait.max(least).mul_f64(jitter)).await;
+        let pause = std::pin::pin!(desk.clock.sleep(wait.max(least).mul_f64(jitter)));
+        // What was refused may be taken from another key at once.
+        let rotated = std::pin::pin!(live.keys.after(epoch));
+        if let Either::Right(_) = select(pause, rotated).await {
+            wait = Duration::from_millis(250);
+            continue;
+        }
         wait = (wait * 2).min(Duration::from_secs(5));
     }
 }
@@ -86,7 +104,7 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
         Ok(Err(error)) => return lost("can't connect", &error.reason),
         Err(_) => return End::Lost("can't connect in time".to_owned()),
     };
-    for text in session.opened(&live.keys, live.exchange_now()) {
+    for text in session.opened(&live.keys.get(), live.exchange_now()) {
         if let Err(error) = socket.send(Message::text(text)).await {
             return lost("can't send", &error);
         }
@@ -169,7 +187,7 @@ async fn listen(
         let step = session.frame(
             text.as_bytes(),
             &table,
-            &live.keys,
+            &live.keys.get(),
             live.exchange_now(),
             &mut facts,
         );

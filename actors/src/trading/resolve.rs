@@ -73,11 +73,7 @@ fn absent(desk: &Rc<Desk>, id: OrderId) -> bool {
         *times += 1;
         *times
     };
-    let is_old = desk.now().0.saturating_sub(order.created_at.0)
-        > nanos(
-            desk.options.patience + Duration::from_millis(desk.options.window_ms.into()) + GRACE,
-        );
-    if times < ABSENT_TIMES || !is_old {
+    if times < ABSENT_TIMES || !until_old(desk, order.created_at).is_zero() {
         return false;
     }
     let news = OrderNews {
@@ -87,6 +83,14 @@ fn absent(desk: &Rc<Desk>, id: OrderId) -> bool {
     desk.state.borrow_mut().absent.remove(&id);
     desk.tell(id, &news);
     true
+}
+
+/// Time until an order can no longer come to be: then it is believed that there is none.
+fn until_old(desk: &Desk, created_at: TsNanos) -> Duration {
+    let age = desk.now().0.saturating_sub(created_at.0);
+    let window = Duration::from_millis(desk.options.window_ms.into());
+    let left = nanos(desk.options.patience + window + GRACE).saturating_sub(age);
+    Duration::from_nanos(u64::try_from(left).unwrap_or(0))
 }
 
 fn nanos(time: Duration) -> i64 {
@@ -102,8 +106,15 @@ pub(crate) fn find_out(desk: &Rc<Desk>, id: OrderId) {
     actix_rt::spawn(async move {
         let mut wait = Duration::from_millis(250);
         loop {
-            // The exchange first takes in what may be under way.
-            desk.clock.sleep(wait).await;
+            // The exchange first takes in what may be under way. Where it has said often enough that
+            // there is none, the moment at which that counts is not slept through.
+            let left = match desk.order(id) {
+                Some(order) => until_old(&desk, order.created_at),
+                None => Duration::ZERO,
+            };
+            desk.clock
+                .sleep(if left.is_zero() { wait } else { wait.min(left) })
+                .await;
             wait = (wait * 2).min(Duration::from_secs(10));
             let is_open = |desk: &Desk| {
                 desk.order(id).is_some_and(|order| {
@@ -348,18 +359,26 @@ pub(crate) async fn keep(desk: Rc<Desk>) {
         desk.tell(id, &OrderNews::new(Word::Lost, desk.now()));
         find_out(&desk, id);
     }
-    let mut has_permissions = false;
+    // The key's epoch for which it is known.
+    let mut permitted = None;
     let mut wait = Duration::from_millis(500);
     loop {
-        let result = match has_permissions {
+        let epoch = live.keys.epoch();
+        let result = match permitted == Some(epoch) {
             true => Ok(()),
             false => permissions(&desk).await,
         };
-        has_permissions |= result.is_ok();
         let result = match result {
-            Ok(()) => reconcile(&desk).await,
+            Ok(()) => {
+                permitted = Some(epoch);
+                reconcile(&desk).await
+            }
             Err(error) => Err(error),
         };
+        if live.keys.epoch() != epoch {
+            // What was found out is what the key before was told.
+            continue;
+        }
         let pause = match result {
             Ok(()) => {
                 wait = Duration::from_millis(500);

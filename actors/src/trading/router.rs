@@ -19,12 +19,13 @@ use bookwire_engine::trading::order::{
 use bookwire_engine::trading::venue::{Command, Proof};
 
 use super::desk::{Desk, House, Readiness, State, Subscriber};
+use super::keys::{self, KeyInForce};
 use super::live::{Live, Outcome};
 use super::paper::PaperHouse;
 use super::wire::Wire;
 use super::{
     AmendOrder, Amended, Canceled, DeskObservation, DeskStats, DeskStatus, PlaceOrder, Placed,
-    Published, TradingContext, TradingError, flows, private, resolve,
+    Published, TradingContext, TradingError, flows, guard, private, resolve,
 };
 use crate::rest_client::tls_config;
 use crate::trading::options::{AccountOptions, TradingOptions};
@@ -33,12 +34,21 @@ use crate::trading::options::{AccountOptions, TradingOptions};
 const MAILBOX: usize = 1_024;
 /// A journal larger than this is written anew at the start.
 const COMPACT_BYTES: u64 = 64 << 20;
+/// An exchange's timer that could not be set is tried again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The journal reaches the disk so soon after a change.
 const SYNC: Duration = Duration::from_millis(50);
 
 /// The actor. See the module's text.
 pub struct OrderRouter {
     desk: Rc<Desk>,
+}
+
+impl OrderRouter {
+    /// Its account.
+    pub(super) const fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
 }
 
 impl Actor for OrderRouter {
@@ -54,12 +64,16 @@ impl Actor for OrderRouter {
                     actix_rt::spawn(private::keep(desk.clone(), live.clone(), route));
                 }
                 actix_rt::spawn(resolve::keep(desk.clone()));
+                if let Some(source) = desk.options.key_source.clone() {
+                    actix_rt::spawn(keys::follow(desk.clone(), live.clone(), source));
+                }
                 if self.desk.options.dead_man_secs > 0 {
                     actix_rt::spawn(dead_man(desk, live.clone()));
                 }
             }
             House::Paper(paper) => paper.begin(&desk),
         }
+        guard::resume(&self.desk);
     }
 }
 
@@ -100,7 +114,7 @@ fn desk(
         (Some(keys), Some(venue)) => House::Live(Live {
             provider,
             venue,
-            keys: keys.clone(),
+            keys: KeyInForce::new(keys.clone()),
             wire: wire.clone(),
             rest: context.rest.clone(),
             clock: context.clock.clone(),
@@ -157,6 +171,7 @@ fn desk(
         next_session: 0,
         is_journal_dirty: false,
         risk: limits,
+        guards: super::guard::Guards::default(),
     };
     Ok(Desk {
         provider,
@@ -199,12 +214,16 @@ async fn sync_journal(desk: Rc<Desk>) {
 async fn dead_man(desk: Rc<Desk>, live: Live) {
     let every = Duration::from_secs(u64::from(desk.options.dead_man_secs).div_ceil(3).max(1));
     loop {
-        arm(&desk, &live, desk.options.dead_man_secs).await;
-        desk.clock.sleep(every).await;
+        let is_set = arm(&desk, &live, desk.options.dead_man_secs).await;
+        // A timer that was not set runs on: what is left of it is for trying again.
+        let pause = if is_set { every } else { every.min(AGAIN) };
+        desk.clock.sleep(pause).await;
     }
 }
 
-async fn arm(desk: &Desk, live: &Live, secs: u32) {
+/// True when all timers were set.
+async fn arm(desk: &Desk, live: &Live, secs: u32) -> bool {
+    let mut is_set = true;
     for market in desk.provider.exchange().markets() {
         let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
             continue;
@@ -225,10 +244,14 @@ async fn arm(desk: &Desk, live: &Live, secs: u32) {
         {
             tracing::warn!(provider = desk.provider.name(), %market, %error,
                 "the exchange's own timer could not be set");
-        } else if live.venue.has_one_dead_man() {
-            return;
+            is_set = false;
+        }
+        // The same timer once more would only use its limit up.
+        if live.venue.has_one_dead_man() {
+            break;
         }
     }
+    is_set
 }
 
 fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
@@ -500,6 +523,10 @@ impl Handler<GetStatus> for OrderRouter {
 
 fn status(desk: &Desk) -> DeskStatus {
     let state = desk.state.borrow();
+    let mut stats = state.stats.clone();
+    if let House::Live(live) = &desk.house {
+        stats.unmapped = live.unmapped.get();
+    }
     DeskStatus {
         provider: desk.provider,
         account: desk.options.name.clone(),
@@ -512,7 +539,8 @@ fn status(desk: &Desk) -> DeskStatus {
         },
         halted_by: state.halted_by.clone(),
         open_orders: state.ledger.open_orders().count(),
-        stats: state.stats.clone(),
+        guards: state.guards.sessions(),
+        stats,
     }
 }
 
@@ -634,7 +662,7 @@ impl Handler<ResetPaper> for OrderRouter {
 }
 
 /// The end: what the exchange would do about our silence is disarmed, the journal reaches the disk.
-/// Open orders stay.
+/// Open orders stay, but for those that sessions watch over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -645,6 +673,7 @@ impl Handler<Stop> for OrderRouter {
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move {
+            guard::end_all(&desk).await;
             desk.state.borrow_mut().readiness =
                 Readiness::NotReady("it is being stopped".to_owned());
             if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {

@@ -473,9 +473,13 @@ fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
             accepted,
         ));
     }
+    let name = "cancel_on_disconnect";
+    let cancel_on_disconnect = params
+        .flag(name)
+        .map_err(|_| CryptoError::invalid_parameter(name, HIDDEN, "true or false"))?;
     if let Some((name, _)) = params.0.first() {
         let shown: String = name.chars().take(TEXT_LENGTH_MAX).collect();
-        let accepted = "provider, api_key, signature, timestamp";
+        let accepted = "provider, api_key, signature, timestamp, cancel_on_disconnect";
         return Err(invalid(&shown, HIDDEN, accepted, "unknown field"));
     }
     Ok(Request::Auth(AuthRequest {
@@ -483,6 +487,7 @@ fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
         api_key,
         timestamp,
         signature,
+        cancel_on_disconnect,
     }))
 }
 
@@ -525,11 +530,13 @@ pub fn encode(reply: &Reply, trace_id: &str, now: TsNanos) -> Vec<u8> {
         Outcome::Authenticated {
             provider,
             permissions,
+            cancel_on_disconnect,
         } => (
             "authenticated",
             vec![
                 ("provider", json!(provider)),
                 ("permissions", json!(permissions)),
+                ("cancel_on_disconnect", json!(cancel_on_disconnect)),
             ],
         ),
         Outcome::Pong => ("pong", vec![("timestamp", json!(now.to_rfc3339()))]),

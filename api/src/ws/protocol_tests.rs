@@ -240,6 +240,30 @@ fn a_proof_is_read_as_it_was_signed_and_not_printed() {
             (&*proof.timestamp, &*proof.signature),
             ("1700000000000", "canary")
         );
+        assert_eq!(proof.cancel_on_disconnect, None);
+    }
+    let signed = r#""signature":"aa","timestamp":1700000000000"#;
+    for (wish, read) in [
+        ("true", Some(Some(true))),
+        ("false", Some(Some(false))),
+        ("null", Some(None)),
+        (r#""canary""#, None),
+        ("1", None),
+    ] {
+        let frame = auth_frame(&format!(r#"{signed},"cancel_on_disconnect":{wish}"#));
+        match (parse(frame.as_bytes()), read) {
+            (Ok(request), Some(read)) => {
+                let Request::Auth(proof) = request.body else {
+                    panic!("{frame}")
+                };
+                assert_eq!(proof.cancel_on_disconnect, read, "{frame}");
+            }
+            (Err(bad), None) => {
+                assert_eq!(bad.error.details["parameter"], "cancel_on_disconnect");
+                assert!(!format!("{bad:?}").contains("canary"), "{bad:?}");
+            }
+            (other, _) => panic!("{frame}: {other:?}"),
+        }
     }
 }
 

@@ -279,6 +279,21 @@ impl Ledger {
         }
     }
 
+    /// Open orders that sessions of a key watch over, or of any.
+    pub fn guarded(&self, key: Option<&str>) -> impl Iterator<Item = &Order> {
+        self.open_orders().filter(move |order| {
+            let by = order.guarded_by.as_deref();
+            by.is_some() && (key.is_none() || by == key)
+        })
+    }
+
+    /// Nobody watches over an order any more; it stays.
+    pub fn unguard(&mut self, id: OrderId) {
+        if let Some(order) = self.orders.get_mut(&id) {
+            order.guarded_by = None;
+        }
+    }
+
     /// Notes which order took an order's place.
     pub fn replace(&mut self, id: OrderId, by: OrderId) {
         if let Some(order) = self.orders.get_mut(&id) {

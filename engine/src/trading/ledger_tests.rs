@@ -307,6 +307,9 @@ proptest! {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let at = (state >> 33) as usize % left.len();
             ledger.absorb(&steps[left.swap_remove(at)], &table, TsNanos(3));
+            let all = ledger.orders.values();
+            let open: Vec<&Order> = all.filter(|order| !order.status.is_final()).collect();
+            prop_assert_eq!(ledger.open_orders().collect::<Vec<_>>(), open);
         }
         let order = ledger.order(OrderId(1)).unwrap();
         prop_assert_eq!(order.status, OrderStatus::Filled);

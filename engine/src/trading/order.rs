@@ -300,6 +300,9 @@ pub struct Order {
     /// A cancellation was asked for.
     #[serde(default)]
     pub is_cancel_asked: bool,
+    /// The API key whose sessions watch over it: it is canceled when the last of them ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarded_by: Option<String>,
     /// The order that took this one's place, or the one whose place this took (cancel and replace).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<OrderId>,
@@ -338,6 +341,7 @@ impl Order {
             fees: BTreeMap::new(),
             known_fills: Decimal::ZERO,
             is_cancel_asked: false,
+            guarded_by: None,
             replaced_by: None,
             created_at: at,
             updated_at: at,

@@ -102,7 +102,13 @@ pub fn read_everywhere(provider: ProviderId, body: &[u8]) {
         return;
     };
     for market in exchange.markets() {
-        let row = instrument(provider, *market, "BTCUSDT");
+        // As the exchange spells it, or nothing of what it tells would be about it.
+        let native = match (provider.name(), market) {
+            ("okx", Market::Perp) => "BTC-USDT-SWAP",
+            ("okx" | "coinbase", _) => "BTC-USDT",
+            _ => "BTCUSDT",
+        };
+        let row = instrument(provider, *market, native);
         let table =
             InstrumentTable::default().with_market(provider, *market, vec![row.spec.clone()]);
         let terms = terms(&row);

@@ -160,6 +160,13 @@ impl Vault {
         accounts.get(&(provider, account.to_owned())).cloned()
     }
 
+    /// The revision of an account's credential; `None`: there is none.
+    #[must_use]
+    pub fn revision(&self, provider: ProviderId, account: &str) -> Option<u64> {
+        let key = (provider, account.to_owned());
+        Some(self.accounts().get(&key)?.revision)
+    }
+
     /// All accounts, by exchange and name.
     #[must_use]
     pub fn list(&self) -> Vec<AccountView> {

@@ -40,11 +40,9 @@ impl<V: Venue> Core<V> {
         }
     }
 
-    /// Whether a fault refuses an order now.
-    fn is_refused(&mut self, ix: InstrumentIx) -> bool {
-        let Some(it) = self.market.instrument(ix) else {
-            return false;
-        };
+    /// What a fault says to an order now.
+    fn refusal(&mut self, ix: InstrumentIx) -> Option<Refusal> {
+        let it = self.market.instrument(ix)?;
         let target = Target {
             market: it.segment,
             symbol: Some(&it.symbol),
@@ -52,9 +50,9 @@ impl<V: Venue> Core<V> {
             path: None,
         };
         let wanted = |kind| kind == FaultKind::RejectOrders;
-        let is_struck = self.faults.strike(wanted, &target).is_some();
-        self.hub.counters.faulted += u64::from(is_struck);
-        is_struck
+        let struck = self.faults.strike(wanted, &target)?;
+        self.hub.counters.faulted += 1;
+        Some(struck.code.map_or(Refusal::Closed, Refusal::Native))
     }
 
     /// Takes an order; answers with it as it is after it has done what it could at once.
@@ -62,8 +60,8 @@ impl<V: Venue> Core<V> {
     /// # Errors
     /// When it is refused.
     pub(crate) fn place(&mut self, id: AccountId, request: Request) -> Result<Order, Refusal> {
-        if self.is_refused(request.ix) {
-            return Err(Refusal::Closed);
+        if let Some(refusal) = self.refusal(request.ix) {
+            return Err(refusal);
         }
         let no = self.trade(|accounts, floor| accounts.place(floor, id, request))?;
         let order = self.accounts.order(id, no).cloned();

@@ -194,6 +194,15 @@ impl Accounts {
         })
     }
 
+    /// Forgets an API key; false if there is none of that name.
+    pub(crate) fn revoke_key(&mut self, name: &str) -> bool {
+        self.accounts.iter_mut().any(|account| {
+            let before = account.keys.len();
+            account.keys.retain(|key| key.name != name);
+            account.keys.len() < before
+        })
+    }
+
     pub(crate) fn account(&self, id: AccountId) -> Option<&Account> {
         self.accounts.get(id.0 as usize)
     }

@@ -341,6 +341,8 @@ pub(crate) enum Refusal {
     NotTrading,
     /// A fault says that no order is taken.
     Closed,
+    /// A fault says so, with this code of the exchange's.
+    Native(i32),
     PriceRange,
     QtyRange,
     NotionalMin,

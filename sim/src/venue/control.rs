@@ -85,6 +85,8 @@ pub(crate) trait Steer: Send + Sync {
     fn is_replay_finished(&self, market: Segment) -> bool;
     fn accounts(&self) -> Vec<AccountTruth>;
     fn deposit(&self, account: usize, market: Segment, asset: &str, amount: Decimal);
+    fn revoke_key(&self, name: &str) -> bool;
+    fn set_hedged(&self, account: usize, is_hedged: bool) -> bool;
 }
 
 impl<S: Service> Steer for S {
@@ -217,5 +219,14 @@ impl<S: Service> Steer for S {
         self.core()
             .lock()
             .deposit(AccountId(id), market, asset, amount);
+    }
+
+    fn revoke_key(&self, name: &str) -> bool {
+        self.core().lock().accounts.revoke_key(name)
+    }
+
+    fn set_hedged(&self, account: usize, is_hedged: bool) -> bool {
+        let id = AccountId(u32::try_from(account).unwrap_or(u32::MAX));
+        self.core().lock().set_hedged(id, is_hedged).is_ok()
     }
 }

@@ -139,6 +139,7 @@ impl Rig {
             .args(&words[1..])
             .args(["serve", "--config"])
             .arg(self.folder.path().join("bookwire.toml"))
+            .env("GATEWAY_UNDER_TEST_DIE", self.death())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -193,6 +194,37 @@ impl Rig {
     /// The gateway's process id.
     pub fn pid(&self) -> u32 {
         self.gateway.as_ref().expect("it runs").id()
+    }
+
+    fn death(&self) -> PathBuf {
+        self.folder.path().join("die")
+    }
+
+    /// Has the gateway die when it reaches a step of an order the so many-th time from now on; with no
+    /// name it only notes what it reaches.
+    pub fn die_at(&self, step: &str, times: usize) {
+        // Whole or not at all.
+        let fresh = self.death().with_extension("new");
+        std::fs::write(&fresh, format!("{step} {times}")).unwrap();
+        std::fs::rename(fresh, self.death()).unwrap();
+    }
+
+    /// The names of the steps that were reached since the last call, in their order.
+    pub fn steps(&self) -> Vec<String> {
+        let seen = self.death().with_extension("seen");
+        let text = std::fs::read_to_string(&seen).unwrap_or_default();
+        let _ = std::fs::remove_file(seen);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Takes that back; the name of the step at which it has died.
+    pub fn died(&mut self) -> Option<String> {
+        let _ = std::fs::remove_file(self.death());
+        let died = self.death().with_extension("died");
+        let step = std::fs::read_to_string(&died).ok()?;
+        std::fs::remove_file(died).unwrap();
+        self.gateway.take().expect("it ran").wait().unwrap();
+        Some(step)
     }
 
     /// Kills the gateway as `kill -9` does.

@@ -270,12 +270,17 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
             "orders_refused_by_risk": stats.refused_by_risk,
             "orders_unknown": stats.unknown,
             "cancels": stats.cancels,
+            "cancel_on_disconnect_sessions": status.guards,
+            "disconnects": stats.disconnects,
+            "disconnect_cancels": stats.disconnect_cancels,
+            "disconnect_cancels_failed": stats.disconnect_cancels_failed,
             "fills": stats.fills,
             "corrections": stats.corrections,
             "reconciliations": stats.reconciliations,
             "reconciliations_failed": stats.reconciliations_failed,
             "private_reconnects": stats.private_reconnects,
             "journal_errors": stats.journal_errors,
+            "unmapped_errors": stats.unmapped,
         }));
     }
     Ok(HttpResponse::Ok().json(json!({"accounts": rows})))

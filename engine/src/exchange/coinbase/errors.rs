@@ -62,6 +62,7 @@ const NAMES: &[(&str, CryptoCode, bool)] = &[
         false,
     ),
     ("ORDER_ENTRY_DISABLED", C::ExchangeMaintenance, true),
+    ("trading_disabled", C::ExchangeMaintenance, true),
     ("UNKNOWN_CANCEL_ORDER", C::OrderNotFound, false),
     ("ORDER_NOT_FOUND", C::OrderNotFound, false),
     ("DUPLICATE_CANCEL_REQUEST", C::OrderRejected, false),
@@ -95,6 +96,7 @@ const TEXTS: &[(&str, CryptoCode, bool)] = &[
     ("rate limit exceeded", C::RateLimitExceeded, true),
     ("under maintenance", C::ExchangeMaintenance, true),
     ("cancel only mode", C::ExchangeMaintenance, true),
+    ("session closed", C::ExchangeMaintenance, true),
     ("account is not available", C::InsufficientBalance, false),
     ("too precise", C::PrecisionError, false),
     ("size is too small", C::MinNotionalNotMet, false),
@@ -431,5 +433,107 @@ mod tests {
         }
         let failure = rest_failure(429, Some("7"), b"");
         assert_eq!(failure.retry_after_secs, Some(7));
+    }
+
+    /// All names and texts of the table in the protocol notes.
+    #[test]
+    fn every_documented_name_has_a_meaning() {
+        for (names, code) in [
+            (
+                &[
+                    "INVALID_PRODUCT_ID",
+                    "INELIGIBLE_PAIR",
+                    "UNTRADABLE_PRODUCT",
+                ][..],
+                C::PairNotFound,
+            ),
+            (
+                &[
+                    "INSUFFICIENT_FUND",
+                    "INSUFFICIENT_FUNDS",
+                    "PREVIEW_INSUFFICIENT_FUND",
+                    "PREVIEW_INSUFFICIENT_FUNDS",
+                    "INVALID_LEDGER_BALANCE",
+                ],
+                C::InsufficientBalance,
+            ),
+            (
+                &[
+                    "PREVIEW_INVALID_ORDER_SIZE",
+                    "PREVIEW_INVALID_BASE_SIZE_TOO_SMALL",
+                    "PREVIEW_INVALID_QUOTE_SIZE_TOO_SMALL",
+                ],
+                C::MinNotionalNotMet,
+            ),
+            (
+                &[
+                    "INVALID_SIZE_PRECISION",
+                    "INVALID_PRICE_PRECISION",
+                    "PREVIEW_INVALID_PRICE_PRECISION",
+                ],
+                C::PrecisionError,
+            ),
+            (
+                &["ORDER_ENTRY_DISABLED", "trading_disabled"],
+                C::ExchangeMaintenance,
+            ),
+            (&["INTERNAL"], C::ProviderUnavailable),
+            (
+                &["rate_limit_exceeded", "resource_exhausted"],
+                C::RateLimitExceeded,
+            ),
+            (&["PERMISSION_DENIED"], C::Forbidden),
+            (&["unauthorized"], C::Unauthorized),
+            (
+                &["UNKNOWN_CANCEL_ORDER", "ORDER_NOT_FOUND"],
+                C::OrderNotFound,
+            ),
+            (
+                &[
+                    "INVALID_LIMIT_PRICE_POST_ONLY",
+                    "PREVIEW_INVALID_LIMIT_PRICE_POSTONLY",
+                    "INVALID_NO_LIQUIDITY",
+                    "INVALID_SIDE",
+                    "INVALID_REQUEST",
+                    "UNSUPPORTED_ORDER_CONFIGURATION",
+                    "COMMANDER_REJECTED_NEW_ORDER",
+                    "PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE",
+                ],
+                C::OrderRejected,
+            ),
+        ] {
+            for name in names {
+                assert_eq!(
+                    known(Some(name), "").map(|known| known.0),
+                    Some(code),
+                    "{name}"
+                );
+            }
+        }
+        for (text, code) in [
+            ("valid product_id is required", C::PairNotFound),
+            ("account is not available", C::InsufficientBalance),
+            ("size is too small", C::MinNotionalNotMet),
+            ("price too precise", C::PrecisionError),
+            ("Cancel only mode", C::ExchangeMaintenance),
+            ("the session closed", C::ExchangeMaintenance),
+            ("order with this orderID was not found", C::OrderNotFound),
+        ] {
+            assert_eq!(known(None, text).map(|known| known.0), Some(code), "{text}");
+        }
+        let known = check(
+            400,
+            r#"{"error":"INVALID_SIDE","message":"m"}"#,
+            C::OrderRejected,
+            false,
+        );
+        assert!(!known.error.is_unmapped());
+        let new = check(
+            400,
+            r#"{"error":"BRAND_NEW","message":"m"}"#,
+            C::InvalidParameter,
+            false,
+        );
+        assert!(new.error.is_unmapped());
     }
 }

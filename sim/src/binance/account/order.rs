@@ -146,6 +146,7 @@ fn refused_spot(refusal: &Refusal, is_market: bool) -> ApiError {
     let (code, msg) = match refusal {
         Refusal::UnknownInstrument => (-1121, "Invalid symbol."),
         Refusal::NotTrading | Refusal::Closed => (-2010, "Market is closed."),
+        Refusal::Native(code) => (*code, "Refused."),
         Refusal::PriceRange => (-1013, "Filter failure: PRICE_FILTER"),
         Refusal::QtyRange if is_market => (-1013, "Filter failure: MARKET_LOT_SIZE"),
         Refusal::QtyRange => (-1013, "Filter failure: LOT_SIZE"),
@@ -169,6 +170,7 @@ fn refused_usdm(it: &Instrument, refusal: &Refusal) -> ApiError {
         Refusal::UnknownInstrument => (-1121, "Invalid symbol."),
         Refusal::NotTrading => (-4140, "Invalid symbol status for opening position."),
         Refusal::Closed => (-2010, "NEW_ORDER_REJECTED"),
+        Refusal::Native(code) => (*code, "Refused."),
         Refusal::PriceRange => (-4002, "Price greater than max price."),
         Refusal::QtyRange => (-4005, "Quantity greater than max quantity."),
         Refusal::NotionalMin => {

@@ -32,6 +32,7 @@ pub(super) fn refused(why: &Why, market: Segment) -> Refusal {
         Why::UnknownInstrument => (10_001, 170_121, "params error: symbol invalid"),
         Why::NotTrading => (110_074, 170_151, "This contract is not live"),
         Why::Closed => (110_066, 170_210, "Trading is currently not allowed."),
+        Why::Native(code) => (*code, *code, "Refused."),
         Why::PriceRange => (110_003, 170_132, "Order price exceeds the allowable range."),
         Why::QtyRange => (
             10_001,

@@ -39,7 +39,9 @@ fn refused(refusal: &Refusal, asset: &str, is_change: bool) -> Fail {
     let (code, msg) = match refusal {
         Refusal::UnknownInstrument => ("51001", "Instrument ID doesn't exist."),
         Refusal::NotTrading => ("51022", "Contract suspended."),
-        Refusal::Closed => ("50013", "Systems are busy. Please try again later."),
+        Refusal::Closed | Refusal::Native(_) => {
+            ("50013", "Systems are busy. Please try again later.")
+        }
         Refusal::PriceRange => ("51006", "Order price is not within the price limit."),
         Refusal::QtyRange | Refusal::NotionalMin => (
             "51020",

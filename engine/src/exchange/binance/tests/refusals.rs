@@ -189,7 +189,11 @@ fn what_refusals_prove() {
     let request = request(Spot, "", "");
     assert_eq!(Binance.failure(&request, 200, None, b"{}"), None);
     let failure = Binance.failure(&request, 400, None, br#"{"code":-9876,"msg":"x"}"#);
-    assert_eq!(failure.unwrap().error.details["exchange_code"], -9876);
+    let error = failure.unwrap().error;
+    assert_eq!(error.details["exchange_code"], -9876);
+    assert!(error.is_unmapped());
+    let failure = Binance.failure(&request, 400, None, br#"{"code":-1121,"msg":"x"}"#);
+    assert!(!failure.unwrap().error.is_unmapped());
     let limited = Binance.failure(&request, 429, Some("7"), b"").unwrap();
     assert_eq!(limited.retry_after_secs, Some(7));
 }

@@ -285,7 +285,9 @@ fn codes_of_the_document() {
         (&[60015, 4004, 4005, 4006], C::WebsocketDisconnected),
         (
             &[
-                50100, 50101, 50102, 50103, 50105, 50110, 50113, 50119, 60001, 60009, 60024, 60032,
+                50100, 50101, 50102, 50103, 50104, 50105, 50106, 50107, 50108, 50109, 50110, 50111,
+                50112, 50113, 50115, 50119, 60001, 60002, 60003, 60004, 60005, 60006, 60007, 60008,
+                60009, 60010, 60011, 60024, 60032,
             ],
             C::Unauthorized,
         ),
@@ -298,12 +300,17 @@ fn codes_of_the_document() {
             &[51010, 51169, 51174, 51136, 51137, 51138, 59000],
             C::OrderRejected,
         ),
-        (&[50027, 51024, 51155, 4088], C::Forbidden),
+        (&[50027, 50114, 51024, 51155, 4088], C::Forbidden),
     ] {
         for number in codes {
             let body = format!(r#"{{"code":"{number}","msg":"m","data":[]}}"#);
             let found = failure(Method::Post, "trade/order", 200, &body).unwrap();
             assert_eq!(found.error.code, code, "{number}");
+            assert!(!found.error.is_unmapped());
         }
     }
+    let new = r#"{"code":"51999","msg":"m","data":[]}"#;
+    let new = failure(Method::Post, "trade/order", 200, new).unwrap();
+    assert_eq!(new.error.code, C::OrderRejected);
+    assert!(new.error.is_unmapped());
 }

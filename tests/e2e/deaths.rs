@@ -1,0 +1,231 @@
+//! A gateway that dies at each step of an order's way, one after the other: before and after each
+//! entry of the journal, on the disk, before a command is sent, after it was and nobody has answered,
+//! when the answer is there, and when it has been taken. After the last restart orders, executions and
+//! balances are what the exchange has.
+//!
+//! The exchange is another one each time; `BOOKWIRE_CHAOS_EXCHANGE` names one.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bookwire_sim::Exchange;
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use crate::chaos::{compare, flatten, insist, settle};
+use crate::trading::{Trader, live_with};
+
+const ORDERS: &str = "/api/trading/orders?numbers=string";
+
+/// What one life has to do: an order that rests and is canceled, and one that takes.
+struct Wish {
+    rests: Value,
+    takes: Value,
+}
+
+impl Wish {
+    fn new(provider: &str, entity: &str, far: Decimal, name: &str) -> Self {
+        let base = json!({"provider": provider, "entity_id": entity, "side": "buy",
+            "quantity": "0.01"});
+        let with = |more: Value| {
+            let mut body = base.clone();
+            let fields = body.as_object_mut().unwrap();
+            fields.extend(more.as_object().unwrap().clone());
+            body
+        };
+        Self {
+            rests: with(json!({"type": "limit", "price": far.to_string(),
+                "client_order_id": format!("rests-{name}")})),
+            takes: with(json!({"type": "market", "client_order_id": format!("takes-{name}")})),
+        }
+    }
+
+    /// Once, as far as it comes.
+    async fn try_once(&self, trader: &Trader) -> Option<()> {
+        let ask = async |method: Method, path: &str, body: Option<&Value>| {
+            let url = format!("http://{}{path}", trader.rig.api);
+            let mut request = trader.http.request(method, url).bearer_auth(&trader.key);
+            if let Some(body) = body {
+                request = request
+                    .header("content-type", "application/json")
+                    .body(body.to_string());
+            }
+            request.send().await.ok()?.json::<Value>().await.ok()
+        };
+        let order = ask(Method::POST, ORDERS, Some(&self.rests)).await?;
+        let path = format!("/api/trading/orders/{}", order["order_id"].as_str()?);
+        ask(Method::DELETE, &path, None).await?;
+        ask(Method::POST, ORDERS, Some(&self.takes)).await?;
+        Some(())
+    }
+
+    /// Until it is done: the same again, which must not become two.
+    async fn insist(&self, trader: &Trader) {
+        let (status, order) = insist(trader, Method::POST, ORDERS, Some(self.rests.clone())).await;
+        assert!(matches!(status, 200..=202), "{status} {order}");
+        let path = format!(
+            "/api/trading/orders/{}",
+            order["order_id"].as_str().unwrap()
+        );
+        let (status, answer) = insist(trader, Method::DELETE, &path, None).await;
+        // Over already, or not there yet.
+        assert!(matches!(status, 200 | 404 | 504), "{status} {answer}");
+        let (status, order) = insist(trader, Method::POST, ORDERS, Some(self.takes.clone())).await;
+        assert!(matches!(status, 200..=202), "{status} {order}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_may_die_at_every_step_of_an_order() {
+    let named = std::env::var("BOOKWIRE_CHAOS_EXCHANGE").ok();
+    let exchange = match named {
+        Some(name) => Exchange::parse(&name).unwrap(),
+        None => Exchange::ALL[rand::random_range(0..Exchange::ALL.len())],
+    };
+    let provider = exchange.as_str();
+    println!("the gateway dies while it trades at {provider}");
+    // The book is away after each start, and what it would be judged by.
+    let more = "answer_timeout_ms = 4000\njournal_sync = \"always\"\n\n[trading.limits]\nprice_collar_percent = \"\"\n\n[limits]\nrequests_per_minute = 1000000\n\
+                trading_per_minute = 1000000\ncancels_per_minute = 1000000\n";
+    let mut trader = live_with(&[exchange], more, |_| {}, Value::clone).await;
+    trader.ready(provider).await;
+    let entity = match exchange {
+        Exchange::Coinbase => "cryptopair_coinbase_btcusd".to_owned(),
+        _ => format!("cryptopair_{provider}_btcusdt"),
+    };
+    let (bid, _) = trader.touch(provider, "btcusdt", &entity).await;
+    let far = (bid * Decimal::new(95, 2)).round_dp(0);
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    let begun = Instant::now();
+    let mut wishes: Vec<Wish> = Vec::new();
+    // One life to its end says which steps there are.
+    let whole = Wish::new(provider, &entity, far, "whole");
+    trader.rig.die_at("-", 0);
+    let end = Instant::now() + Duration::from_secs(30);
+    while whole.try_once(&trader).await.is_none() {
+        assert!(Instant::now() < end, "{}", trader.rig.log());
+        trader.ready(provider).await;
+    }
+    // What streams tell comes after the answer.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(trader.rig.died(), None);
+    let all = trader.rig.steps();
+    // An order has at least these.
+    for step in [
+        "BeforeWrite",
+        "Written",
+        "Synced",
+        "BeforeSend",
+        "Answered",
+        "Taken",
+    ] {
+        assert!(all.iter().any(|reached| reached == step), "{step}: {all:?}");
+    }
+    wishes.push(whole);
+    // Nothing happens between the end of one step and the beginning of the next: what a process leaves
+    // that dies before a write is what it left after the step before.
+    let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut lives: Vec<(&str, usize)> = Vec::new();
+    for name in &all {
+        let times = reached.entry(name).or_default();
+        *times += 1;
+        if *times == 1 || !matches!(name.as_str(), "BeforeWrite" | "Taken") {
+            lives.push((name, *times));
+        }
+    }
+    let mut died: Vec<(&str, usize)> = Vec::new();
+    for (step, times) in lives {
+        let wish = Wish::new(provider, &entity, far, &format!("{step}-{times}"));
+        trader.ready(provider).await;
+        trader.rig.die_at(step, times);
+        // What streams tell comes in an order of its own: the last ones are not reached in each life.
+        let _ = wish.try_once(&trader).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if trader.rig.died().is_some() {
+            died.push((step, times));
+            trader.rig.start_gateway().await;
+        }
+        wish.insist(&trader).await;
+        wishes.push(wish);
+    }
+    println!(
+        "of {all:?} died at {died:?} in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    for step in ["BeforeWrite", "Written", "Synced", "BeforeSend", "Answered"] {
+        assert!(died.contains(&(step, 1)), "{step}: {died:?}");
+    }
+    assert!(died.len() >= 10, "{died:?}");
+
+    // Sent, done, and not answered.
+    for number in 0..2 {
+        let wish = Wish::new(provider, &entity, far, &format!("sent-{number}"));
+        let body = match number {
+            0 => &wish.rests,
+            _ => &wish.takes,
+        };
+        trader.ready(provider).await;
+        let before = control.accounts().remove(0).orders.len();
+        control.inject("late-reply:ms=6000,count=1".parse().unwrap());
+        let url = format!("http://{}{ORDERS}", trader.rig.api);
+        let request = trader
+            .http
+            .post(url)
+            .bearer_auth(&trader.key)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send();
+        let sending = tokio::spawn(request);
+        let end = Instant::now() + Duration::from_secs(5);
+        while control.accounts().remove(0).orders.len() == before {
+            assert!(
+                Instant::now() < end,
+                "it was not sent:\n{}",
+                trader.rig.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        trader.rig.kill_gateway();
+        sending.abort();
+        control.clear_all();
+        trader.rig.start_gateway().await;
+        wish.insist(&trader).await;
+        wishes.push(wish);
+    }
+
+    settle(&trader, provider).await;
+    flatten(&trader, provider).await;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let differences = compare(&trader, provider, &control.accounts()[0]).await;
+        if differences.is_empty() {
+            break;
+        }
+        assert!(
+            Instant::now() < end,
+            "{provider}, {died:?}: {differences:#?}\n{}",
+            trader.rig.log()
+        );
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // Each is over, in the way that was wanted, or was never sent.
+    let bodies = wishes.iter().flat_map(|wish| [&wish.rests, &wish.takes]);
+    for client in bodies.map(|body| body["client_order_id"].as_str().unwrap()) {
+        let path = format!("/api/trading/orders/by-client-id/{client}");
+        let (status, order) = trader.ask(Method::GET, &path, None).await;
+        assert_eq!(status, 200, "{client}: {order}");
+        let wanted = match client.starts_with("rests") {
+            true => "canceled",
+            false => "filled",
+        };
+        let status = order["status"].as_str().unwrap();
+        assert!(
+            status == wanted || status == "rejected",
+            "{client}: {order}"
+        );
+    }
+    println!("all in {:.1} s", begun.elapsed().as_secs_f64());
+}

@@ -1,0 +1,474 @@
+//! What is told of orders that are not taken: each of the contract's codes that concern them, from our
+//! own checks and from an exchange; and what is on an account beside orders.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use bookwire_sim::{Exchange, SimConfig};
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use crate::rig::Rig;
+use crate::trading::{Trader, code, exchanges, live_with, run};
+
+/// An order that is not taken, and what is told of it.
+struct Case {
+    name: &'static str,
+    /// What is wrong at the exchange meanwhile.
+    fault: &'static str,
+    provider: &'static str,
+    more: Value,
+    status: u16,
+    code: &'static str,
+    /// The exchange's own code in the details.
+    native: Value,
+}
+
+const SPOT: &str = "cryptopair_binance_btcusdt";
+const PERP: &str = "cryptoperp_bybit_btcusdt";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_code_about_orders_is_told_for_its_reason() {
+    let more = "answer_timeout_ms = 8000\n\n[limits]\ntrading_per_minute = 120\n";
+    let all = [Exchange::Binance, Exchange::Bybit];
+    let trader = live_with(&all, more, |_| {}, Value::clone).await;
+    for exchange in all {
+        trader.ready(exchange.as_str()).await;
+    }
+    let (bid, _) = trader.touch("binance", "btcusdt", SPOT).await;
+    let far = (bid * Decimal::new(95, 2)).round_dp(1).to_string();
+    let wild = (bid * Decimal::TWO).round_dp(0).to_string();
+    let limit = |quantity: &str, price: &str| json!({"type": "limit", "quantity": quantity, "price": price});
+    let case = |name, fault, more: Value, status, code| Case {
+        name,
+        fault,
+        provider: "binance",
+        more,
+        status,
+        code,
+        native: Value::Null,
+    };
+    let at_bybit = |name, fault, status, code, native: i64| Case {
+        provider: "bybit",
+        native: json!(native),
+        ..case(name, fault, limit("0.01", &far), status, code)
+    };
+    let cases = [
+        case(
+            "too dear",
+            "",
+            limit("1000", &far),
+            400,
+            "CRYPTO_INSUFFICIENT_BALANCE",
+        ),
+        case(
+            "too small",
+            "",
+            limit("0.00001", &far),
+            400,
+            "CRYPTO_MIN_NOTIONAL_NOT_MET",
+        ),
+        case(
+            "off the step",
+            "",
+            limit("0.01", "1.001"),
+            400,
+            "CRYPTO_PRECISION_ERROR",
+        ),
+        case(
+            "far from the market",
+            "",
+            limit("0.01", &wild),
+            403,
+            "CRYPTO_RISK_LIMIT",
+        ),
+        case(
+            "what the exchange has not",
+            "",
+            json!({"type": "market", "quantity": "0.01", "margin_trading": true}),
+            501,
+            "CRYPTO_UNSUPPORTED",
+        ),
+        case(
+            "an account that is not",
+            "",
+            json!({"type": "market", "quantity": "0.01", "account": "none"}),
+            400,
+            "CRYPTO_INVALID_PARAMETER",
+        ),
+        Case {
+            native: json!(-2010),
+            ..case(
+                "closed",
+                "reject-orders:count=1",
+                limit("0.01", &far),
+                422,
+                "CRYPTO_ORDER_REJECTED",
+            )
+        },
+        Case {
+            native: json!(-1003),
+            ..case(
+                "the exchange's limit",
+                "429:path=/api/v3/order,count=1,retry_after=1",
+                limit("0.01", &far),
+                429,
+                "CRYPTO_RATE_LIMIT_EXCEEDED",
+            )
+        },
+        at_bybit(
+            "funding is settled",
+            "reject-orders:code=110063,count=1",
+            423,
+            "CRYPTO_FUNDING_SETTLEMENT",
+            110_063,
+        ),
+        at_bybit(
+            "balance, as the exchange has it",
+            "reject-orders:code=110007,count=1",
+            400,
+            "CRYPTO_INSUFFICIENT_BALANCE",
+            110_007,
+        ),
+        at_bybit(
+            "a code that nobody knows",
+            "reject-orders:code=987654,count=1",
+            422,
+            "CRYPTO_ORDER_REJECTED",
+            987_654,
+        ),
+    ];
+    for case in cases {
+        let exchange = Exchange::parse(case.provider).unwrap();
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        if !case.fault.is_empty() {
+            control.inject(case.fault.parse().unwrap());
+        }
+        let entity = match case.provider {
+            "bybit" => PERP,
+            _ => SPOT,
+        };
+        let mut body = json!({"provider": case.provider, "entity_id": entity, "side": "buy"});
+        let fields = body.as_object_mut().unwrap();
+        fields.extend(case.more.as_object().unwrap().clone());
+        let (status, error) = trader.place(body).await;
+        assert_eq!(
+            (status, code(&error)),
+            (case.status, case.code),
+            "{}: {error}",
+            case.name
+        );
+        let told = &error["error"];
+        assert_eq!(
+            told["details"]["exchange_code"], case.native,
+            "{}: {error}",
+            case.name
+        );
+        let advice = told["recovery_suggestions"].as_array().unwrap();
+        assert!(!advice.is_empty(), "{}: {error}", case.name);
+        assert!(told["trace_id"].is_string(), "{}: {error}", case.name);
+        control.clear_all();
+    }
+    // What nobody knew was counted.
+    let accounts = "/api/trading/accounts?provider=bybit";
+    let (_, told) = trader.ask(Method::GET, accounts, None).await;
+    assert_eq!(told["accounts"][0]["unmapped_errors"], 1, "{told}");
+    // None of these is at an exchange.
+    for exchange in all {
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        assert_eq!(control.accounts()[0].orders, [], "{}", exchange.as_str());
+    }
+
+    // Leverage that spot has not, an order that is not there, an id that was used.
+    let body = json!({"provider": "binance", "entity_id": SPOT, "leverage": 2});
+    let leverage = "/api/trading/leverage";
+    let (status, error) = trader.ask(Method::POST, leverage, Some(body)).await;
+    assert_eq!(
+        (status, code(&error)),
+        (501, "CRYPTO_UNSUPPORTED"),
+        "{error}"
+    );
+    let nobody = "/api/trading/orders/bw00000000000000000000000001";
+    let (status, error) = trader.ask(Method::GET, nobody, None).await;
+    assert_eq!(
+        (status, code(&error)),
+        (404, "CRYPTO_ORDER_NOT_FOUND"),
+        "{error}"
+    );
+    let mut body = json!({"provider": "binance", "entity_id": SPOT, "side": "buy", "type": "limit",
+        "quantity": "0.01", "price": far, "client_order_id": "twice"});
+    // What the exchange's 429 has asked for.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let (status, order) = trader.place(body.clone()).await;
+    assert_eq!(status, 201, "{order}");
+    body["quantity"] = json!("0.02");
+    let (status, error) = trader.place(body.clone()).await;
+    assert_eq!(
+        (status, code(&error)),
+        (409, "CRYPTO_DUPLICATE_ORDER"),
+        "{error}"
+    );
+    assert_eq!(error["error"]["details"]["order_id"], order["order_id"]);
+
+    // An answer that is lost makes an order unknown, and a cancellation that can't be answered is told
+    // as such.
+    let control = trader.rig.sim.control().of(Exchange::Binance).unwrap();
+    control.inject("drop-reply:path=/api/v3/order".parse().unwrap());
+    body["client_order_id"] = json!("lost");
+    let (status, lost) = trader.place(body.clone()).await;
+    assert_eq!(
+        (status, &lost["status"]),
+        (202, &json!("unknown")),
+        "{lost}"
+    );
+    let id = lost["order_id"].as_str().unwrap().to_owned();
+    trader.until(&id, &["open"]).await;
+    control.inject("cut-request:path=/api/v3/order,count=3".parse().unwrap());
+    let path = format!("/api/trading/orders/{id}");
+    let (status, error) = trader.ask(Method::DELETE, &path, None).await;
+    assert_eq!(
+        (status, code(&error)),
+        (504, "CRYPTO_ORDER_STATE_UNKNOWN"),
+        "{error}"
+    );
+    // It is still wanted, and so it comes.
+    trader.until(&id, &["canceled"]).await;
+
+    // Halted: nothing new, and what is there goes.
+    let switch = |engaged: bool| json!({"provider": "binance", "engaged": engaged});
+    let path = "/api/trading/kill_switch";
+    assert_eq!(
+        trader.ask(Method::POST, path, Some(switch(true))).await.0,
+        200
+    );
+    body["client_order_id"] = json!("halted");
+    let (status, error) = trader.place(body.clone()).await;
+    assert_eq!(
+        (status, code(&error)),
+        (423, "CRYPTO_TRADING_HALTED"),
+        "{error}"
+    );
+    assert_eq!(
+        trader.ask(Method::POST, path, Some(switch(false))).await.0,
+        200
+    );
+
+    // Our own limit, of a key that has nothing else to do.
+    let args = ["keys", "create", "--quiet", "--permissions", "spot_trading"];
+    let first = trader.key.clone();
+    let busy = Trader {
+        key: run(&trader.rig, &args, ""),
+        ..trader
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut asked = 0;
+    let error = loop {
+        body["quantity"] = json!("1000");
+        let (status, error) = busy.place(body.clone()).await;
+        asked += u32::from(status == 400);
+        if status == 429 && asked > 0 {
+            break error;
+        }
+        assert!(matches!(status, 400 | 401 | 429), "{error}");
+        assert!(Instant::now() < end, "{error}");
+    };
+    assert!(asked >= 100, "{asked}");
+    assert_eq!(code(&error), "CRYPTO_RATE_LIMIT_EXCEEDED", "{error}");
+    for name in ["rate_limit", "retry_after_seconds", "current_usage"] {
+        assert!(
+            !error["error"]["details"][name].is_null(),
+            "{name}: {error}"
+        );
+    }
+    // It may do nothing that its permissions do not say, and the other one trades on.
+    let body = json!({"provider": "bybit", "entity_id": PERP, "side": "buy", "type": "market",
+        "quantity": "0.01"});
+    let (status, error) = busy.place(body.clone()).await;
+    assert_eq!((status, code(&error)), (403, "CRYPTO_FORBIDDEN"), "{error}");
+    let trader = Trader { key: first, ..busy };
+    let (status, order) = trader.place(body).await;
+    assert_eq!(status, 201, "{order}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_cancels_everything_when_the_gateway_is_dead() {
+    let all = [Exchange::Binance, Exchange::Okx];
+    let mut trader = live_with(
+        &all,
+        "dead_man_secs = 10\nanswer_timeout_ms = 2500",
+        |_| {},
+        Value::clone,
+    )
+    .await;
+    let mut resting = Vec::new();
+    for exchange in all {
+        let provider = exchange.as_str();
+        trader.ready(provider).await;
+        let entity = format!("cryptoperp_{provider}_btcusdt");
+        let (bid, _) = trader.touch(provider, "btcusdt", &entity).await;
+        let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
+        let body = json!({"provider": provider, "entity_id": entity, "side": "buy",
+            "type": "limit", "quantity": "0.1", "price": far});
+        let (status, order) = trader.place(body).await;
+        assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        resting.push((control, order["order_id"].as_str().unwrap().to_owned()));
+    }
+    let states = || {
+        let state = |(control, id): &(bookwire_sim::SimControl, String)| {
+            let orders = control.accounts().remove(0).orders;
+            let order = orders.iter().find(|order| order.client_id == *id);
+            order.map(|order| order.state)
+        };
+        resting.iter().map(state).collect::<Vec<_>>()
+    };
+    // Set once, the timers would have run out by now.
+    tokio::time::sleep(Duration::from_millis(11_500)).await;
+    assert_eq!(states(), [Some("new"); 2], "{}", trader.rig.log());
+    trader.rig.kill_gateway();
+    assert_eq!(states(), [Some("new"); 2]);
+    let end = Instant::now() + Duration::from_secs(14);
+    while states() != [Some("canceled"); 2] {
+        assert!(Instant::now() < end, "{:?}", states());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_and_short_are_held_apart_in_hedge_mode() {
+    let hedge = |rig: &Rig| {
+        let control = rig.sim.control().of(Exchange::Binance).unwrap();
+        assert!(control.set_hedged(0, true));
+    };
+    let trader = live_with(&[Exchange::Binance], "", hedge, Value::clone).await;
+    trader.ready("binance").await;
+    let entity = "cryptoperp_binance_btcusdt";
+    trader.touch("binance", "btcusdt", entity).await;
+    let order = |side: &str, position: Option<&str>| {
+        json!({"provider": "binance", "entity_id": entity, "side": side, "type": "market",
+            "quantity": "0.01", "position_side": position})
+    };
+    let (status, error) = trader.place(order("buy", None)).await;
+    assert_eq!(
+        (status, code(&error)),
+        (400, "CRYPTO_INVALID_PARAMETER"),
+        "{error}"
+    );
+    assert_eq!(
+        error["error"]["details"]["parameter"], "position_side",
+        "{error}"
+    );
+    for (side, position) in [("buy", "long"), ("buy", "long"), ("sell", "short")] {
+        let (status, order) = trader.place(order(side, Some(position))).await;
+        assert_eq!(status, 201, "{order}");
+        trader
+            .until(order["order_id"].as_str().unwrap(), &["filled"])
+            .await;
+    }
+    let held = async || {
+        let path = "/api/trading/positions?provider=binance&numbers=string";
+        let (_, answer) = trader.ask(Method::GET, path, None).await;
+        let rows = answer["positions"].as_array().unwrap().iter();
+        let mut held: Vec<(String, Decimal)> = rows
+            .map(|row| {
+                let text = |name: &str| row[name].as_str().unwrap().to_owned();
+                (text("position_side"), text("quantity").parse().unwrap())
+            })
+            .collect();
+        held.sort();
+        held
+    };
+    let is = async |long: i64, short: i64| {
+        let mut wanted = vec![
+            ("long".to_owned(), Decimal::new(long, 2)),
+            ("short".to_owned(), Decimal::new(-short, 2)),
+        ];
+        wanted.retain(|(_, quantity)| !quantity.is_zero());
+        let end = Instant::now() + Duration::from_secs(10);
+        while held().await != wanted {
+            assert!(Instant::now() < end, "{:?}", held().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    is(2, 1).await;
+    // Each is closed by its own side alone.
+    let (status, answer) = trader.place(order("sell", Some("long"))).await;
+    assert_eq!(status, 201, "{answer}");
+    is(1, 1).await;
+    let (status, answer) = trader.place(order("buy", Some("short"))).await;
+    assert_eq!(status, 201, "{answer}");
+    is(1, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paper_positions_pay_funding_and_are_liquidated() {
+    // A day that is over, minutes before a settlement, in a market that moves a minute in a second.
+    let start_ms = 1_717_200_000_000 + 8 * 3_600_000 - 8 * 60_000;
+    let sim = SimConfig {
+        start_ms: Some(start_ms),
+        time_scale: 60.0,
+        intensity: 0.05,
+        ..exchanges(&[Exchange::Binance])
+    };
+    let trader = Trader::new(Rig::start(sim).await).await;
+    let codes = ["btcusdt", "ethusdt", "solusdt", "dogeusdt"];
+    let before = trader.balance("binance", "USDT").await;
+    for code in codes {
+        let entity = format!("cryptoperp_binance_{code}");
+        let (bid, _) = trader.touch("binance", code, &entity).await;
+        let (_, listed) = trader
+            .rig
+            .get(&format!(
+                "/api/data/CryptoPerp?provider=binance&codes={code}&numbers=string"
+            ))
+            .await;
+        let row = &listed["data"][0];
+        let most = row["max_leverage"].as_u64().unwrap_or(125);
+        let body = json!({"provider": "binance", "entity_id": entity, "leverage": most});
+        let (status, answer) = trader
+            .ask(Method::POST, "/api/trading/leverage", Some(body))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        let body = json!({"provider": "binance", "entity_id": entity, "side": "buy",
+            "type": "market", "quantity": (Decimal::from(500) / bid).round_dp(8).to_string(),
+            "round": true});
+        let (status, order) = trader.place(body).await;
+        assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
+    }
+    let all = |what: &str| format!("/api/trading/{what}?provider=binance&numbers=string");
+    let mut has_funding = false;
+    let mut liquidated = None;
+    let end = Instant::now() + Duration::from_secs(60);
+    while !has_funding || liquidated.is_none() {
+        assert!(
+            Instant::now() < end,
+            "funding: {has_funding}, liquidation: {liquidated:?}\n{}",
+            trader.rig.log()
+        );
+        let (_, answer) = trader.ask(Method::GET, &all("positions"), None).await;
+        for row in answer["positions"].as_array().unwrap() {
+            assert!(row["liquidation_price"].is_string(), "{row}");
+            let cost = row["funding_cost"].as_str().unwrap_or("0");
+            has_funding |= cost.parse::<Decimal>().unwrap() != Decimal::ZERO;
+        }
+        let (_, answer) = trader.ask(Method::GET, &all("orders"), None).await;
+        let orders = answer["orders"].as_array().unwrap().clone();
+        liquidated = orders
+            .into_iter()
+            .find(|order| order["reject_reason"] == "liquidation" && order["status"] == "filled");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let order = liquidated.unwrap();
+    assert_eq!(order["reduce_only"], true, "{order}");
+    let (_, answer) = trader.ask(Method::GET, &all("positions"), None).await;
+    let rows = answer["positions"].as_array().unwrap();
+    assert!(
+        rows.iter()
+            .all(|row| row["entity_id"] != order["entity_id"]),
+        "{order}: {answer}"
+    );
+    let now = trader.balance("binance", "USDT").await;
+    assert!(now.0 + now.1 < before.0 + before.1, "{before:?} {now:?}");
+}
