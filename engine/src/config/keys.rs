@@ -214,7 +214,7 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         0..=limit,
     );
     r.section("trading", |r| {
-        trading::visit_provider(&mut provider.trading, r)
+        trading::visit_provider(id, &mut provider.trading, r)
     });
 }
 
@@ -359,11 +359,13 @@ fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
             add(route.host, Serves::Streams);
         }
     }
-    for route in exchange
-        .trading()
-        .map_or(&[][..], |venue| venue.private_routes())
-    {
-        add(route.host, Serves::Streams);
+    if let Some(venue) = exchange.trading() {
+        for route in venue.private_routes() {
+            add(route.host, Serves::Streams);
+        }
+        for route in venue.order_routes() {
+            add(route.host, Serves::Streams);
+        }
     }
     hosts
 }

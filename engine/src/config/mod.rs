@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
-pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
+pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig, Transport};
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
