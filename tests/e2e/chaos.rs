@@ -41,7 +41,11 @@ struct Place {
     exchange: Exchange,
     entities: [&'static str; 2],
     quantity: &'static str,
+    /// Which ways orders may travel; the seed chooses.
+    transports: &'static [&'static str],
 }
+
+const EITHER: &[&str] = &["rest", "websocket"];
 
 fn number(value: &Value) -> Decimal {
     value.as_str().unwrap_or("0").parse().unwrap()
@@ -81,13 +85,11 @@ async fn run(place: &Place) {
     let seed: u64 = seed.map_or_else(rand::random, |text| text.parse().unwrap());
     let count = std::env::var("BOOKWIRE_CHAOS_ORDERS").ok();
     let count: usize = count.map_or(ORDERS, |text| text.parse().unwrap());
-    println!(
-        "chaos at {}: seed {seed}, {count} orders",
-        place.exchange.as_str()
-    );
     let mut random = StdRng::seed_from_u64(seed);
     let provider = place.exchange.as_str();
-    let mut trader = live(place.exchange).await;
+    let transport = place.transports[random.random_range(0..place.transports.len())];
+    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
+    let mut trader = live(place.exchange, transport).await;
     let control = trader.rig.sim.control().of(place.exchange).unwrap();
     let mut asked: Vec<String> = Vec::new();
     for number in 0..count {
@@ -342,6 +344,7 @@ async fn nothing_is_lost_or_doubled_at_binance() {
         exchange: Exchange::Binance,
         entities: ["cryptopair_binance_btcusdt", "cryptoperp_binance_btcusdt"],
         quantity: "0.002",
+        transports: EITHER,
     })
     .await;
 }
@@ -352,6 +355,7 @@ async fn nothing_is_lost_or_doubled_at_okx() {
         exchange: Exchange::Okx,
         entities: ["cryptopair_okx_btcusdt", "cryptoperp_okx_btcusdt"],
         quantity: "0.01",
+        transports: &["websocket"],
     })
     .await;
 }
@@ -362,6 +366,7 @@ async fn nothing_is_lost_or_doubled_at_bybit() {
         exchange: Exchange::Bybit,
         entities: ["cryptopair_bybit_btcusdt", "cryptoperp_bybit_btcusdt"],
         quantity: "0.002",
+        transports: EITHER,
     })
     .await;
 }
@@ -372,6 +377,7 @@ async fn nothing_is_lost_or_doubled_at_coinbase() {
         exchange: Exchange::Coinbase,
         entities: ["cryptopair_coinbase_btcusd", "cryptopair_coinbase_ethusd"],
         quantity: "0.01",
+        transports: &["rest"],
     })
     .await;
 }

@@ -130,6 +130,21 @@ impl Trader {
         }
     }
 
+    /// How the exchange's WebSocket for orders stands.
+    async fn socket(&self, provider: &str) -> Value {
+        let path = format!("/api/trading/accounts?provider={provider}");
+        let (_, mut answer) = self.ask(Method::GET, &path, None).await;
+        answer["accounts"][0]["order_socket"].take()
+    }
+
+    pub(crate) async fn socket_up(&self, provider: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.socket(provider).await["up"] != true {
+            assert!(Instant::now() < end, "{}", self.rig.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Best bid and ask.
     pub(crate) async fn touch(
         &self,
@@ -464,12 +479,12 @@ async fn paper_orders_go_on_after_a_crash() {
     assert_eq!(flat["positions"], json!([]), "{flat}");
 }
 
-/// Live against a simulated exchange.
-pub async fn live(exchange: Exchange) -> Trader {
+/// Live against a simulated exchange; orders travel by `rest` or `websocket`.
+pub async fn live(exchange: Exchange, transport: &str) -> Trader {
     let provider = exchange.as_str();
     let more = format!(
         "[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 1500\n\n\
-         [providers.{provider}.trading]\nmode = \"live\"\n"
+         [providers.{provider}.trading]\nmode = \"live\"\ntransport = \"{transport}\"\n"
     );
     let rig = Rig::start_prepared(exchanges(&[exchange]), &more, |rig| {
         let credentials = &rig.sim.endpoints()[provider]["credentials"];
@@ -478,13 +493,35 @@ pub async fn live(exchange: Exchange) -> Trader {
     });
     let trader = Trader::new(rig.await).await;
     trader.ready(provider).await;
+    if transport == "websocket" {
+        trader.socket_up(provider).await;
+    }
     trader
 }
 
 /// What every exchange has to be able to do, with what its simulator says of it afterwards.
 async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
+    let trader = live(exchange, "rest").await;
+    trades(&trader, exchange, entity, quantity).await;
     let provider = exchange.as_str();
-    let trader = live(exchange).await;
+    assert_eq!(trader.socket(provider).await, Value::Null);
+    nothing_tells_secrets(&trader, provider);
+}
+
+/// The same over the exchange's WebSocket for orders.
+async fn trades_by_socket(exchange: Exchange, entity: &str, quantity: &str) {
+    let trader = live(exchange, "websocket").await;
+    trades(&trader, exchange, entity, quantity).await;
+    let provider = exchange.as_str();
+    let socket = trader.socket(provider).await;
+    // Two orders and a cancellation at least, and nothing by HTTP.
+    assert!(socket["commands"].as_u64().unwrap() >= 3, "{socket}");
+    assert_eq!(socket["by_rest"], 0, "{socket}");
+    nothing_tells_secrets(&trader, provider);
+}
+
+async fn trades(trader: &Trader, exchange: Exchange, entity: &str, quantity: &str) {
+    let provider = exchange.as_str();
     let (bid, _) = trader.touch(provider, entity, entity).await;
     let quantity: Decimal = quantity.parse().unwrap();
     let base = json!({"provider": provider, "entity_id": entity, "side": "buy"});
@@ -553,7 +590,6 @@ async fn trades_live(exchange: Exchange, entity: &str, quantity: &str) {
         (400, "CRYPTO_INSUFFICIENT_BALANCE"),
         "{error}"
     );
-    nothing_tells_secrets(&trader, provider);
 }
 
 /// Neither the log nor anything in the data directory has a secret in it that could be read.
@@ -632,4 +668,24 @@ async fn bybit_perpetuals_are_traded_at() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coinbase_is_traded_at() {
     trades_live(Exchange::Coinbase, "cryptopair_coinbase_btcusd", "0.01").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_binance_spot() {
+    trades_by_socket(Exchange::Binance, "cryptopair_binance_btcusdt", "0.01").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_binance_perp() {
+    trades_by_socket(Exchange::Binance, "cryptoperp_binance_btcusdt", "0.01").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_okx() {
+    trades_by_socket(Exchange::Okx, "cryptoperp_okx_btcusdt", "0.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_bybit() {
+    trades_by_socket(Exchange::Bybit, "cryptopair_bybit_btcusdt", "0.01").await;
 }

@@ -77,11 +77,6 @@ impl Pulse {
         self.heard = now;
     }
 
-    /// When something came last.
-    pub(super) fn heard(&self) -> Duration {
-        self.heard
-    }
-
     /// How old it is.
     pub(super) fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(self.begun)
@@ -106,9 +101,36 @@ impl Pulse {
             sent.map_err(|error| error.to_string())?;
         }
         if now.saturating_sub(self.heard.max(self.pinged)) > PING {
-            self.pinged = now;
-            let sent = socket.send(Message::Ping(Default::default())).await;
-            sent.map_err(|error| format!("can't send: {error}"))?;
+            self.ping(socket, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a sign of life.
+    async fn ping(&mut self, socket: &mut Socket, now: Duration) -> Result<(), String> {
+        self.pinged = now;
+        let sent = socket.send(Message::Ping(Default::default())).await;
+        sent.map_err(|error| format!("can't send: {error}"))
+    }
+
+    /// Asks for a sign of life where none has come since something was sent, once. The error is that the
+    /// time `patience` for one is over.
+    pub(super) async fn doubt(
+        &mut self,
+        socket: &mut Socket,
+        now: Duration,
+        sent: Duration,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let age = now.saturating_sub(sent);
+        if self.heard > sent {
+            return Ok(());
+        }
+        if age > patience {
+            return Err("silent since a request".to_owned());
+        }
+        if age > patience / 4 && self.pinged <= sent {
+            self.ping(socket, now).await?;
         }
         Ok(())
     }

@@ -92,21 +92,26 @@ pub fn order_ref(client_id: &str, order_type: OrderType) -> OrderRef<'_> {
 
 /// A frame of a connection that takes orders: the same text means the same, and what it answers is
 /// read as an answer over HTTP is.
-fn read_socket(venue: &dyn TradingVenue, request: &NativeRequest, body: &[u8]) {
+fn read_socket(
+    venue: &dyn TradingVenue,
+    command: &Command<'_>,
+    request: &NativeRequest,
+    body: &[u8],
+) {
     for route in 0..venue.order_routes().len() {
         let told = || venue.order_session(route).map(|mut it| it.frame(body));
         let first = told();
         assert_eq!(first, told());
-        if let Some(Ok(Heard::Answer(answer))) = first
-            && let Some(failure) = venue.failure(
-                request,
-                answer.status,
-                answer.retry_after.as_deref(),
-                &answer.body,
-            )
-        {
+        let Some(Ok(Heard::Answer(answer))) = first else {
+            continue;
+        };
+        let retry_after = answer.retry_after.as_deref();
+        let failure = venue.failure(request, answer.status, retry_after, &answer.body);
+        if let Some(failure) = failure {
             assert!(!failure.error.recovery_suggestions.is_empty());
         }
+        let read = || venue.parse_command(command, 0, &answer.body, NOW);
+        assert_eq!(read(), read());
     }
 }
 
@@ -170,7 +175,7 @@ pub fn read_everywhere(provider: ProviderId, body: &[u8]) {
                     assert_eq!(read(), read());
                 }
                 for request in venue.command(command).unwrap_or_default() {
-                    read_socket(venue, &request, body);
+                    read_socket(venue, command, &request, body);
                 }
             }
             let questions = [

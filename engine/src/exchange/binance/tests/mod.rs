@@ -11,6 +11,7 @@ mod property;
 mod reference;
 mod refusals;
 mod rest;
+mod socket;
 mod vectors;
 mod vectors_other;
 

@@ -10,6 +10,7 @@ mod property;
 mod reference;
 mod refusals;
 mod rest;
+mod socket;
 mod vectors;
 
 use std::io::Read as _;
