@@ -4,7 +4,8 @@
 //! Afterwards what the gateway believes of orders, executions, balances and positions is what the
 //! exchange really has; no order is there twice, and none is lost.
 //!
-//! `BOOKWIRE_CHAOS_ORDERS` makes the runs longer, `BOOKWIRE_CHAOS_SEED` repeats one.
+//! `BOOKWIRE_CHAOS_ORDERS` makes the runs longer, `BOOKWIRE_CHAOS_SEED` repeats one,
+//! `BOOKWIRE_CHAOS_TRANSPORT` says how orders travel.
 
 #![allow(clippy::unwrap_used)]
 
@@ -87,7 +88,9 @@ async fn run(place: &Place) {
     let count: usize = count.map_or(ORDERS, |text| text.parse().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
     let provider = place.exchange.as_str();
-    let transport = place.transports[random.random_range(0..place.transports.len())];
+    let chosen = place.transports[random.random_range(0..place.transports.len())];
+    let transport = std::env::var("BOOKWIRE_CHAOS_TRANSPORT").ok();
+    let transport = transport.as_deref().unwrap_or(chosen);
     println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
     let mut trader = live(place.exchange, transport).await;
     let control = trader.rig.sim.control().of(place.exchange).unwrap();

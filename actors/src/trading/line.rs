@@ -335,11 +335,9 @@ impl Keeper {
         // A line on which nothing comes after a request, not even the answer to a ping, is dead long
         // before it is silent for too long.
         let oldest = life.under_way.values().map(|request| request.since).min();
-        if let Some(oldest) = oldest
-            && now.saturating_sub(oldest) > self.live.patience
-            && life.pulse.heard() <= oldest
-        {
-            return Err(End::Lost("silent since a request".to_owned()));
+        if let Some(oldest) = oldest {
+            let doubt = life.pulse.doubt(socket, now, oldest, self.live.patience);
+            doubt.await.map_err(End::Lost)?;
         }
         life.under_way
             .retain(|_, request| !request.reply.is_closed());
