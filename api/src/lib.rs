@@ -15,3 +15,4 @@ pub mod rest;
 pub mod server;
 pub mod trading;
 pub mod ws;
+pub mod zvt;

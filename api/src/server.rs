@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::{Handler, HttpServiceFactory};
 use actix_web::http::{KeepAlive, Method};
-use actix_web::{App, FromRequest, HttpRequest, HttpServer, Responder, guard, middleware, web};
+use actix_web::{App, FromRequest, HttpServer, Responder, guard, middleware, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
@@ -17,6 +17,7 @@ use crate::gate::{self, Gate};
 use crate::operator::OperatorKey;
 use crate::rest::{auth, backfill, data, metrics, ops, providers, trading, validation};
 use crate::ws::{WsOptions, WsState};
+use crate::zvt::{self, Upstream};
 
 /// Largest request body; an order's is a few hundred bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -112,8 +113,9 @@ pub fn start_for(
         0 => crate::engine::cores(),
         workers => workers,
     };
+    let upstream = Upstream::new(&config.zvt, address).map_err(io::Error::other)?;
     let server = HttpServer::new(move || {
-        App::new()
+        let app = App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
             .app_data(auth.clone())
@@ -123,7 +125,11 @@ pub fn start_for(
             .wrap(middleware::from_fn(gate::pass))
             .configure(routes)
             .configure(|config| mounted.configure(config))
-            .default_service(web::to(unknown))
+            .default_service(web::to(zvt::pass_on));
+        match &upstream {
+            Some(upstream) => app.app_data(web::Data::new(upstream.of_worker())),
+            None => app,
+        }
     })
     .on_connect(WsState::on_connect)
     .workers(workers)
@@ -303,10 +309,6 @@ async fn wrong_method(method: Method) -> Result<String, ApiError> {
 
 async fn not_post(method: Method) -> Result<String, ApiError> {
     Err(ApiError::wrong_method(&method, "POST"))
-}
-
-async fn unknown(request: HttpRequest) -> Result<String, ApiError> {
-    Err(ApiError::unknown_path(request.path()))
 }
 
 impl ServerHandle {

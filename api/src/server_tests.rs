@@ -278,6 +278,7 @@ async fn fixed_lists_have_the_contract_shape() {
     assert!(metrics.contains("# TYPE bookwire_frames_total counter\nbookwire_frames_total 0\n"));
     assert!(metrics.contains("bookwire_http_requests_total{class=\"ok\"}"));
     assert!(metrics.contains("bookwire_wrong_keys_total 0\n"));
+    assert!(metrics.contains("# TYPE bookwire_orders_rejected_total counter\n"));
     crate::rest::metrics::tests::check_exposition(&metrics);
     summary_has_the_contract_fields(&rig).await;
     rig.server.stop().await;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use bookwire_bench::{fan_out, latency, load, rest, slow_client, soak, store, target, throughput};
+use bookwire_bench::{
+    fan_out, latency, load, order_entry, rest, slow_client, soak, store, target, throughput,
+};
 use clap::{Parser, ValueEnum};
 
 /// Measures bookwire on this machine, next to floors and, with `--features peers` and `--python`, its
@@ -17,16 +19,16 @@ pub struct Arguments {
     /// Folder of recorded messages.
     #[arg(long)]
     pub captures: Option<PathBuf>,
-    /// Measured turns of each contender that needs no socket; one more warms up. `tick-to-client`
-    /// has two runs at most.
+    /// Measured turns of each contender that needs no socket; one more warms up. `tick-to-client` and
+    /// `order-entry` have two runs at most.
     #[arg(long, default_value_t = 9)]
     pub turns: usize,
     /// Messages a second. `tick-to-client`: 10000 unless given; `load`: 7581, three times the
-    /// recordings' busiest second; `slow-client`: 200; `rest`: 100 requests.
+    /// recordings' busiest second; `slow-client`: 200; `rest`: 100 requests; `order-entry`: 500.
     #[arg(long)]
     pub rate: Option<u64>,
     /// Measured seconds. `tick-to-client` 10 unless given; `load` 60; `throughput` and `fan-out` 5 a
-    /// flood; `slow-client` 5 a phase; `rest` 10; `--target` 30.
+    /// flood; `slow-client` 5 a phase; `rest` 10; `order-entry` 20 a contender; `--target` 30.
     #[arg(long)]
     pub seconds: Option<f64>,
     /// Measured minutes of `soak`.
@@ -42,7 +44,8 @@ pub struct Arguments {
     /// Seed of the simulated markets of `load` and `soak`.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// A Python interpreter that has cryptofeed and ccxt: they join `tick-to-client`.
+    /// A Python interpreter that has cryptofeed and ccxt: they join `tick-to-client`, ccxt joins
+    /// `order-entry`.
     #[arg(long)]
     pub python: Option<PathBuf>,
     /// Measure a running bookwire instead: ws://host:port/ws
@@ -84,6 +87,8 @@ pub enum Scenario {
     SlowClient,
     /// A thousand bars as JSON: requests a second, and latency.
     Rest,
+    /// An order in over REST, its request at the exchange's socket, the answer out.
+    OrderEntry,
     /// Rows into and out of the stores.
     Store,
     /// Many symbols of all exchanges at a steady rate: nothing lost, memory and processor time.
@@ -211,6 +216,16 @@ impl Arguments {
         }
     }
 
+    /// Of `order-entry`.
+    pub fn order_entry(&self) -> order_entry::Options {
+        order_entry::Options {
+            rate: self.rate.unwrap_or(500),
+            seconds: self.seconds(20.0),
+            runs: self.turns.min(2),
+            python: self.python.clone(),
+        }
+    }
+
     /// Of `store`.
     ///
     /// # Errors
@@ -296,6 +311,7 @@ mod tests {
         }
         assert_eq!(all.fan_out().clients, [100, 500]);
         assert_eq!(all.slow_client().clients, 499);
+        assert_eq!((all.order_entry().rate, all.order_entry().runs), (500, 2));
         assert_eq!((all.load().symbols, all.soak().symbols), (200, 50));
         assert_eq!((all.soak().seconds, all.soak().connections), (600, 1_000));
         assert_eq!(parse("load --symbols 40").unwrap().load().symbols, 40);

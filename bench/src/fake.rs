@@ -125,12 +125,7 @@ impl Fake {
         );
         // It has no history.
         text.push_str("[data_collection]\ndefault_backfill_days = 0\n\n");
-        // Nothing here may look for the real exchanges.
-        for id in bookwire_engine::exchange::ProviderId::all() {
-            if id.name() != "binance" {
-                text.push_str(&format!("[providers.{}]\nenabled = false\n\n", id.name()));
-            }
-        }
+        text.push_str(&others_are_off());
         text
     }
 
@@ -177,6 +172,14 @@ impl Fake {
         }
         Ok(())
     }
+}
+
+/// A gateway's configuration in which nothing looks for other exchanges, the real ones.
+pub(crate) fn others_are_off() -> String {
+    let all = bookwire_engine::exchange::ProviderId::all();
+    all.filter(|id| id.name() != "binance")
+        .map(|id| format!("[providers.{}]\nenabled = false\n\n", id.name()))
+        .collect()
 }
 
 /// Reads what a client of the streams asks for, and answers.
@@ -247,24 +250,27 @@ fn answer(mut socket: TcpStream, shared: &Shared) {
         }
     }
     let request = String::from_utf8_lossy(&request).into_owned();
-    let path = request.split(' ').nth(1).unwrap_or_default();
-    let body = match path.split('?').next().unwrap_or_default() {
-        path if path.ends_with("/exchangeInfo") => EXCHANGE_INFO.as_bytes().to_vec(),
-        path if path.ends_with("/time") => {
-            format!("{{\"serverTime\":{}}}", unix_millis()).into_bytes()
-        }
-        path if path.ends_with("/depth") => lock(&shared.snapshot).clone(),
-        path if path.ends_with("/klines") => {
-            klines(request.split(' ').nth(1).unwrap_or_default()).into_bytes()
-        }
-        _ => b"[]".to_vec(),
-    };
+    let target = request.split(' ').nth(1).unwrap_or_default();
+    let body = body(target, &lock(&shared.snapshot));
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );
     let _ = socket.write_all(&[head.as_bytes(), &body].concat());
+}
+
+/// What a request for public data is answered with.
+pub(crate) fn body(target: &str, snapshot: &[u8]) -> Vec<u8> {
+    match target.split('?').next().unwrap_or_default() {
+        path if path.ends_with("/exchangeInfo") => EXCHANGE_INFO.as_bytes().to_vec(),
+        path if path.ends_with("/time") => {
+            format!("{{\"serverTime\":{}}}", unix_millis()).into_bytes()
+        }
+        path if path.ends_with("/depth") => snapshot.to_vec(),
+        path if path.ends_with("/klines") => klines(target).into_bytes(),
+        _ => b"[]".to_vec(),
+    }
 }
 
 /// Milliseconds since the Unix epoch.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -33,6 +33,33 @@ impl Program {
             path: std::env::current_exe()?,
             arguments: vec!["bookwire".to_owned()],
         })
+    }
+
+    /// Runs one of its commands on a data directory, with `input` on its standard input. What it has
+    /// said.
+    ///
+    /// # Errors
+    /// When it can't be started, or fails.
+    pub fn command(&self, words: &[&str], data: &Path, input: &str) -> Result<String> {
+        let mut child = Command::new(&self.path)
+            .args(&self.arguments)
+            .args(words)
+            .arg("--data-dir")
+            .arg(data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", self.path.display()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that does not read it says so by how it ends.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        let is_well = output.status.success();
+        ensure!(is_well, "{words:?}: {}", text(&output.stderr));
+        Ok(text(&output.stdout))
     }
 }
 
@@ -150,6 +177,19 @@ impl Gateway {
     /// # Errors
     /// When it can't be started.
     pub fn start(program: &Program, server: &str, rest: &str) -> Result<Self> {
+        Self::start_prepared(program, server, rest, |_| Ok(()))
+    }
+
+    /// As [`Gateway::start`], after something was done to its data directory.
+    ///
+    /// # Errors
+    /// When that fails, or it can't be started.
+    pub fn start_prepared(
+        program: &Program,
+        server: &str,
+        rest: &str,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let api = free_address()?;
@@ -159,10 +199,12 @@ impl Gateway {
         let file = folder.join("bench.toml");
         let text = format!(
             "[server]\nlisten = \"{api}\"\ndata_dir = {:?}\n{server}\n[limits]\n\
-             requests_per_minute = 10000000\n\n{rest}",
+             requests_per_minute = 10000000\ntrading_per_minute = 10000000\n\
+             cancels_per_minute = 10000000\n\n{rest}",
             folder.join("data")
         );
         fs::write(&file, text)?;
+        prepare(&folder.join("data"))?;
         let log = fs::File::create(folder.join("log"))?;
         let child = Command::new(&program.path)
             .args(&program.arguments)

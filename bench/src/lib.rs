@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod histogram;
 pub mod latency;
 pub mod load;
+pub mod order_entry;
 pub mod plot;
 mod python;
 pub mod report;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bookwire_bench::gateway::Program;
-use bookwire_bench::{captures, fan_out, floor, latency, load, report, rest};
+use bookwire_bench::{captures, fan_out, floor, latency, load, order_entry, report, rest};
 use bookwire_bench::{slow_client, soak, store, target, throughput};
 use clap::Parser;
 
@@ -74,6 +74,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if wants(Scenario::Rest) {
         rest::run(&arguments.rest(), &program)?.finish(out)?;
+    }
+    if wants(Scenario::OrderEntry) {
+        order_entry::run(&arguments.order_entry(), &program)?.finish(out)?;
     }
     if wants(Scenario::Store) {
         store::run(&arguments.store()?)?.finish(out)?;

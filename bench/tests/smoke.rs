@@ -98,6 +98,27 @@ fn rest() {
 }
 
 #[test]
+fn order_entry() {
+    let line = "order-entry --seconds 0.1 --rate 200 --turns 1";
+    let report = report(line, "order-entry");
+    // Three ways of bookwire, two floors.
+    for part in [
+        "place: client",
+        "place: exchange",
+        "place: there",
+        "cancel: client",
+    ] {
+        let rows = figures(&report, part, "µs p50");
+        // What it adds to the proxy can be below nothing in such a run.
+        assert_eq!(rows.len(), 5 + 3, "{part}: {rows:?}");
+    }
+    all_above(&report, "floor", "µs p50", 10, 1.0);
+    all_above(&report, "simulator", "µs p50", 1, 1.0);
+    let missed = report["not_measured"].as_array().unwrap();
+    assert_eq!(missed.len(), 2, "{missed:?}");
+}
+
+#[test]
 fn tick_to_client() {
     let report = report(
         "tick-to-client --seconds 1 --rate 500 --turns 1",

@@ -131,7 +131,22 @@ pub struct CryptoError {
     pub recovery_suggestions: Vec<String>,
 }
 
+/// The detail of an error whose exchange's code no table has.
+const UNMAPPED: &str = "exchange_code_unmapped";
+
 impl CryptoError {
+    /// Notes that the exchange has told a code that no table has: what it means was guessed.
+    #[must_use]
+    pub fn unmapped(self) -> Self {
+        self.with(UNMAPPED, true)
+    }
+
+    /// Whether the exchange's code was one that no table has.
+    #[must_use]
+    pub fn is_unmapped(&self) -> bool {
+        self.details.get(UNMAPPED) == Some(&Value::Bool(true))
+    }
+
     /// An error with the code's default suggestion.
     #[must_use]
     pub fn new(code: CryptoCode, message: impl Into<String>) -> Self {

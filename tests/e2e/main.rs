@@ -23,3 +23,4 @@ mod restart;
 mod rig;
 mod store_failures;
 mod trading;
+mod zvt;

@@ -97,6 +97,17 @@ impl Trader {
         .await
     }
 
+    /// A figure of the account on paper at Binance, with more labels than its own.
+    async fn figure(&self, name: &str, more: &str) -> f64 {
+        let name = format!(
+            "bookwire_{name}{{provider=\"binance\",account=\"default\",mode=\"paper\"{more}}}"
+        );
+        self.rig
+            .metric(&name)
+            .await
+            .unwrap_or_else(|| panic!("no {name}"))
+    }
+
     async fn order(&self, id: &str) -> Value {
         let path = format!("/api/trading/orders/{id}?numbers=string");
         let (status, order) = self.ask(Method::GET, &path, None).await;
@@ -369,6 +380,25 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
         .await;
     assert_eq!((status, code(&error)), (404, "CRYPTO_PAIR_NOT_FOUND"));
 
+    // All of it is counted: two refused by a limit, one of them amended; at least four by their amounts.
+    let refused = async |why: &str| {
+        let label = format!(",reason=\"{why}\"");
+        trader.figure("orders_rejected_total", &label).await
+    };
+    assert_eq!(refused("risk").await as u64, 2);
+    assert!(refused("check").await >= 4.0);
+    assert_eq!(refused("exchange").await as u64, 0);
+    let placed = trader.figure("orders_placed_total", "").await;
+    assert_eq!(placed as u64, 3);
+    let timed = ",stage=\"entry\"";
+    let timed = trader.figure("order_latency_seconds_count", timed).await;
+    assert_eq!(timed as u64, 3);
+    assert!(trader.figure("order_journal_bytes", "").await > 1_000.0);
+    assert_eq!(trader.figure("trading_ready", "").await as u64, 1);
+    let (_, summary) = trader.rig.get("/api/crypto/metrics").await;
+    let account = &summary["trading_metrics"]["accounts"][0];
+    assert_eq!(account["orders_placed"], 3, "{account}");
+
     // The kill switch cancels and refuses until it is released, and outlives a crash.
     let (status, order) = trader
         .place(with(
@@ -393,8 +423,12 @@ async fn paper_orders_rest_fill_and_are_refused_for_a_reason() {
         (423, "CRYPTO_TRADING_HALTED"),
         "{error}"
     );
+    let engaged = trader.figure("trading_kill_switch_engaged", "").await;
+    assert_eq!(engaged as u64, 1);
     let (status, _) = trader.ask(Method::POST, path, Some(switch(false))).await;
     assert_eq!(status, 200);
+    let engaged = trader.figure("trading_kill_switch_engaged", "").await;
+    assert_eq!(engaged as u64, 0);
     let (status, order) = trader.place(market).await;
     assert_eq!(status, 201, "{order}");
     // A new beginning has the balances of the configuration.

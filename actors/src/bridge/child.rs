@@ -80,12 +80,30 @@ fn unstarted(bridge: &Bridge, error: &std::io::Error) -> BridgeError {
     }
 }
 
+/// What a child does not inherit: keys of ours, where they are, and what the service manager gave to
+/// this process alone.
+const WITHHELD: [&str; 7] = [
+    "BOOKWIRE_ADMIN_KEY",
+    "BOOKWIRE_MASTER_KEY",
+    "BOOKWIRE_QUESTDB_PASSWORD",
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+fn command(python: &str) -> Command {
+    let mut command = Command::new(python);
+    for name in WITHHELD {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// See [`Bridge::look`].
 pub(super) async fn look(bridge: &Bridge) -> Result<String, BridgeError> {
-    let asked = Command::new(&bridge.0.python)
+    let asked = command(&bridge.0.python)
         .args(["-c", LOOK, bridge.0.terms.package])
-        .env_remove("BOOKWIRE_ADMIN_KEY")
-        .env_remove("BOOKWIRE_QUESTDB_PASSWORD")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -104,11 +122,8 @@ pub(super) async fn look(bridge: &Bridge) -> Result<String, BridgeError> {
 /// Starts a child and returns when it serves.
 pub(super) async fn start(bridge: &Bridge) -> Result<Arc<Running>, BridgeError> {
     let program = bridge.0.terms.program;
-    let mut child = Command::new(&bridge.0.python)
+    let mut child = command(&bridge.0.python)
         .args(["-u", "-c", LAUNCHER, &program.len().to_string()])
-        // Keys of ours are no business of the child's.
-        .env_remove("BOOKWIRE_ADMIN_KEY")
-        .env_remove("BOOKWIRE_QUESTDB_PASSWORD")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -210,6 +225,31 @@ async fn unanswered(bridge: &Bridge, running: &Running) {
         match asked.await {
             Ok(answer) if answer.status().is_success() => misses = 0,
             _ => misses += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bookwire_engine::vault::MASTER_KEY_VARIABLE;
+
+    #[test]
+    fn a_child_gets_no_key_of_ours() {
+        let command = super::command("python3");
+        let removed: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .collect();
+        for name in [
+            MASTER_KEY_VARIABLE,
+            "BOOKWIRE_ADMIN_KEY",
+            "BOOKWIRE_QUESTDB_PASSWORD",
+            "CREDENTIALS_DIRECTORY",
+            "NOTIFY_SOCKET",
+        ] {
+            assert!(removed.iter().any(|it| it == name), "{name}: {removed:?}");
         }
     }
 }

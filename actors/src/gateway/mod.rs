@@ -243,7 +243,7 @@ impl Gateway {
         }));
         if let Some(trading) = gateway.0.options.trading.clone() {
             let context = TradingContext {
-                market: Arc::new(market::View(Arc::downgrade(&gateway.0))),
+                market: Arc::new(market::View::of(&gateway)),
                 clock: gateway.0.clock.clone(),
                 rest: gateway.0.rest.clone(),
                 meters: gateway.0.meters.clone(),
@@ -463,6 +463,12 @@ impl Gateway {
             tap_lost: self.0.options.tap.as_ref().map_or(0, crate::tap::Tap::lost),
             uptime: self.0.clock.monotonic().saturating_sub(self.0.started),
         }
+    }
+
+    /// Whether every market data thread answers in time.
+    pub async fn is_answering(&self) -> bool {
+        let asked = self.0.shards.iter().map(|shard| self.ask(shard, Observe));
+        join_all(asked).await.iter().all(Result::is_ok)
     }
 
     /// How long the stages of messages take, all threads together, since the start.

@@ -13,6 +13,7 @@ use bookwire_engine::num::Price;
 use bookwire_engine::time::TsNanos;
 
 use crate::ring::LaneTx;
+use crate::state::touch::TouchCell;
 use crate::topic::{Slot, Topic, WorkerId};
 
 /// An API worker's lane: publications for it go there from now on.
@@ -108,6 +109,15 @@ pub struct Resync(
 #[derive(Message)]
 #[rtype(result = "Option<BookObservation>")]
 pub struct LookAtBook(
+    /// Whose.
+    pub InstrumentId,
+);
+
+/// Where the best prices of an instrument can be read while its book is kept and trusted; `None` for
+/// an unknown instrument.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<TouchCell>>")]
+pub struct ShareTouch(
     /// Whose.
     pub InstrumentId,
 );

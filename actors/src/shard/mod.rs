@@ -43,7 +43,7 @@ use crate::upstream::{StreamKey, StreamRoom};
 use crate::worker::SessionMemory;
 use messages::{
     AttachWorker, BookView, ConnectionView, DetachWorker, GetBook, LookAtBook, Observe, Reconnect,
-    Refresh, Resync, SetTable, ShardObservation, StopShard, Subscribe, Unsubscribe,
+    Refresh, Resync, SetTable, ShardObservation, ShareTouch, StopShard, Subscribe, Unsubscribe,
 };
 use streams::Streams;
 
@@ -438,6 +438,14 @@ impl Handler<LookAtBook> for Shard {
 
     fn handle(&mut self, message: LookAtBook, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.state.borrow().book(message.0))
+    }
+}
+
+impl Handler<ShareTouch> for Shard {
+    type Result = MessageResult<ShareTouch>;
+
+    fn handle(&mut self, message: ShareTouch, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state.borrow_mut().touch_cell(message.0))
     }
 }
 

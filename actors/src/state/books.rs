@@ -15,6 +15,7 @@ use super::effect::Effect;
 use super::feeds::{BookFeed, InstrumentState};
 use super::outlet::Outlet;
 use super::topics::Mark;
+use super::touch::TouchCell;
 use super::{ShardState, health, paper};
 use crate::clock::Clock;
 use crate::incidents::{Cause, Subject};
@@ -55,6 +56,7 @@ impl ShardState {
         }
         if let Some(state) = self.known_mut(id) {
             state.book = None;
+            state.publish_touch();
             for topic in &mut state.book_topics.0 {
                 topic.suspend();
             }
@@ -85,6 +87,15 @@ impl ShardState {
             ts_event: mark.ts,
             epoch: mark.epoch,
         })
+    }
+
+    /// Where the best prices of an instrument can be read from now on, while its book is kept and
+    /// trusted; `None` for an unknown instrument.
+    pub fn touch_cell(&mut self, id: InstrumentId) -> Option<Arc<TouchCell>> {
+        let state = self.state(id).ok()?;
+        let cell = state.touch.get_or_insert_default().cell();
+        state.publish_touch();
+        Some(cell)
     }
 
     /// What a book is waiting for.
@@ -236,6 +247,7 @@ pub(super) fn mark(feed: &BookFeed) -> Option<Mark> {
 /// The book has just become trusted: everybody gets its image and the good news.
 pub(super) fn gain_book(state: &mut InstrumentState, out: &mut Outlet, clock: &dyn Clock) {
     out.counters.book_snapshots.add(1);
+    state.publish_touch();
     let was = health::book_gained(state, out, clock);
     let Some(feed) = &mut state.book else { return };
     feed.awaits_image = false;
@@ -284,6 +296,7 @@ pub(super) fn tell_loss(
     clock: &dyn Clock,
 ) {
     health::book_lost(state, Cause::Known(reason.as_str()), out, clock);
+    state.publish_touch();
     if state.paper.is_some() {
         paper::on_book(state, clock.now());
     }

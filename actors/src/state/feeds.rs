@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::paper::Bench;
 use super::topics::Topics;
+use super::touch::TouchWriter;
 use crate::quarantine::LiveCheck;
 use crate::topic::StreamKind;
 
@@ -190,6 +191,8 @@ pub(crate) struct InstrumentState {
     pub(crate) heard: [Duration; FEEDS],
     /// Orders on paper; `None`: none.
     pub(crate) paper: Option<Box<Bench>>,
+    /// Who reads the best prices; `None`: nobody.
+    pub(crate) touch: Option<TouchWriter>,
 }
 
 impl InstrumentState {
@@ -207,6 +210,7 @@ impl InstrumentState {
             funding_topics: Topics::default(),
             heard: [Duration::ZERO; FEEDS],
             paper: None,
+            touch: None,
         }
     }
 

@@ -160,11 +160,11 @@ impl ShardState {
         match event {
             Event::Book(delta) => {
                 self.on_delta(id, delta, at);
-                self.on_paper(id, |state| paper::on_book(state, at.wall));
+                self.after_book(id, at);
             }
             Event::BookImage(image) => {
                 self.on_image(id, image, at);
-                self.on_paper(id, |state| paper::on_book(state, at.wall));
+                self.after_book(id, at);
             }
             Event::Trade(trade) => self.on_trade(id, trade, at),
             Event::Kline(kline) => self.on_kline(id, kline, at),
@@ -174,13 +174,14 @@ impl ShardState {
         Some(ts_event)
     }
 
-    /// What follows for orders on paper, where there are any.
+    /// What follows for orders on paper and for who reads the best prices, where there are any.
     #[inline]
-    fn on_paper(&mut self, id: InstrumentId, then: impl FnOnce(&mut InstrumentState)) {
-        if let Some(Some(state)) = self.instruments.get_mut(id.0 as usize)
-            && state.paper.is_some()
-        {
-            then(state);
+    fn after_book(&mut self, id: InstrumentId, at: ReadAt) {
+        if let Some(Some(state)) = self.instruments.get_mut(id.0 as usize) {
+            if state.paper.is_some() {
+                paper::on_book(state, at.wall);
+            }
+            state.publish_touch();
         }
     }
 

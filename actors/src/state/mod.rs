@@ -15,6 +15,7 @@ pub mod paper;
 mod snapshots;
 mod sweep;
 mod topics;
+pub mod touch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -236,6 +236,58 @@ fn a_gap_resyncs_one_book_and_starts_a_new_epoch() {
 }
 
 /// A bench whose state tells what is not well to a meter.
+#[test]
+fn best_prices_can_be_read_while_a_book_is_trusted_and_not_a_moment_longer() {
+    let mut bench = Bench::new(64, None);
+    let cell = bench.state.touch_cell(BTC).unwrap();
+    assert!(bench.state.touch_cell(InstrumentId(99)).is_none());
+    let check = |bench: &Bench, is_there: bool| {
+        let view = bench.state.book_view(BTC, 1);
+        let wanted = view.map(|view| {
+            let scale = view.instrument.price_scale;
+            let best = |side: &[BookLevel]| {
+                let level = side.first();
+                level.map(|level| bookwire_engine::num::to_decimal(level.price.0, scale))
+            };
+            touch::touch(best(&view.bids), best(&view.asks))
+        });
+        assert_eq!(cell.read(), wanted);
+        assert_eq!(wanted.is_some(), is_there);
+    };
+    check(&bench, false);
+    bench.subscribe(1, BTC, whole(5));
+    bench.frame(&depth("BTCUSDT", 5, 6, "[]", "[]"));
+    check(&bench, false);
+    bench.snapshot(BTC, 5);
+    check(&bench, true);
+    bench.frame(&depth("BTCUSDT", 7, 7, r#"[["100.50","1.000"]]"#, "[]"));
+    check(&bench, true);
+    // A gap, and a book again.
+    bench.frame(&depth("BTCUSDT", 9, 9, r#"[["100.60","1.000"]]"#, "[]"));
+    check(&bench, false);
+    bench.snapshot(BTC, 9);
+    check(&bench, true);
+    // Given up from outside; its connection lost; trusted without a change; closed.
+    assert!(bench.state.desync(BTC, DesyncReason::Decode));
+    check(&bench, false);
+    bench.frame(&depth("BTCUSDT", 10, 10, "[]", "[]"));
+    bench.snapshot(BTC, 9);
+    check(&bench, true);
+    bench.state.on_stream_down(BTC, Feed::Book);
+    check(&bench, false);
+    let now = bench.clock.monotonic();
+    bench.state.on_stream_up(BTC, Feed::Book, now);
+    bench.snapshot(BTC, 20);
+    assert!(bench.state.accept_held(BTC));
+    check(&bench, true);
+    bench.state.close_book(BTC);
+    check(&bench, false);
+    // With the shard's state it is gone.
+    bench.state.open_book(BTC).unwrap();
+    drop(bench);
+    assert_eq!(cell.read(), None);
+}
+
 fn metered() -> (Bench, Arc<ProviderMeter>) {
     let mut bench = Bench::new(64, None);
     let meter = Arc::new(ProviderMeter::new(ProviderId::BINANCE));

@@ -23,8 +23,9 @@ use super::live::Live;
 use super::market::MarketView;
 use super::options::AccountOptions;
 use super::paper::PaperHouse;
-use super::{DeskStats, Published};
+use super::{DeskStats, OrderLatency, Published};
 use crate::clock::Clock;
+use crate::latency::Stamp;
 
 /// Where orders go.
 pub(crate) enum House {
@@ -81,6 +82,8 @@ pub(crate) struct Desk {
     pub clock: Arc<dyn Clock>,
     pub market: Arc<dyn MarketView>,
     pub state: RefCell<State>,
+    /// How long orders take.
+    pub latency: OrderLatency,
 }
 
 impl Desk {
@@ -144,6 +147,7 @@ impl Desk {
             return Err(self.unwritten(&error));
         }
         state.stats.journal_entries += entries.len() as u64;
+        state.stats.journal_writes += 1;
         state.is_journal_dirty = true;
         Ok(())
     }
@@ -168,10 +172,13 @@ impl Desk {
         let synced = tokio::task::spawn_blocking(move || handle.sync_data()).await;
         match synced {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(self.unwritten(&JournalError::Io {
-                path: self.options.journal.clone(),
-                source,
-            })),
+            Ok(Err(source)) => {
+                self.state.borrow_mut().stats.journal_sync_errors += 1;
+                Err(self.unwritten(&JournalError::Io {
+                    path: self.options.journal.clone(),
+                    source,
+                }))
+            }
             Err(_) => Err(CryptoError::new(
                 CryptoCode::InternalError,
                 "the engine is stopping",
@@ -226,7 +233,9 @@ impl Desk {
                 if let Some(fill) = fill {
                     entries.push(Entry::Fill(Box::new(fill.clone())));
                 }
-                published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
+                if !state.sessions.is_empty() {
+                    published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
+                }
             }
             state.stats.fills += absorbed
                 .orders
@@ -249,6 +258,11 @@ impl Desk {
         for id in absorbed.wants_fills {
             super::resolve::fetch_fills_soon(self, id);
         }
+    }
+
+    /// Whether there is somebody to tell.
+    pub fn is_listened_to(&self) -> bool {
+        !self.state.borrow().sessions.is_empty()
     }
 
     /// Tells everybody who listens.
@@ -308,6 +322,11 @@ impl Desk {
             .with("account", self.options.name.clone())
             .with("reason", reason)
             .suggest("retry in a few seconds; GET /api/trading/accounts tells when it is ready"))
+    }
+
+    /// The moment, to measure with.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::of(self.clock.monotonic())
     }
 
     /// The moment, by our clock.

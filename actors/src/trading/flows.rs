@@ -20,6 +20,7 @@ use super::desk::{Desk, House, order_ref};
 use super::live::Outcome;
 use super::resolve;
 use super::{Amended, Canceled, PlaceOrder, Placed};
+use crate::latency::Stamp;
 
 /// Attempts of a cancellation whose answer was lost. Canceling twice is canceling once.
 const CANCEL_TRIES: u32 = 3;
@@ -32,7 +33,11 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
     if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
     }
-    desk.may_trade()?;
+    let is_open = |desk: &Desk| {
+        desk.may_trade()
+            .inspect_err(|_| desk.state.borrow_mut().stats.refused_not_ready += 1)
+    };
+    is_open(desk)?;
     let touch = match needs_touch(desk, &request.terms) {
         true => desk.touch(&instrument).await,
         false => Touch::default(),
@@ -45,12 +50,13 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
     if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
     }
-    desk.may_trade()?;
+    is_open(desk)?;
     if request.is_rounded {
         check::round(&mut request.terms, &instrument, touch);
     }
     let terms = request.terms;
-    inspect(desk, &terms, &instrument, touch, next_funding)?;
+    inspect(desk, &terms, &instrument, touch, next_funding)
+        .inspect_err(|_| desk.state.borrow_mut().stats.refused_by_check += 1)?;
     admit(desk, &terms, &instrument, &request.by, touch, None)?;
     let order = new_order(desk, terms);
     let id = order.id;
@@ -60,20 +66,28 @@ pub(crate) async fn place(desk: &Rc<Desk>, mut request: PlaceOrder) -> Result<Pl
         state.ledger.insert(order.clone());
         state.stats.placed += 1;
     }
-    desk.publish(&super::Published::Order(Box::new((order.clone(), None))));
+    if desk.is_listened_to() {
+        desk.publish(&super::Published::Order(Box::new((order.clone(), None))));
+    }
     desk.secure().await.inspect_err(|error| {
         // It is in the journal and was never sent: it must not look as if it were under way.
         refuse(desk, id, error);
     })?;
     // It may have been canceled, or everything halted, while the disk was waited for.
     still_wanted(desk, id).inspect_err(|error| refuse(desk, id, error))?;
-    send(desk, &order, &instrument, touch).await
+    let sent = desk.stamp();
+    desk.latency.entry.record_between(request.received, sent);
+    let placed = send(desk, &order, &instrument, touch).await;
+    desk.latency.answer.record_between(sent, desk.stamp());
+    placed
 }
 
 /// Whether an order that is in the journal and was not sent is still to be sent.
 fn still_wanted(desk: &Desk, id: OrderId) -> Result<(), CryptoError> {
     desk.may_trade()?;
-    if desk.order(id).is_some_and(|order| order.is_cancel_asked) {
+    let state = desk.state.borrow();
+    let order = state.ledger.order(id);
+    if order.is_some_and(|order| order.is_cancel_asked) {
         let what = "the order was canceled before it was sent";
         return Err(
             CryptoError::new(CryptoCode::OrderRejected, what).with("order_id", id.to_string())
@@ -158,12 +172,26 @@ fn inspect(
     let state = desk.state.borrow();
     let side = terms.position_side.unwrap_or(PositionSide::Net);
     let position = state.ledger.position(&terms.native_symbol, side);
-    let balances: Vec<_> = state
+    // Of all that the account has only what this order can need.
+    let spec = &instrument.spec;
+    let is_used = |asset: &str| {
+        let settled = spec.settlement_symbol.as_ref();
+        let mut used = [&spec.base_symbol, &spec.quote_symbol]
+            .into_iter()
+            .chain(settled);
+        used.any(|one| one.eq_ignore_ascii_case(asset))
+    };
+    let of_market = state
         .ledger
         .balances()
-        .filter(|balance| balance.market.is_none_or(|market| market == terms.market))
-        .cloned()
-        .collect();
+        .filter(|balance| balance.market.is_none_or(|market| market == terms.market));
+    let (mut is_told, mut balances) = (false, Vec::new());
+    for balance in of_market {
+        is_told = true;
+        if is_used(&balance.asset) {
+            balances.push(balance.clone());
+        }
+    }
     let support = desk.support(terms.market);
     let leverage = match &desk.house {
         House::Live(_) => position.and_then(|position| position.leverage),
@@ -177,7 +205,7 @@ fn inspect(
             touch,
             is_hedged: state.is_hedged,
             leverage,
-            funds: (!balances.is_empty()).then_some(Funds {
+            funds: is_told.then_some(Funds {
                 balances: &balances,
                 position: position.map_or(Decimal::ZERO, |position| position.quantity),
                 fee: fee_beside(desk, instrument),
@@ -259,9 +287,8 @@ async fn send(
     match live.command(&command).await {
         Outcome::Done(facts) => {
             desk.take(&facts);
-            let is_silent = desk
-                .order(id)
-                .is_some_and(|order| order.status == OrderStatus::Pending);
+            let is_pending = |order: &Order| order.status == OrderStatus::Pending;
+            let is_silent = desk.state.borrow().ledger.order(id).is_some_and(is_pending);
             if is_silent {
                 // The answer said nothing of it. That is no proof of anything.
                 lost(desk, id);
@@ -606,6 +633,7 @@ async fn replace(
         instrument: instrument.clone(),
         is_rounded: false,
         by: by.to_owned(),
+        received: Stamp::NONE,
     };
     let placed = Box::pin(place(desk, request)).await.map_err(|error| {
         error

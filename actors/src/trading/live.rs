@@ -1,6 +1,7 @@
 //! Commands to an exchange and questions to it: one attempt, or one that is safe to repeat, and what
 //! it proves.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(crate) struct Live {
     pub patience: Duration,
     /// How long a request may be under way, where the exchange takes such a limit.
     pub window_ms: u32,
+    /// Error codes that came and that no table has.
+    pub unmapped: Rc<Cell<u64>>,
 }
 
 impl Live {
@@ -328,7 +331,7 @@ impl Live {
                 return Some(self.without_answer(request, NoAnswer::Lost(reason)));
             }
         };
-        let failure = self.venue.failure(
+        let failure = self.judge(
             request,
             answer.status,
             answer.retry_after.as_deref(),
@@ -366,8 +369,22 @@ impl Live {
 
     fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
         let retry_after = answer.header("retry-after");
-        self.venue
-            .failure(request, answer.status, retry_after.as_deref(), &answer.body)
+        self.judge(request, answer.status, retry_after.as_deref(), &answer.body)
+    }
+
+    /// What an answer means, whichever way it came; codes without a meaning are counted.
+    fn judge(
+        &self,
+        request: &NativeRequest,
+        status: u16,
+        retry_after: Option<&str>,
+        body: &[u8],
+    ) -> Option<Failure> {
+        let failure = self.venue.failure(request, status, retry_after, body);
+        let is_unmapped = failure.as_ref().is_some_and(|f| f.error.is_unmapped());
+        self.unmapped
+            .set(self.unmapped.get() + u64::from(is_unmapped));
+        failure
     }
 
     fn without_answer(

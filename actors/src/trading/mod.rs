@@ -42,6 +42,7 @@ use rust_decimal::Decimal;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::latency::{StageHistogram, StageLatency, Stamp};
 use crate::rest_client::RestClient;
 use crate::status::ProviderMeter;
 use market::MarketView;
@@ -59,6 +60,8 @@ pub struct PlaceOrder {
     pub is_rounded: bool,
     /// Id of the key that asks.
     pub by: String,
+    /// When it was received, by the engine's monotonic clock; none where nobody measures.
+    pub received: Stamp,
 }
 
 /// An order that was placed, or had been before.
@@ -109,6 +112,11 @@ pub struct DeskStats {
     pub rejected: u64,
     /// Orders that a limit of the user refused.
     pub refused_by_risk: u64,
+    /// Orders that were refused before anything was sent for what they say: amounts off the steps, too
+    /// little money, what the exchange does not offer.
+    pub refused_by_check: u64,
+    /// Orders that were refused because the account takes none now: it is not ready, or halted.
+    pub refused_not_ready: u64,
     /// Orders whose outcome was not known at first.
     pub unknown: u64,
     /// Cancellations asked for.
@@ -129,8 +137,12 @@ pub struct DeskStats {
     pub unreadable: u64,
     /// Entries written to the journal.
     pub journal_entries: u64,
-    /// Entries that could not be written.
+    /// Writes to the journal; each is all entries of one change.
+    pub journal_writes: u64,
+    /// Writes that failed.
     pub journal_errors: u64,
+    /// Times that the journal could not be brought to the disk.
+    pub journal_sync_errors: u64,
     pub(crate) wants_reconciliation: bool,
     pub(crate) wanted_fills: BTreeSet<OrderId>,
 }
@@ -169,6 +181,55 @@ pub struct LinesStatus {
     pub by_rest: u64,
     /// How often one was lost that was up.
     pub reconnects: u64,
+}
+
+/// An account, seen from outside: how it stands and what was measured of it.
+#[derive(Clone, Debug)]
+pub struct DeskObservation {
+    /// How it stands.
+    pub status: DeskStatus,
+    /// Orders whose outcome is not known now.
+    pub unknown_orders: usize,
+    /// The exchange's error codes that no table of ours has, each time that one came.
+    pub unmapped_codes: u64,
+    /// Private connections by name, and whether each is up. None on paper.
+    pub private_streams: Vec<(&'static str, bool)>,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// How long orders took, in the order of [`ORDER_STAGES`].
+    pub latencies: Vec<StageLatency>,
+}
+
+/// The stages of an order's way, and what each is.
+pub const ORDER_STAGES: [(&str, &str); 2] = [
+    (
+        "entry",
+        "order read by the server to on its way to the exchange: looked at, written down",
+    ),
+    (
+        "answer",
+        "on its way to the exchange to its answer understood; on paper to its confirmation",
+    ),
+];
+
+/// What a router measures; written by its thread only.
+#[derive(Debug, Default)]
+pub(crate) struct OrderLatency {
+    pub entry: StageHistogram,
+    pub answer: StageHistogram,
+}
+
+impl OrderLatency {
+    /// What was measured, in the order of [`ORDER_STAGES`].
+    pub fn told(&self) -> Vec<StageLatency> {
+        let parts = [&self.entry, &self.answer];
+        let tell = |((name, _), part): (&(&'static str, _), &StageHistogram)| {
+            let mut stage = StageLatency::new(name);
+            part.add_to(&mut stage);
+            stage
+        };
+        ORDER_STAGES.iter().zip(parts).map(tell).collect()
+    }
 }
 
 /// Why trading does not start.

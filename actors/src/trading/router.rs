@@ -14,7 +14,9 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, Market};
 use bookwire_engine::trading::journal::{Entry, Journal};
 use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
-use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, TradingMode};
+use bookwire_engine::trading::order::{
+    Balance, Fill, Order, OrderId, OrderStatus, Position, TradingMode,
+};
 use bookwire_engine::trading::socket::OrderRoute;
 use bookwire_engine::trading::venue::{Command, Proof};
 
@@ -24,8 +26,8 @@ use super::live::{Live, Outcome};
 use super::paper::PaperHouse;
 use super::wire::Wire;
 use super::{
-    AmendOrder, Amended, Canceled, DeskStats, DeskStatus, PlaceOrder, Placed, Published,
-    TradingContext, TradingError, flows, private, resolve,
+    AmendOrder, Amended, Canceled, DeskObservation, DeskStats, DeskStatus, PlaceOrder, Placed,
+    Published, TradingContext, TradingError, flows, private, resolve,
 };
 use crate::rest_client::tls_config;
 use crate::trading::options::{AccountOptions, TradingOptions};
@@ -120,6 +122,7 @@ fn desk(
                 .cloned(),
             patience: options.patience,
             window_ms: options.window_ms,
+            unmapped: Rc::default(),
         }),
         _ => {
             let state = match replayed.paper.clone().map(serde_json::from_value) {
@@ -173,6 +176,7 @@ fn desk(
         clock: context.clock.clone(),
         market: context.market.clone(),
         state: RefCell::new(state),
+        latency: super::OrderLatency::default(),
     })
 }
 
@@ -196,7 +200,7 @@ async fn sync_journal(desk: Rc<Desk>) {
         };
         if let Ok(Err(error)) = synced {
             tracing::error!(%error, "the order journal can't be synced");
-            desk.state.borrow_mut().stats.journal_errors += 1;
+            desk.state.borrow_mut().stats.journal_sync_errors += 1;
         }
     }
 }
@@ -501,24 +505,60 @@ impl Handler<GetStatus> for OrderRouter {
     type Result = Result<DeskStatus, CryptoError>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        let state = self.desk.state.borrow();
-        Ok(DeskStatus {
-            provider: self.desk.provider,
-            account: self.desk.options.name.clone(),
-            mode: self.desk.mode(),
-            is_ready: state.readiness == Readiness::Ready && state.halted_by.is_none(),
-            reason: match &state.readiness {
-                Readiness::Ready => None,
-                Readiness::Starting => Some("its orders and balances are being fetched".to_owned()),
-                Readiness::NotReady(reason) => Some(reason.clone()),
-            },
-            halted_by: state.halted_by.clone(),
-            open_orders: state.ledger.open_orders().count(),
-            stats: state.stats.clone(),
-            lines: match &self.desk.house {
-                House::Live(live) => live.lines.as_ref().map(|lines| lines.status()),
-                House::Paper(_) => None,
-            },
+        Ok(status(&self.desk))
+    }
+}
+
+fn status(desk: &Desk) -> DeskStatus {
+    let state = desk.state.borrow();
+    DeskStatus {
+        provider: desk.provider,
+        account: desk.options.name.clone(),
+        mode: desk.mode(),
+        is_ready: state.readiness == Readiness::Ready && state.halted_by.is_none(),
+        reason: match &state.readiness {
+            Readiness::Ready => None,
+            Readiness::Starting => Some("its orders and balances are being fetched".to_owned()),
+            Readiness::NotReady(reason) => Some(reason.clone()),
+        },
+        halted_by: state.halted_by.clone(),
+        open_orders: state.ledger.open_orders().count(),
+        stats: state.stats.clone(),
+        lines: match &desk.house {
+            House::Live(live) => live.lines.as_ref().map(|lines| lines.status()),
+            House::Paper(_) => None,
+        },
+    }
+}
+
+/// How the account stands, and what was measured of it.
+#[derive(Message)]
+#[rtype(result = "Result<DeskObservation, CryptoError>")]
+pub struct Observe;
+
+impl Handler<Observe> for OrderRouter {
+    type Result = Result<DeskObservation, CryptoError>;
+
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        let desk = &self.desk;
+        let status = status(desk);
+        let state = desk.state.borrow();
+        let (routes, unmapped_codes) = match &desk.house {
+            House::Live(live) => (live.venue.private_routes(), live.unmapped.get()),
+            House::Paper(_) => (&[][..], 0),
+        };
+        let open = state.ledger.open_orders();
+        Ok(DeskObservation {
+            status,
+            unknown_orders: open.filter(|o| o.status == OrderStatus::Unknown).count(),
+            unmapped_codes,
+            private_streams: routes
+                .iter()
+                .zip(&state.streams_up)
+                .map(|(route, is_up)| (route.name, *is_up))
+                .collect(),
+            journal_bytes: state.journal.length(),
+            latencies: desk.latency.told(),
         })
     }
 }

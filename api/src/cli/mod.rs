@@ -7,6 +7,7 @@ mod export;
 mod input;
 mod keys;
 mod log;
+mod notify;
 mod progress;
 mod record;
 mod replay;

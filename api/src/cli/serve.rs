@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use clap::Args;
 
+use super::notify::Notifier;
 use super::{Failure, GlobalArgs, config, signal};
 use crate::auth::Auth;
 use crate::{engine, server};
@@ -51,6 +53,9 @@ async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failur
         super::say(&format!("REST       http://{address}/api/data/CryptoPair"));
         super::say(&format!("WebSocket  ws://{address}/ws"));
     }
+    let notifier = Notifier::from_environment();
+    notifier.ready(server.address());
+    let watched = actix_web::rt::spawn(watch(notifier.clone(), gateway.clone()));
     let _progress = tokio::spawn(super::progress::show(gateway.clone(), is_quiet));
     tokio::select! {
         () = signal::stopped(stop) => {}
@@ -63,8 +68,16 @@ async fn serve(config: &Config, auth: Auth, is_quiet: bool) -> Result<(), Failur
             return Err(anyhow!(reason).into());
         }
     }
+    watched.abort();
+    notifier.stopping();
     tracing::info!("stopping");
     finish(server.stop().await)
+}
+
+/// Tells the service manager that all is well for as long as it is: this runs on the main thread, and
+/// asks all market data threads.
+async fn watch(notifier: Notifier, gateway: Gateway) {
+    notifier.watch(async || gateway.is_answering().await).await;
 }
 
 /// What a stop that was asked for means for the exit code.

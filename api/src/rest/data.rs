@@ -20,6 +20,7 @@ use super::params::{self, Params};
 use super::schema::Schema;
 use super::series::{self, SeriesRequest};
 use crate::error::ApiError;
+use crate::zvt::{self, Upstream};
 
 /// Longest time that an answer may take, exchange included.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,11 +47,26 @@ pub async fn providers(request: HttpRequest) -> Answer {
     let params = Params::parse(request.query_string(), &["format"])?;
     let names: Vec<&str> = EXCHANGES.iter().map(|exchange| exchange.name()).collect();
     let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
-    Ok(HttpResponse::Ok().json(if is_flat == Some(true) {
-        json!(names)
-    } else {
-        json!({"stock": [], "crypto": names, "index": [], "etf": []})
-    }))
+    let (lists, error) = match request.app_data::<web::Data<Upstream>>() {
+        Some(upstream) => upstream.lists().await,
+        None => Default::default(),
+    };
+    if is_flat == Some(true) {
+        let theirs = lists.all.iter().map(String::as_str);
+        let theirs = theirs.filter(|name| !names.contains(name));
+        let all: Vec<&str> = names.iter().copied().chain(theirs).collect();
+        return Ok(HttpResponse::Ok().json(all));
+    }
+    let mut answer = json!({
+        "stock": lists.of("stock"),
+        "crypto": names,
+        "index": lists.of("index"),
+        "etf": lists.of("etf"),
+    });
+    if let Some(error) = error {
+        answer["warnings"] = json!([format!("{}: {}", error.code.as_str(), error.message)]);
+    }
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 /// `GET /api/data/schemas`.
@@ -58,6 +74,9 @@ pub async fn providers(request: HttpRequest) -> Answer {
 /// # Errors
 /// A parameter that is wrong.
 pub async fn schemas(request: HttpRequest) -> Answer {
+    if let Some(upstream) = zvt::owner_of(&request) {
+        return upstream.forward(&request, None).await;
+    }
     let params = Params::parse(request.query_string(), &["provider", "format"])?;
     let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
     let [entity, kdata, tick] = match params.provider()? {
@@ -92,6 +111,9 @@ pub async fn rows(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
+    if let Some(upstream) = zvt::owner_of(&request) {
+        return upstream.forward(&request, None).await;
+    }
     let schema = Schema::of_path(&path)?;
     let params = Params::parse(request.query_string(), &schema.parameters())?;
     let shape = Shape::read(&params, schema.limit_max())?;
@@ -103,6 +125,9 @@ pub async fn rows(
 /// # Errors
 /// As [`rows`].
 pub async fn query_data(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
+    if let Some(upstream) = zvt::owner_of(&request) {
+        return upstream.forward(&request, None).await;
+    }
     let query = request.query_string();
     // The schema decides which other parameters there are, so it is read first, by itself.
     let names: Vec<&str> = Schema::all()

@@ -1,6 +1,8 @@
 //! What was counted and measured: `GET /metrics` for Prometheus, `GET /api/crypto/metrics` for
 //! people and programs that want it as JSON over rolling windows.
 
+mod trading;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -188,7 +190,9 @@ pub async fn summary(
     let sessions: u64 = workers.iter().map(|worker| worker.sessions.get()).sum();
     let resident = resident_bytes();
     let table = gateway.instruments();
+    let accounts = trading::observed(&gateway).await;
     Ok(HttpResponse::Ok().json(json!({
+        "trading_metrics": trading::summary(&accounts),
         "websocket_metrics": {
             "total_reconnects_24h": reconnects,
             "average_message_lag_ms": mean(since(|s| s.lag_ns), since(|s| s.lags), 1e6),
@@ -275,6 +279,7 @@ pub async fn metrics(
     recorder_samples(&mut out, &gateway);
     latency_samples(&mut out, &gateway.latencies());
     history_samples(&mut out, &gateway);
+    trading::samples(&mut out, &trading::observed(&gateway).await);
     http_samples(&mut out, &gate);
     let wrong = [("", auth.wrong_keys() as f64)];
     sample(&mut out, "bookwire_wrong_keys_total", "counter", &wrong);
@@ -405,25 +410,27 @@ fn latency_samples(out: &mut String, latencies: &[StageLatency]) {
     let _ = writeln!(out, "# HELP {name} {}", help.join("; "));
     let _ = writeln!(out, "# TYPE {name} histogram");
     for stage in latencies {
-        let (label, histogram) = (stage.stage, &stage.histogram);
-        let mut steps = histogram.iter_recorded().peekable();
-        let mut below = 0;
-        for bound in BOUNDS_NS {
-            while let Some(step) = steps.next_if(|step| step.value_iterated_to() <= bound) {
-                below += step.count_since_last_iteration();
-            }
-            let le = bound as f64 / 1e9;
-            let _ = writeln!(
-                out,
-                "{name}_bucket{{stage=\"{label}\",le=\"{le}\"}} {below}"
-            );
-        }
-        let all = histogram.len();
-        let _ = writeln!(out, "{name}_bucket{{stage=\"{label}\",le=\"+Inf\"}} {all}");
-        let sum = stage.sum_ns as f64 / 1e9;
-        let _ = writeln!(out, "{name}_sum{{stage=\"{label}\"}} {sum}");
-        let _ = writeln!(out, "{name}_count{{stage=\"{label}\"}} {all}");
+        histogram_rows(out, name, &format!("stage=\"{}\"", stage.stage), stage);
     }
+}
+
+/// One series of a histogram's family, with its labels.
+fn histogram_rows(out: &mut String, name: &str, labels: &str, stage: &StageLatency) {
+    let mut steps = stage.histogram.iter_recorded().peekable();
+    let mut below = 0;
+    for bound in BOUNDS_NS {
+        while let Some(step) = steps.next_if(|step| step.value_iterated_to() <= bound) {
+            below += step.count_since_last_iteration();
+        }
+        let le = bound as f64 / 1e9;
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{le}\"}} {below}");
+    }
+    let all = stage.histogram.len();
+    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {all}");
+    let sum = stage.sum_ns as f64 / 1e9;
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}");
+    let _ = writeln!(out, "{name}_count{{{labels}}} {all}");
 }
 
 /// What is known of stored series: bars that were not stored, holes, and history that is fetched.

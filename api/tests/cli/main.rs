@@ -9,6 +9,9 @@
 mod demo;
 mod export;
 mod keys;
+#[cfg(target_os = "linux")]
+mod notify;
+mod shipping;
 mod store;
 
 use std::io::{BufRead, BufReader, Read, Write};

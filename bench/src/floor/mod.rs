@@ -2,6 +2,7 @@
 //! of its own, as bookwire is: this program, started with the word `floor`.
 
 mod broadcast;
+mod proxy;
 mod reader;
 mod relay;
 mod rest;
@@ -66,6 +67,8 @@ pub fn main(arguments: &[String]) -> Result<()> {
         ["broadcast", from, stream, listen, clients] => {
             broadcast::run(address(from)?, stream, address(listen)?, clients.parse()?)
         }
+        // Passes HTTP requests on, and their answers back.
+        ["proxy", listen, to] => proxy::run(address(listen)?, address(to)?),
         // Bars as JSON, from structs in memory, with actix-web and serde_json.
         ["rest", listen, bars] => rest::run(address(listen)?, bars.parse()?),
         _ => bail!("{words:?} is no floor"),

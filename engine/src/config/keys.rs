@@ -8,6 +8,7 @@ use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::trading;
 use super::url::{self, Serves};
+use super::zvt;
 use super::{
     BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, QuestDbConfig, StoreKind,
 };
@@ -154,6 +155,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             &mut data.data_quality_checks_enabled,
         );
     });
+    reader.section("zvt", |r| zvt::visit(&mut config.zvt, r));
     reader.section("log", |r| {
         r.choice("format", &mut config.log.format, &LogFormat::ALL);
         r.choice("level", &mut config.log.level, &LogLevel::ALL);

@@ -12,6 +12,7 @@ mod read;
 mod source;
 mod trading;
 mod url;
+mod zvt;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
 pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig, Transport};
+pub use zvt::ZvtConfig;
 
 use crate::exchange::ProviderId;
 use crate::instrument::Market;
@@ -46,6 +48,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// `[data_collection]`
     pub data_collection: DataCollectionConfig,
+    /// `[zvt]`
+    pub zvt: ZvtConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -369,6 +373,7 @@ impl Default for Config {
                 max_concurrent_streams: 10_000,
                 data_quality_checks_enabled: true,
             },
+            zvt: ZvtConfig::default(),
             log: LogConfig {
                 format: LogFormat::Text,
                 level: LogLevel::Info,

@@ -4,7 +4,7 @@
 //! ledger finds the order that each is about, counts every execution once, adopts open orders that
 //! somebody else made, and says what changed. It decides nothing and sends nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use rust_decimal::Decimal;
 
@@ -94,6 +94,9 @@ type PositionKey = (String, PositionSide);
 pub struct Ledger {
     of: LedgerOf,
     orders: BTreeMap<OrderId, Order>,
+    /// Those that can still execute: looked through for every order that is placed, of which the ones
+    /// that are over, tens of thousands of them, must be no part.
+    open: BTreeSet<OrderId>,
     by_client: HashMap<String, OrderId>,
     by_native: HashMap<String, OrderId>,
     by_exchange: HashMap<NativeKey, OrderId>,
@@ -123,6 +126,7 @@ impl Ledger {
         let mut ledger = Self {
             of,
             orders: BTreeMap::new(),
+            open: BTreeSet::new(),
             by_client: HashMap::new(),
             by_native: HashMap::new(),
             by_exchange: HashMap::new(),
@@ -165,20 +169,20 @@ impl Ledger {
             self.by_native
                 .insert(order.native_client_id.clone(), order.id);
         }
-        self.final_count += usize::from(order.status.is_final());
-        self.index_exchange_ids(&order);
+        // As one that is over: what it is is counted below.
+        self.final_count += 1;
+        self.count(order.id, true, order.status.is_final());
+        index_exchange_ids(&mut self.by_exchange, &order);
         self.orders.insert(order.id, order);
     }
 
-    fn index_exchange_ids(&mut self, order: &Order) {
-        let terms = &order.terms;
-        for id in [&order.exchange_order_id, &order.trigger_id]
-            .into_iter()
-            .flatten()
-        {
-            let key = (terms.market, terms.native_symbol.clone(), id.clone());
-            self.by_exchange.insert(key, order.id);
-        }
+    /// Keeps the lists of orders that are open and over.
+    fn count(&mut self, id: OrderId, was_final: bool, is_final: bool) {
+        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
+        match is_final {
+            true => self.open.remove(&id),
+            false => self.open.insert(id),
+        };
     }
 
     /// An order.
@@ -202,8 +206,7 @@ impl Ledger {
 
     /// Orders that can still execute, oldest first.
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        let all = self.orders.values();
-        all.filter(|order| !order.status.is_final())
+        self.open.iter().filter_map(|id| self.orders.get(id))
     }
 
     /// Orders of a filter, newest first.
@@ -354,9 +357,8 @@ impl Ledger {
             absorbed.wants_fills.push(id);
         }
         let is_final = order.status.is_final();
-        let order = order.clone();
-        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
-        self.index_exchange_ids(&order);
+        index_exchange_ids(&mut self.by_exchange, order);
+        self.count(id, was_final, is_final);
         if change.is_visible {
             absorbed.orders.push((id, None));
         }
@@ -466,7 +468,7 @@ impl Ledger {
         let was_final = order.status.is_final();
         order.take_fill(&fill);
         let is_final = order.status.is_final();
-        self.final_count = self.final_count + usize::from(is_final) - usize::from(was_final);
+        self.count(id, was_final, is_final);
         self.seen.insert(key);
         self.fills.push_back(fill.clone());
         absorbed.wants_fills.retain(|wanting| {
@@ -586,6 +588,18 @@ impl Ledger {
             .map(|fill| fill.fill_id.as_str())
             .collect();
         seen.retain(|(_, _, fill_id)| of_kept.contains(fill_id.as_str()));
+    }
+}
+
+/// Has an order found by the numbers that the exchange has given it.
+fn index_exchange_ids(by_exchange: &mut HashMap<NativeKey, OrderId>, order: &Order) {
+    let terms = &order.terms;
+    for id in [&order.exchange_order_id, &order.trigger_id]
+        .into_iter()
+        .flatten()
+    {
+        let key = (terms.market, terms.native_symbol.clone(), id.clone());
+        by_exchange.insert(key, order.id);
     }
 }
 

@@ -199,6 +199,44 @@ fn an_id_that_others_use_again_is_another_order() {
 }
 
 #[test]
+fn open_orders_are_exactly_those_that_are_not_over() {
+    let mut ledger = ledger();
+    let check = |ledger: &Ledger, count: usize| {
+        let all = ledger.list(&OrderFilter {
+            limit: usize::MAX,
+            ..OrderFilter::default()
+        });
+        let mut wanted: Vec<OrderId> = all
+            .iter()
+            .filter(|order| !order.status.is_final())
+            .map(|order| order.id)
+            .collect();
+        wanted.sort_unstable();
+        let open: Vec<OrderId> = ledger.open_orders().map(|order| order.id).collect();
+        assert_eq!((&open, open.len()), (&wanted, count));
+    };
+    for number in 1..=5 {
+        ledger.insert(order(number));
+    }
+    let mut over = order(6);
+    over.status = OrderStatus::Expired;
+    ledger.insert(over);
+    check(&ledger, 5);
+    let words = [Word::Works, Word::Refused, Word::Canceled, Word::Lost];
+    for (number, word) in (1..).zip(words) {
+        ledger.tell(OrderId(number), &OrderNews::new(word, TsNanos(10)));
+    }
+    check(&ledger, 3);
+    // One that is believed never to have been, and was.
+    ledger.tell(OrderId(4), &OrderNews::new(Word::NotThere, TsNanos(11)));
+    check(&ledger, 2);
+    ledger.tell(OrderId(4), &OrderNews::new(Word::Works, TsNanos(12)));
+    check(&ledger, 3);
+    ledger.tell(OrderId(1), &OrderNews::new(Word::Canceled, TsNanos(13)));
+    check(&ledger, 2);
+}
+
+#[test]
 fn client_ids_are_remembered() {
     let mut ledger = ledger();
     ledger.insert(order(1));

@@ -33,17 +33,18 @@ pub struct Rig {
     _turn: SemaphorePermit<'static>,
 }
 
-/// Tests that mostly wait run in pairs; those that need the machine run alone: on a small one the
-/// others would slow them down beyond their time limits.
-const PAIR: u32 = 2;
-static TURNS: Semaphore = Semaphore::const_new(PAIR as usize);
+/// So many tests run side by side that mostly wait, for an exchange's time-outs and for the market's time
+/// (they need a fifth of a core); those that need the machine run alone: on a small one the others would slow
+/// them down beyond their time limits.
+const PLACES: u32 = 4;
+static TURNS: Semaphore = Semaphore::const_new(PLACES as usize);
 
 /// Waits until no other test runs, for one that needs the machine and does without a rig.
 pub async fn alone() -> SemaphorePermit<'static> {
-    turns(PAIR).await
+    turns(PLACES).await
 }
 
-/// Waits until there is room for `count` more tests, of two.
+/// Waits until there is room for `count` more tests.
 pub async fn turns(count: u32) -> SemaphorePermit<'static> {
     TURNS.acquire_many(count).await.expect("never closed")
 }

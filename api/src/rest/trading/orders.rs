@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, web};
 use bookwire_actors::gateway::Gateway;
+use bookwire_actors::latency::Stamp;
 use bookwire_actors::trading::router::{
     CancelMany, CancelOrder, FindOrder, ListOrders, OrderRouter,
 };
@@ -144,6 +145,7 @@ pub async fn place(
     bytes: web::Bytes,
     gateway: web::Data<Gateway>,
 ) -> Answer {
+    let received = Stamp::of(gateway.clock().monotonic());
     let params = Params::parse(request.query_string(), &["numbers"])?;
     let numbers = numbers(&params)?;
     let body = Body::parse(&bytes, &FIELDS)?;
@@ -159,6 +161,7 @@ pub async fn place(
         instrument,
         is_rounded: body.flag("round")?.unwrap_or(false),
         by: caller.id().to_owned(),
+        received,
     };
     let placed = Trading::ask(&router, wanted).await?;
     let status = match (placed.is_new, placed.order.status) {

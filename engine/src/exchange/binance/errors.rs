@@ -226,6 +226,9 @@ pub(super) fn rest_failure(
         .with("exchange_message", text.as_str());
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.code);
+        if meaning.is_none() {
+            error = error.unmapped();
+        }
         if let Some(data) = body.data {
             error = error.with("exchange_data", data);
         }
@@ -388,5 +391,14 @@ mod tests {
         }
         let unknown = fail(Market::Spot, 400, r#"{"code":-9999,"msg":"new"}"#);
         assert_eq!(unknown.error.details["exchange_code"], -9999);
+        assert!(unknown.error.is_unmapped());
+        let known = fail(
+            Market::Spot,
+            400,
+            r#"{"code":-1121,"msg":"Invalid symbol."}"#,
+        );
+        assert!(!known.error.is_unmapped());
+        // Without any code there is none to be mapped.
+        assert!(!fail(Market::Spot, 500, "<html>").error.is_unmapped());
     }
 }

@@ -245,6 +245,9 @@ fn failure(
         .with("exchange_message", text.as_str());
     if let Some(body) = parsed {
         error = error.with("exchange_code", body.ret_code);
+        if look_up(body.ret_code).is_none() {
+            error = error.unmapped();
+        }
     }
     if let Some(note) = note {
         error = error.with(note, true);

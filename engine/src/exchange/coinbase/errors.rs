@@ -312,7 +312,11 @@ fn judged(
         .with("http_status", status)
         .with("exchange_message", text);
     if let Some(name) = name {
+        let is_known = known(Some(&name), text).is_some();
         error = error.with("exchange_code", name);
+        if !is_known {
+            error = error.unmapped();
+        }
     }
     if let Some(secs) = retry_after_secs {
         error = error.with("retry_after_seconds", secs);

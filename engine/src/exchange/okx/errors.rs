@@ -294,6 +294,9 @@ fn judged(
         .with("exchange_message", text);
     if let Some(code) = code {
         error = error.with("exchange_code", code);
+        if look_up(code).is_none() {
+            error = error.unmapped();
+        }
     }
     if let Some(note) = note {
         error = error.with(note, true);

@@ -127,7 +127,11 @@ fn what_refusals_prove() {
     // Whoever reads it finds that it can't be read, which proves nothing either.
     assert_eq!(Bybit.failure(&ask, 200, None, b"<html>"), None);
     let failure = Bybit.failure(&ask, 200, None, body(987_654, "x").as_bytes());
-    assert_eq!(failure.unwrap().error.details["exchange_code"], 987_654);
+    let error = failure.unwrap().error;
+    assert_eq!(error.details["exchange_code"], 987_654);
+    assert!(error.is_unmapped());
+    let known = Bybit.failure(&ask, 200, None, body(110_007, "x").as_bytes());
+    assert!(!known.unwrap().error.is_unmapped());
 }
 
 /// All codes of the table in the protocol notes: none of them may be left to the status.

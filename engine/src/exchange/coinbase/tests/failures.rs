@@ -249,11 +249,13 @@ fn what_failures_prove() {
         .unwrap()
         .error;
     assert_eq!(shown.details["exchange_code"], "BRAND_NEW_REASON");
+    assert!(shown.is_unmapped());
     assert_eq!(shown.details["exchange_message"], "why");
     // The preview's reason says the most.
     let body = r#"{"success":false,"error_response":{"error":"UNKNOWN_FAILURE_REASON","message":"","preview_failure_reason":"PREVIEW_INSUFFICIENT_FUND","new_order_failure_reason":"UNKNOWN_FAILURE_REASON"}}"#;
     let found = failure(Method::Post, "orders", 200, body).unwrap();
     assert_eq!(found.error.code, C::InsufficientBalance);
+    assert!(!found.error.is_unmapped());
     let body =
         r#"{"success":false,"error_response":{"error":"X","message":"account is not available"}}"#;
     let found = failure(Method::Post, "orders", 200, body).unwrap();

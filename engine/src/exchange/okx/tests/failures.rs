@@ -226,6 +226,9 @@ fn what_failures_prove() {
         .unwrap()
         .error;
     assert_eq!(shown.details["exchange_code"], 51999);
+    assert!(shown.is_unmapped());
+    let known = failure(Method::Post, "trade/order", 200, &row("51008")).unwrap();
+    assert!(!known.error.is_unmapped());
     assert_eq!(shown.details["exchange_message"], "why");
     // Algo orders are refused under the code 0.
     let refused = r#"{"code":"0","msg":"","data":[{"algoId":"","sCode":"51000","sMsg":"Parameter orderPx error"}]}"#;

@@ -1,14 +1,10 @@
 //! The REST API: answers, complaints, weights.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use bookwire_sim::{MarketLimits, SimConfig};
 use serde_json::{Value, json};
-use support::*;
 
 fn rows(value: &Value) -> &Vec<Value> {
     value.as_array().unwrap()

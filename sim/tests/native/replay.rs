@@ -1,14 +1,10 @@
 //! Recorded messages through the wire protocol.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use bookwire_sim::{ReplayFile, ReplaySpeed, Segment, Sim, SimConfig};
-use support::*;
 
 /// Four spot messages and the snapshot between them, recorded 400 ms apart in all.
 fn recording(name: &str) -> PathBuf {

@@ -1,14 +1,10 @@
 //! Every kind of fault, seen by a client.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use bookwire_sim::{FaultSpec, Segment, Sim, SimConfig};
 use serde_json::Value;
-use support::*;
 
 fn fault(text: &str) -> FaultSpec {
     text.parse().unwrap()

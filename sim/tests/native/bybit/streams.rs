@@ -8,8 +8,8 @@ use bookwire_sim::{Segment, SimConfig, SimControl};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::{MARKETS, REST, WS, ask, bybit, bybit_with, open, path, subscribe};
 use crate::support::{Client, decimals, get};
-use crate::{MARKETS, REST, WS, ask, bybit, bybit_with, open, path, subscribe};
 
 /// Names of an object's fields in the order in which they stand.
 fn order(text: &str) -> Vec<String> {

@@ -1,17 +1,13 @@
 //! OKX's protocol, seen by a client: lists, channels and their answers, books, limits, faults.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::{Answer, Client, get, get_json, sim};
 use bookwire_sim::market::{Interval, TimeRange};
 use bookwire_sim::{Exchange, FaultSpec, OkxLimits, Segment, Sim, SimConfig, SimControl};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use support::{Answer, Client, get, get_json, sim};
 
 const REST: &str = "www.okx.com";
 const WS: &str = "ws.okx.com:8443";
@@ -307,7 +303,7 @@ async fn books_chain_to_the_truth() {
                     (price.parse().unwrap(), size * contract)
                 })
                 .collect();
-            let expected = support::decimals(truth);
+            let expected = crate::support::decimals(truth);
             assert_eq!(shown, expected[..expected.len().min(400)], "{symbol}");
         }
         // Ids are no counter.

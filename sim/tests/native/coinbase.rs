@@ -1,16 +1,12 @@
 //! Coinbase: requests and answers, frames and their numbers, books and matches against the truth.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use bookwire_sim::{Exchange, Segment, Sim, SimConfig};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use support::*;
 
 const REST: &str = "api.coinbase.com";
 const WS: &str = "advanced-trade-ws.coinbase.com";

@@ -1,13 +1,9 @@
 //! Trading at the simulated exchanges other than Binance, seen by a client that knows their
 //! documents alone: life cycles of orders, error codes, private streams, faults.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod bybit;
 mod coinbase;
 mod okx;
-#[path = "../support/mod.rs"]
-mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +13,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use support::PATIENCE;
+use crate::support::PATIENCE;
 
 /// HMAC-SHA256.
 fn tag(secret: &str, payload: &str) -> Vec<u8> {
@@ -65,7 +61,7 @@ async fn clocks_tell_real_time() {
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         since.as_millis().try_into().unwrap()
     };
-    let sim = support::plain_sim().await;
+    let sim = crate::support::plain_sim().await;
     for (host, target, pointer) in [
         ("api.binance.com", "/api/v3/time", "/serverTime"),
         ("www.okx.com", "/api/v5/public/time", "/data/0/ts"),
@@ -73,7 +69,7 @@ async fn clocks_tell_real_time() {
         ("api.coinbase.com", "/api/v3/brokerage/time", "/epochMillis"),
     ] {
         let before = now_ms();
-        let body = support::get_json(&sim, host, target).await;
+        let body = crate::support::get_json(&sim, host, target).await;
         let after = now_ms();
         let told = body.pointer(pointer).unwrap();
         let told: i64 = told.to_string().trim_matches('"').parse().unwrap();

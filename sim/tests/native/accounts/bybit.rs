@@ -6,8 +6,8 @@ use bookwire_sim::{Exchange, FaultSpec, Segment, Sim, SimConfig, SimControl};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::support::{Client, sim};
 use super::{send, tag};
+use crate::support::{Client, sim};
 
 const REST: &str = "api.bybit.com";
 const WS: &str = "stream.bybit.com";

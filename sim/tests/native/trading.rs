@@ -1,17 +1,13 @@
 //! Trading at Binance: requests and answers as the documents have them, private streams, faults.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use bookwire_sim::{AccountTruth, Exchange, FaultSpec, Segment, Sim, SimConfig};
 use hmac::{Hmac, KeyInit, Mac};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -8,8 +8,8 @@ use bookwire_sim::{Segment, Sim};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::{REST, bybit};
 use crate::support::get;
-use crate::{REST, bybit};
 
 /// The `result` of a path below `/v5/market`.
 async fn result(sim: &Sim, target: &str) -> Value {

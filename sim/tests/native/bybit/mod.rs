@@ -1,15 +1,11 @@
 //! Bybit: REST and stream connections, as its documents and recordings have them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod rest;
 mod streams;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::{Client, sim};
 use bookwire_sim::{Exchange, Segment, Sim, SimConfig};
 use serde_json::{Value, json};
-use support::{Client, sim};
 
 pub(crate) const REST: &str = "api.bybit.com";
 pub(crate) const WS: &str = "stream.bybit.com";

@@ -1,15 +1,11 @@
 //! Stream connections: control protocol, payloads, books, limits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use bookwire_sim::{MarketLimits, Segment, Sim, SimConfig};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::*;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use bookwire_sim::{Exchange, FaultSpec, OkxLimits, Segment, Sim, SimConfig, SimC
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::support::{Client, sim};
 use super::{base64, send, tag};
+use crate::support::{Client, sim};
 
 const REST: &str = "www.okx.com";
 const WS: &str = "ws.okx.com:8443";

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::send;
-use super::support::{Client, sim};
+use crate::support::{Client, sim};
 
 const REST: &str = "api.coinbase.com";
 const WS: &str = "advanced-trade-ws-user.coinbase.com";
