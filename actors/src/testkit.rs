@@ -32,6 +32,7 @@ pub(crate) fn spec(base: &str, market: Market) -> InstrumentSpec {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: Some(8),
+        native_code: None,
     }
 }
 

@@ -143,6 +143,7 @@ fn spec() -> InstrumentSpec {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

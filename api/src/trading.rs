@@ -67,6 +67,7 @@ fn account_options(
         hosts: provider.hosts.clone(),
         journal: config.trading_dir().join(journal),
         is_journal_synced: trading.journal_sync == JournalSync::Always,
+        transport: provider.trading.transport,
         patience: Duration::from_millis(trading.answer_timeout_ms),
         window_ms: trading.recv_window_ms,
         reconcile: Duration::from_secs(trading.reconcile_secs),

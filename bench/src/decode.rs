@@ -69,6 +69,7 @@ pub fn table(capture: &Capture) -> InstrumentTable {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     InstrumentTable::default().with_market(ProviderId::BINANCE, capture.market, vec![spec])
 }

@@ -258,5 +258,6 @@ fn spec(market: Market, symbol: (&str, &str), scales: (u32, u32)) -> InstrumentS
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }

@@ -152,6 +152,7 @@ fn spec(market: Market, native: &str, scale: u32) -> InstrumentSpec {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

@@ -331,6 +331,7 @@ fn table(market: Market, price_digits: u8, qty_digits: u8) -> Arc<InstrumentTabl
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     Arc::new(InstrumentTable::default().with_market(ProviderId::BINANCE, market, vec![spec]))
 }

@@ -114,6 +114,9 @@ pub struct InstrumentSpec {
     pub max_leverage: Option<u32>,
     /// Hours between funding settlements; perpetuals only.
     pub funding_interval_hours: Option<u32>,
+    /// The exchange's number of it, where its order entry over WebSocket knows instruments by number
+    /// (OKX, `instIdCode`).
+    pub native_code: Option<u64>,
 }
 
 impl InstrumentSpec {
@@ -576,6 +579,7 @@ mod tests {
             contract_size: Decimal::ONE,
             max_leverage: None,
             funding_interval_hours: None,
+            native_code: None,
         }
     }
 

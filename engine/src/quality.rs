@@ -221,6 +221,7 @@ mod tests {
             contract_size: Decimal::ONE,
             max_leverage: None,
             funding_interval_hours: None,
+            native_code: None,
         };
         let table = InstrumentTable::default();
         let table = table.with_market(ProviderId::BINANCE, Market::Spot, vec![spec]);

@@ -584,5 +584,6 @@ fn learned_spec(provider: ProviderId, market: Market, native_symbol: &str) -> In
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }

@@ -210,6 +210,7 @@ fn spec(provider: ProviderId, market: Market, native_symbol: &str) -> Instrument
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

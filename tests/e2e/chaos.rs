@@ -4,7 +4,8 @@
 //! Afterwards what the gateway believes of orders, executions, balances and positions is what the
 //! exchange really has; no order is there twice, and none is lost.
 //!
-//! `BOOKWIRE_CHAOS_ORDERS` makes the runs longer, `BOOKWIRE_CHAOS_SEED` repeats one.
+//! `BOOKWIRE_CHAOS_ORDERS` makes the runs longer, `BOOKWIRE_CHAOS_SEED` repeats one,
+//! `BOOKWIRE_CHAOS_TRANSPORT` says how orders travel.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +19,7 @@ use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::trading::{Trader, live_with};
+use crate::trading::{Trader, live_by};
 
 /// Orders of one run unless told otherwise.
 const ORDERS: usize = 15;
@@ -41,7 +42,11 @@ struct Place {
     exchange: Exchange,
     entities: [&'static str; 2],
     quantity: &'static str,
+    /// Which ways orders may travel; the seed chooses.
+    transports: &'static [&'static str],
 }
+
+const EITHER: &[&str] = &["rest", "websocket"];
 
 fn number(value: &Value) -> Decimal {
     value.as_str().unwrap_or("0").parse().unwrap()
@@ -86,17 +91,17 @@ async fn run(place: &Place) {
     let seed: u64 = seed.map_or_else(rand::random, |text| text.parse().unwrap());
     let count = std::env::var("BOOKWIRE_CHAOS_ORDERS").ok();
     let count: usize = count.map_or(ORDERS, |text| text.parse().unwrap());
-    println!(
-        "chaos at {}: seed {seed}, {count} orders",
-        place.exchange.as_str()
-    );
     let mut random = StdRng::seed_from_u64(seed);
     let provider = place.exchange.as_str();
+    let chosen = place.transports[random.random_range(0..place.transports.len())];
+    let transport = std::env::var("BOOKWIRE_CHAOS_TRANSPORT").ok();
+    let transport = transport.as_deref().unwrap_or(chosen);
+    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
     // How many requests there may be is tested elsewhere.
     let more = "\n[limits]\nrequests_per_minute = 1000000\ntrading_per_minute = 1000000\n\
                 cancels_per_minute = 1000000\n";
-    let mut trader = live_with(&[place.exchange], more, |_| {}, Value::clone).await;
-    trader.ready(provider).await;
+    let mut trader = live_by(&[place.exchange], transport, more, |_| {}, Value::clone).await;
+    trader.ready_by(provider, transport).await;
     let begun = Instant::now();
     let control = trader.rig.sim.control().of(place.exchange).unwrap();
     let mut asked: Vec<String> = Vec::new();
@@ -385,6 +390,7 @@ async fn nothing_is_lost_or_doubled_at_binance() {
         exchange: Exchange::Binance,
         entities: ["cryptopair_binance_btcusdt", "cryptoperp_binance_btcusdt"],
         quantity: "0.002",
+        transports: EITHER,
     })
     .await;
 }
@@ -395,6 +401,7 @@ async fn nothing_is_lost_or_doubled_at_okx() {
         exchange: Exchange::Okx,
         entities: ["cryptopair_okx_btcusdt", "cryptoperp_okx_btcusdt"],
         quantity: "0.01",
+        transports: &["websocket"],
     })
     .await;
 }
@@ -405,6 +412,7 @@ async fn nothing_is_lost_or_doubled_at_bybit() {
         exchange: Exchange::Bybit,
         entities: ["cryptopair_bybit_btcusdt", "cryptoperp_bybit_btcusdt"],
         quantity: "0.002",
+        transports: EITHER,
     })
     .await;
 }
@@ -415,6 +423,7 @@ async fn nothing_is_lost_or_doubled_at_coinbase() {
         exchange: Exchange::Coinbase,
         entities: ["cryptopair_coinbase_btcusd", "cryptopair_coinbase_ethusd"],
         quantity: "0.01",
+        transports: &["rest"],
     })
     .await;
 }

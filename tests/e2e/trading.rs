@@ -141,6 +141,29 @@ impl Trader {
         }
     }
 
+    /// As [`Trader::ready`]; with `websocket` the line for orders is up too.
+    pub(crate) async fn ready_by(&self, provider: &str, transport: &str) {
+        self.ready(provider).await;
+        if transport == "websocket" {
+            self.socket_up(provider).await;
+        }
+    }
+
+    /// How the exchange's WebSocket for orders stands.
+    async fn socket(&self, provider: &str) -> Value {
+        let path = format!("/api/trading/accounts?provider={provider}");
+        let (_, mut answer) = self.ask(Method::GET, &path, None).await;
+        answer["accounts"][0]["order_socket"].take()
+    }
+
+    pub(crate) async fn socket_up(&self, provider: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.socket(provider).await["up"] != true {
+            assert!(Instant::now() < end, "{}", self.rig.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Best bid and ask.
     pub(crate) async fn touch(
         &self,
@@ -498,10 +521,10 @@ async fn paper_orders_go_on_after_a_crash() {
     assert_eq!(flat["positions"], json!([]), "{flat}");
 }
 
-/// Live against a simulated exchange, ready to trade.
-pub async fn live(exchange: Exchange) -> Trader {
-    let trader = live_with(&[exchange], "", |_| {}, Value::clone).await;
-    trader.ready(exchange.as_str()).await;
+/// Live against a simulated exchange, ready to trade; orders travel by `rest` or `websocket`.
+pub async fn live(exchange: Exchange, transport: &str) -> Trader {
+    let trader = live_by(&[exchange], transport, "", |_| {}, Value::clone).await;
+    trader.ready_by(exchange.as_str(), transport).await;
     trader
 }
 
@@ -513,6 +536,17 @@ pub(crate) async fn live_with(
     prepare: impl FnOnce(&Rig),
     pick: impl Fn(&Value) -> Value,
 ) -> Trader {
+    live_by(all, "rest", more, prepare, pick).await
+}
+
+/// As [`live_with`]; orders travel by `rest` or `websocket`.
+pub(crate) async fn live_by(
+    all: &[Exchange],
+    transport: &str,
+    more: &str,
+    prepare: impl FnOnce(&Rig),
+    pick: impl Fn(&Value) -> Value,
+) -> Trader {
     let patience = match more.contains("answer_timeout_ms") {
         true => "",
         false => "answer_timeout_ms = 1500\n",
@@ -520,7 +554,9 @@ pub(crate) async fn live_with(
     let mut config = format!("[trading]\nreconcile_secs = 5\n{patience}{more}\n\n");
     for exchange in all {
         let provider = exchange.as_str();
-        config += &format!("[providers.{provider}.trading]\nmode = \"live\"\n\n");
+        config += &format!(
+            "[providers.{provider}.trading]\nmode = \"live\"\ntransport = \"{transport}\"\n\n"
+        );
     }
     let rig = Rig::start_prepared(exchanges(all), &config, |rig| {
         for exchange in all {
@@ -539,11 +575,28 @@ pub(crate) async fn live_with(
 
 /// What every exchange has to be able to do, with what its simulator says of it afterwards.
 async fn trades_live(exchange: Exchange, instruments: &[(&str, &str)]) {
-    let trader = live(exchange).await;
+    let trader = live(exchange, "rest").await;
+    let provider = exchange.as_str();
     for (entity, quantity) in instruments {
-        trades_instrument(&trader, exchange.as_str(), entity, quantity).await;
+        trades_instrument(&trader, provider, entity, quantity).await;
     }
-    nothing_tells_secrets(&trader, exchange.as_str());
+    assert_eq!(trader.socket(provider).await, Value::Null);
+    nothing_tells_secrets(&trader, provider);
+}
+
+/// The same over the exchange's WebSocket for orders.
+async fn trades_by_socket(exchange: Exchange, instruments: &[(&str, &str)]) {
+    let trader = live(exchange, "websocket").await;
+    let provider = exchange.as_str();
+    for (entity, quantity) in instruments {
+        trades_instrument(&trader, provider, entity, quantity).await;
+    }
+    let socket = trader.socket(provider).await;
+    // Two orders and a cancellation each at least, and nothing by HTTP.
+    let least = 3 * instruments.len() as u64;
+    assert!(socket["commands"].as_u64().unwrap() >= least, "{socket}");
+    assert_eq!(socket["by_rest"], 0, "{socket}");
+    nothing_tells_secrets(&trader, provider);
 }
 
 async fn trades_instrument(trader: &Trader, provider: &str, entity: &str, quantity: &str) {
@@ -691,4 +744,70 @@ async fn bybit_is_traded_at() {
 async fn coinbase_is_traded_at() {
     let instruments = [("cryptopair_coinbase_btcusd", "0.01")];
     trades_live(Exchange::Coinbase, &instruments).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_binance() {
+    let instruments = [
+        ("cryptopair_binance_btcusdt", "0.01"),
+        ("cryptoperp_binance_btcusdt", "0.01"),
+    ];
+    trades_by_socket(Exchange::Binance, &instruments).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_okx() {
+    trades_by_socket(Exchange::Okx, &[("cryptoperp_okx_btcusdt", "0.1")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_orders_by_socket_at_bybit() {
+    trades_by_socket(Exchange::Bybit, &[("cryptopair_bybit_btcusdt", "0.01")]).await;
+}
+
+/// What was written to a line that ends is in doubt and asked for; what comes while it is down goes by HTTP;
+/// an answer that is late makes its order unknown for a while and does not end the line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_dies_loses_and_doubles_nothing() {
+    let (exchange, provider) = (Exchange::Binance, "binance");
+    let trader = live(exchange, "websocket").await;
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    let entity = "cryptopair_binance_btcusdt";
+    let (bid, _) = trader.touch(provider, entity, entity).await;
+    let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
+    let place = async |name: &str| {
+        let order = json!({"provider": provider, "entity_id": entity, "side": "buy", "type": "limit",
+            "quantity": "0.01", "price": far, "client_order_id": name});
+        let (status, order) = trader.place(order).await;
+        // Unknown, unless the private stream was faster.
+        assert!(matches!(status, 201 | 202), "{name}: {order}");
+        order["order_id"].as_str().unwrap().to_owned()
+    };
+    let mut placed = Vec::new();
+    control.inject("drop-reply:path=order.place".parse().unwrap());
+    placed.push(place("lost").await);
+    placed.push(place("meanwhile").await);
+    let of = |socket: &Value| (socket["commands"].clone(), socket["by_rest"].clone());
+    let socket = trader.socket(provider).await;
+    assert_eq!(of(&socket), (json!(1), json!(1)), "{socket}");
+    trader.socket_up(provider).await;
+    let late = control.inject("late-reply:ms=2000,path=order.place".parse().unwrap());
+    placed.push(place("late").await);
+    control.clear(late);
+    placed.push(place("after").await);
+    let socket = trader.socket(provider).await;
+    assert_eq!(of(&socket), (json!(3), json!(1)), "{socket}");
+    assert_eq!(socket["reconnects"], 1, "{socket}");
+    for id in &placed {
+        trader.until(id, &["open"]).await;
+    }
+    let truth = control.accounts().remove(0);
+    let mut there: Vec<&str> = truth
+        .orders
+        .iter()
+        .map(|it| it.client_id.as_str())
+        .collect();
+    there.sort_unstable();
+    placed.sort_unstable();
+    assert_eq!(there, placed);
 }

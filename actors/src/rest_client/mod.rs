@@ -5,7 +5,7 @@
 //! runtime that opened its sockets.
 
 pub mod budget;
-mod orders;
+pub(crate) mod orders;
 mod pause;
 #[cfg(test)]
 mod tests;

@@ -383,7 +383,13 @@ pub(crate) async fn cancel(desk: &Rc<Desk>, id: OrderId) -> Result<Canceled, Cry
             instrument: &instrument,
             order: order_ref(&order),
         };
-        match live.command(&command).await {
+        // The kill switch takes the plainest way.
+        let is_halted = desk.state.borrow().halted_by.is_some();
+        let outcome = match is_halted {
+            true => live.command_by_rest(&command).await,
+            false => live.command(&command).await,
+        };
+        match outcome {
             Outcome::Done(facts) => {
                 desk.take(&facts);
                 return canceled(desk, id);

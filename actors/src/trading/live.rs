@@ -15,11 +15,13 @@ use bookwire_engine::trading::venue::{
 };
 
 use super::keys::KeyInForce;
+use super::line::{Lines, Sent};
 use super::steps::{Step, reached};
 use super::wire::{Answer, NoAnswer, Wire};
 use crate::clock::Clock;
 use crate::rest_client::RestClient;
 use crate::rest_client::budget::Priority;
+use crate::rest_client::orders::Charge;
 use crate::status::ProviderMeter;
 
 /// Pages of one answer that are followed.
@@ -43,6 +45,8 @@ pub(crate) struct Live {
     pub venue: &'static dyn TradingVenue,
     pub keys: KeyInForce,
     pub wire: Wire,
+    /// Connections that take orders, where they do not go over HTTP alone.
+    pub lines: Option<Rc<Lines>>,
     pub rest: RestClient,
     pub clock: Arc<dyn Clock>,
     pub meter: Option<Arc<ProviderMeter>>,
@@ -72,9 +76,18 @@ impl Live {
         }
     }
 
-    /// Has the exchange do something. Requests of one command go one after the other; the first that
-    /// fails ends it.
+    /// Has the exchange do something, over a line where there are some. Requests of one command go one
+    /// after the other; the first that fails ends it.
     pub async fn command(&self, command: &Command<'_>) -> Outcome {
+        self.command_by(command, self.lines.as_deref()).await
+    }
+
+    /// As [`Live::command`], over HTTP alone.
+    pub async fn command_by_rest(&self, command: &Command<'_>) -> Outcome {
+        self.command_by(command, None).await
+    }
+
+    async fn command_by(&self, command: &Command<'_>, lines: Option<&Lines>) -> Outcome {
         let requests = match self.venue.command(command) {
             Ok(requests) => requests,
             Err(error) => {
@@ -96,7 +109,14 @@ impl Live {
             let mut has_measured = false;
             let answer = loop {
                 reached(Step::BeforeSend);
-                let attempt = self.attempt(request, priority).await;
+                let by_line = match lines {
+                    Some(lines) => self.by_line(lines, command, request, priority).await,
+                    None => None,
+                };
+                let attempt = match by_line {
+                    Some(attempt) => attempt,
+                    None => self.attempt(request, priority).await,
+                };
                 reached(Step::Answered);
                 match attempt {
                     // Nothing was done, so the same may be signed anew.
@@ -219,23 +239,9 @@ impl Live {
                 Proof::Refused,
             );
         };
-        let charge = match self
-            .rest
-            .charge(self.provider, request.market, request.budget, priority)
-        {
+        let charge = match self.charge(request, priority) {
             Ok(charge) => charge,
-            Err(wait) => {
-                let secs = wait.as_secs().max(1);
-                let what = format!("the exchange's limit is used up for {secs} s");
-                let error = CryptoError::new(CryptoCode::RateLimitExceeded, what)
-                    .with("provider", self.provider.name())
-                    .with("retry_after_seconds", secs);
-                return Ok(Err(Failure {
-                    error,
-                    proof: Proof::NotNow,
-                    retry_after_secs: Some(secs),
-                }));
-            }
+            Err(failure) => return Ok(Err(failure)),
         };
         let signed = self.venue.sign(
             &self.keys.get(),
@@ -259,11 +265,7 @@ impl Live {
             }
         };
         let failure = self.failure(request, &answer);
-        let pause = failure.as_ref().and_then(|failure| {
-            let secs = failure.retry_after_secs?;
-            let is_of_host = !(200..300).contains(&answer.status);
-            Some((Duration::from_secs(secs.max(1)), is_of_host))
-        });
+        let pause = pause_of(failure.as_ref(), answer.status);
         self.rest.settle(&charge, |name| answer.header(name), pause);
         Ok(match failure {
             Some(failure) => Err(failure),
@@ -271,11 +273,117 @@ impl Live {
         })
     }
 
+    /// One request of a command on a line, as [`Live::attempt`] is one over HTTP. `None`: nothing was
+    /// written, because the exchange takes no such thing there, or the line is not up: it may go over HTTP.
+    async fn by_line(
+        &self,
+        lines: &Lines,
+        command: &Command<'_>,
+        request: &NativeRequest,
+        priority: Priority,
+    ) -> Option<Result<Result<bytes::Bytes, Failure>, CryptoError>> {
+        // What stops everything must not hang on whether a line is up.
+        let is_order = matches!(
+            command,
+            Command::Place { .. } | Command::Cancel { .. } | Command::Amend { .. }
+        );
+        if !is_order
+            || self
+                .rest
+                .address_of(self.provider, request.market)
+                .is_none()
+        {
+            return None;
+        }
+        let id = lines.next_id();
+        let frame = self.venue.order_frame(
+            command,
+            request,
+            id,
+            &self.keys.get(),
+            self.exchange_now(),
+            self.window_ms,
+        );
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return None,
+            Err(error) => {
+                return Some(Ok(Err(Failure {
+                    error,
+                    proof: Proof::Refused,
+                    retry_after_secs: None,
+                })));
+            }
+        };
+        // The same budgets count on either way.
+        let charge = match self.charge(request, priority) {
+            Ok(charge) => charge,
+            Err(failure) => return Some(Ok(Err(failure))),
+        };
+        let sent = lines.send(frame.route, id, frame.text, self.patience).await;
+        let answer = match sent {
+            Sent::Answer(answer) => answer,
+            Sent::Never(reason) => {
+                self.rest.settle(&charge, |_| None, None);
+                tracing::debug!(provider = self.provider.name(), request = %request.path, %reason,
+                    "goes by HTTP");
+                return None;
+            }
+            Sent::Lost(reason) => {
+                self.rest.settle(&charge, |_| None, None);
+                return Some(self.without_answer(request, NoAnswer::Lost(reason)));
+            }
+        };
+        let failure = self.judge(
+            request,
+            answer.status,
+            answer.retry_after.as_deref(),
+            &answer.body,
+        );
+        let pause = pause_of(failure.as_ref(), answer.status);
+        let header = |name: &str| {
+            let row = answer.headers.iter().find(|(known, _)| *known == name);
+            row.map(|(_, value)| value.clone())
+        };
+        self.rest.settle(&charge, header, pause);
+        Some(Ok(match failure {
+            Some(failure) => Err(failure),
+            None => Ok(answer.body.into()),
+        }))
+    }
+
+    /// Takes what a request costs out of its budget; where there is not enough left, that is a failure.
+    fn charge(&self, request: &NativeRequest, priority: Priority) -> Result<Charge, Failure> {
+        self.rest
+            .charge(self.provider, request.market, request.budget, priority)
+            .map_err(|wait| {
+                let secs = wait.as_secs().max(1);
+                let what = format!("the exchange's limit is used up for {secs} s");
+                let error = CryptoError::new(CryptoCode::RateLimitExceeded, what)
+                    .with("provider", self.provider.name())
+                    .with("retry_after_seconds", secs);
+                Failure {
+                    error,
+                    proof: Proof::NotNow,
+                    retry_after_secs: Some(secs),
+                }
+            })
+    }
+
     fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
         let retry_after = answer.header("retry-after");
-        let failure =
-            self.venue
-                .failure(request, answer.status, retry_after.as_deref(), &answer.body);
+        self.judge(request, answer.status, retry_after.as_deref(), &answer.body)
+    }
+
+    /// What an answer means, whichever way it came; codes without a meaning are counted.
+    fn judge(
+        &self,
+        request: &NativeRequest,
+        status: u16,
+        retry_after: Option<&str>,
+        body: &[u8],
+    ) -> Option<Failure> {
+        let failure = self.venue.failure(request, status, retry_after, body);
         let is_unmapped = failure.as_ref().is_some_and(|f| f.error.is_unmapped());
         self.unmapped
             .set(self.unmapped.get() + u64::from(is_unmapped));
@@ -333,6 +441,13 @@ impl Live {
             }
         }
     }
+}
+
+/// How long a failed answer asks to wait, and whether of the whole host.
+fn pause_of(failure: Option<&Failure>, status: u16) -> Option<(Duration, bool)> {
+    let secs = failure?.retry_after_secs?;
+    let is_of_host = !(200..300).contains(&status);
+    Some((Duration::from_secs(secs.max(1)), is_of_host))
 }
 
 /// Adds facts to facts.

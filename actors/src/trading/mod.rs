@@ -17,6 +17,8 @@ mod flows;
 pub mod guard;
 pub mod keys;
 pub mod limits;
+mod line;
+mod link;
 mod live;
 pub mod market;
 pub mod options;
@@ -177,6 +179,21 @@ pub struct DeskStatus {
     pub guards: usize,
     /// Figures.
     pub stats: DeskStats,
+    /// The connections that take orders; `None`: orders go over HTTP alone.
+    pub lines: Option<LinesStatus>,
+}
+
+/// How the connections that take an account's orders stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinesStatus {
+    /// All of them are up.
+    pub is_up: bool,
+    /// Commands that were written to one.
+    pub written: u64,
+    /// Commands that went by HTTP because one was not up, or had too much under way.
+    pub by_rest: u64,
+    /// How often one was lost that was up.
+    pub reconnects: u64,
 }
 
 /// An account, seen from outside: how it stands and what was measured of it.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookwire_engine::config::Transport;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::trading::keys::Keys;
 
@@ -27,6 +28,8 @@ pub struct AccountOptions {
     pub journal: PathBuf,
     /// The journal is synced to the disk before each send, not only soon after.
     pub is_journal_synced: bool,
+    /// How live orders travel.
+    pub transport: Transport,
     /// How long an answer to an order is waited for.
     pub patience: Duration,
     /// How long a request may be under way, where the exchange takes such a limit.

@@ -9,15 +9,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::desk::{Desk, Readiness};
+use super::link::{self, LOGIN, Pauses, Pulse};
 use super::live::Live;
-use crate::connection::socket::{Wire as Socket, dial};
+use crate::connection::socket::Wire as Socket;
 use crate::rest_client::budget::Priority;
-use crate::rest_client::tls_config;
-
-/// Longest time until a connection is logged in.
-const LOGIN: Duration = Duration::from_secs(15);
-/// A silent connection is pinged this often.
-const PING: Duration = Duration::from_secs(10);
 
 /// Why a life ended.
 enum End {
@@ -31,7 +26,7 @@ enum End {
 
 /// Keeps a connection for ever.
 pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
-    let mut wait = Duration::from_millis(250);
+    let mut pauses = Pauses::default();
     loop {
         let epoch = live.keys.epoch();
         let end = {
@@ -59,24 +54,12 @@ pub(crate) async fn keep(desk: Rc<Desk>, live: Live, route: usize) {
             state.stats.private_reconnects += u64::from(was_up);
             state.readiness = Readiness::NotReady(format!("the {name} stream is down: {reason}"));
         }
-        // A link that was good is tried again at once, and nobody trades meanwhile: a few seconds are
-        // the longest that it is left alone.
-        if was_up {
-            wait = Duration::from_millis(250);
-        }
-        let least = match is_refused {
-            true => Duration::from_secs(10),
-            false => Duration::ZERO,
-        };
-        let jitter = rand::random_range(0.5..1.0);
-        let pause = std::pin::pin!(desk.clock.sleep(wait.max(least).mul_f64(jitter)));
+        let pause = std::pin::pin!(desk.clock.sleep(pauses.next(was_up, is_refused)));
         // What was refused may be taken from another key at once.
         let rotated = std::pin::pin!(live.keys.after(epoch));
         if let Either::Right(_) = select(pause, rotated).await {
-            wait = Duration::from_millis(250);
-            continue;
+            pauses = Pauses::default();
         }
-        wait = (wait * 2).min(Duration::from_secs(5));
     }
 }
 
@@ -97,12 +80,9 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
     }
     let base = desk.options.stream_base(place.host, place.base_url);
     let url = format!("{base}{}", session.path());
-    let dialed = tokio::time::timeout(LOGIN, dial(&url, tls_config())).await;
-    let mut socket = match dialed {
-        Ok(Ok(socket)) => socket,
-        // The address can have a key in it: only the reason is told.
-        Ok(Err(error)) => return lost("can't connect", &error.reason),
-        Err(_) => return End::Lost("can't connect in time".to_owned()),
+    let mut socket = match link::open(&url).await {
+        Ok(socket) => socket,
+        Err(reason) => return End::Lost(reason),
     };
     for text in session.opened(&live.keys.get(), live.exchange_now()) {
         if let Err(error) = socket.send(Message::text(text)).await {
@@ -133,54 +113,34 @@ async fn listen(
     socket: &mut Socket,
 ) -> End {
     let clock = &desk.clock;
-    let silence = Duration::from_secs(live.venue.private_routes()[route].silence_secs);
-    let begun = clock.monotonic();
-    let mut heard = begun;
-    let mut renewed = begun;
-    let mut kept = begun;
-    let mut pinged = begun;
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let silence_secs = live.venue.private_routes()[route].silence_secs;
+    let mut pulse = Pulse::new(clock.monotonic());
+    let mut renewed = clock.monotonic();
+    let mut ticks = link::ticks();
     loop {
         let message = tokio::select! {
             message = socket.next() => Some(message),
-            _ = tick.tick() => None,
+            _ = ticks.tick() => None,
         };
         let now = clock.monotonic();
         let Some(message) = message else {
-            if now.saturating_sub(heard) > silence {
-                return End::Lost(format!("silent for {} s", silence.as_secs()));
-            }
-            if !is_ready && now.saturating_sub(begun) > LOGIN {
+            if !is_ready && pulse.age(now) > LOGIN {
                 return End::Lost("the login was not answered".to_owned());
             }
-            if let Some(end) = due(live, session, socket, now, &mut kept, &mut renewed).await {
-                return end;
+            let beat = pulse.beat(socket, now, silence_secs, session.keepalive());
+            if let Err(reason) = beat.await {
+                return End::Lost(reason);
             }
-            if now.saturating_sub(heard.max(pinged)) > PING {
-                pinged = now;
-                if let Err(error) = socket.send(Message::Ping(Default::default())).await {
-                    return End::Lost(format!("can't send: {error}"));
-                }
+            if let Some(end) = renew(live, session, now, &mut renewed).await {
+                return end;
             }
             continue;
         };
-        heard = now;
-        let text = match message {
-            None => return End::Lost("the exchange closed it".to_owned()),
-            Some(Err(error)) => return End::Lost(error.to_string()),
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Close(frame))) => {
-                let reason = frame.map_or_else(String::new, |frame| frame.reason.to_string());
-                return End::Lost(format!("the exchange closed it: {reason}"));
-            }
-            // Pings are answered by the library with the next thing sent.
-            Some(Ok(_)) => {
-                if let Err(error) = socket.flush().await {
-                    return End::Lost(error.to_string());
-                }
-                continue;
-            }
+        pulse.hear(now);
+        let text = match link::text_of(message, socket).await {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
+            Err(reason) => return End::Lost(reason),
         };
         let mut facts = Facts::default();
         let table = desk.table();
@@ -220,30 +180,20 @@ async fn listen(
     }
 }
 
-/// What is due by time: a text that keeps it open, a renewal.
-async fn due(
+/// Repeats what has to be repeated while it lives.
+async fn renew(
     live: &Live,
     session: &dyn PrivateSession,
-    socket: &mut Socket,
     now: Duration,
-    kept: &mut Duration,
     renewed: &mut Duration,
 ) -> Option<End> {
-    if let Some(keepalive) = session.keepalive()
-        && now.saturating_sub(*kept) >= Duration::from_secs(keepalive.every_secs)
-    {
-        *kept = now;
-        if let Err(error) = socket.send(Message::text(keepalive.text)).await {
-            return Some(End::Lost(error.to_string()));
-        }
+    let (secs, request) = session.renewal()?;
+    if now.saturating_sub(*renewed) < Duration::from_secs(secs) {
+        return None;
     }
-    if let Some((secs, request)) = session.renewal()
-        && now.saturating_sub(*renewed) >= Duration::from_secs(secs)
-    {
-        *renewed = now;
-        if let Ok(Err(failure)) = live.attempt(&request, Priority::Live).await {
-            return Some(End::Lost(failure.error.message));
-        }
+    *renewed = now;
+    match live.attempt(&request, Priority::Live).await {
+        Ok(Err(failure)) => Some(End::Lost(failure.error.message)),
+        _ => None,
     }
-    None
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use bookwire_engine::config::Transport;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, Market};
@@ -16,10 +17,12 @@ use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter}
 use bookwire_engine::trading::order::{
     Balance, Fill, Order, OrderId, OrderStatus, Position, TradingMode,
 };
+use bookwire_engine::trading::socket::OrderRoute;
 use bookwire_engine::trading::venue::{Command, Proof};
 
 use super::desk::{Desk, House, Readiness, State, Subscriber};
 use super::keys::{self, KeyInForce};
+use super::line::Lines;
 use super::live::{Live, Outcome};
 use super::paper::PaperHouse;
 use super::wire::Wire;
@@ -62,6 +65,9 @@ impl Actor for OrderRouter {
             House::Live(live) => {
                 for route in 0..live.venue.private_routes().len() {
                     actix_rt::spawn(private::keep(desk.clone(), live.clone(), route));
+                }
+                if let Some(lines) = &live.lines {
+                    lines.keep(live, &desk.options.name);
                 }
                 actix_rt::spawn(resolve::keep(desk.clone()));
                 if let Some(source) = desk.options.key_source.clone() {
@@ -116,6 +122,11 @@ fn desk(
             venue,
             keys: KeyInForce::new(keys.clone()),
             wire: wire.clone(),
+            lines: (options.transport == Transport::Websocket).then(|| {
+                let base =
+                    |route: &OrderRoute| options.stream_base(route.host, route.base_url).to_owned();
+                Rc::new(Lines::new(venue, base))
+            }),
             rest: context.rest.clone(),
             clock: context.clock.clone(),
             meter: context
@@ -541,6 +552,10 @@ fn status(desk: &Desk) -> DeskStatus {
         open_orders: state.ledger.open_orders().count(),
         guards: state.guards.sessions(),
         stats,
+        lines: match &desk.house {
+            House::Live(live) => live.lines.as_ref().map(|lines| lines.status()),
+            House::Paper(_) => None,
+        },
     }
 }
 

@@ -34,6 +34,7 @@ fn spec(market: Market, base: &str, quote: &str, is_active: bool) -> InstrumentS
         contract_size: Decimal::ONE,
         max_leverage: (market == Market::Perp).then_some(if base == "BTC" { 125 } else { 50 }),
         funding_interval_hours: (market == Market::Perp).then_some(8),
+        native_code: None,
     }
 }
 

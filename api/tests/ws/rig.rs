@@ -326,6 +326,7 @@ fn spec(market: Market, base: &str) -> InstrumentSpec {
         contract_size: "1".parse().unwrap(),
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

@@ -338,7 +338,7 @@ fn visit_provider(id: ProviderId, provider: &mut ProviderConfig, r: &mut Reader<
         change::host_of,
     );
     r.section("trading", |r| {
-        trading::visit_provider(&mut provider.trading, r)
+        trading::visit_provider(id, &mut provider.trading, r)
     });
 }
 
@@ -483,11 +483,13 @@ pub(super) fn hosts_of(id: ProviderId) -> BTreeMap<&'static str, Serves> {
             add(route.host, Serves::Streams);
         }
     }
-    for route in exchange
-        .trading()
-        .map_or(&[][..], |venue| venue.private_routes())
-    {
-        add(route.host, Serves::Streams);
+    if let Some(venue) = exchange.trading() {
+        for route in venue.private_routes() {
+            add(route.host, Serves::Streams);
+        }
+        for route in venue.order_routes() {
+            add(route.host, Serves::Streams);
+        }
     }
     hosts
 }

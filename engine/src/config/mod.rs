@@ -26,7 +26,7 @@ pub use change::{
 };
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
-pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig};
+pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig, Transport};
 pub use zvt::ZvtConfig;
 
 use crate::exchange::ProviderId;

@@ -56,6 +56,30 @@ fn the_default_file_sets_and_explains_every_key() {
 }
 
 #[test]
+fn orders_travel_by_websocket_where_there_is_one() {
+    let of = |name: &str, transport: &str| {
+        format!("[providers.{name}.trading]\ntransport = \"{transport}\"\n")
+    };
+    for name in ["binance", "okx", "bybit"] {
+        let config = load(&of(name, "websocket")).unwrap();
+        let transport = config.providers[name].trading.transport;
+        assert_eq!(transport, Transport::Websocket, "{name}");
+    }
+    for name in ["coinbase", "ccxt"] {
+        assert!(load(&of(name, "rest")).is_ok(), "{name}");
+        let place =
+            format!("bookwire.toml:2:1: `providers.{name}.trading.transport` = \"websocket\"");
+        let accepted = format!("rest, as {name} takes no orders over WebSocket");
+        assert_eq!(
+            problems(&of(name, "websocket")),
+            [format!("{place}: not accepted; accepted: {accepted}")]
+        );
+    }
+    let wrong = problems(&of("okx", "fix"));
+    assert!(wrong[0].ends_with("accepted: rest, websocket"), "{wrong:?}");
+}
+
+#[test]
 fn every_key_can_be_set_from_the_environment() {
     for key in Config::keys() {
         let name = format!("BOOKWIRE_{}", key.replace('.', "__").to_uppercase());

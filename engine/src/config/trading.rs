@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use super::read::Reader;
+use crate::exchange::ProviderId;
 use crate::trading::order::TradingMode;
 use crate::trading::risk::Limits;
 
@@ -63,11 +64,28 @@ pub struct PaperConfig {
     pub taker_fee: Decimal,
 }
 
+/// How live orders travel to an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Each is an HTTP request.
+    Rest,
+    /// As frames on the exchange's WebSocket for orders, by HTTP while that is not up.
+    Websocket,
+}
+
+impl Transport {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("rest", Self::Rest), ("websocket", Self::Websocket)];
+}
+
 /// `[providers.<name>.trading]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderTradingConfig {
     /// Whether orders go to the exchange.
     pub mode: TradingMode,
+    /// How live orders, cancellations and amendments travel.
+    pub transport: Transport,
     /// Names of the accounts; live ones need a credential of that name.
     pub accounts: Vec<String>,
 }
@@ -76,6 +94,7 @@ impl Default for ProviderTradingConfig {
     fn default() -> Self {
         Self {
             mode: TradingMode::Paper,
+            transport: Transport::Rest,
             accounts: vec!["default".to_owned()],
         }
     }
@@ -195,9 +214,24 @@ fn visit_limits(limits: &mut Limits, r: &mut Reader<'_>) {
     limits.instruments = (!instruments.is_empty()).then(|| instruments.into_iter().collect());
 }
 
-pub(super) fn visit_provider(trading: &mut ProviderTradingConfig, r: &mut Reader<'_>) {
+pub(super) fn visit_provider(
+    id: ProviderId,
+    trading: &mut ProviderTradingConfig,
+    r: &mut Reader<'_>,
+) {
     let modes = [("paper", TradingMode::Paper), ("live", TradingMode::Live)];
     r.choice("mode", &mut trading.mode, &modes);
+    let venue = id.exchange().trading();
+    match venue.is_some_and(|venue| !venue.order_routes().is_empty()) {
+        true => r.choice("transport", &mut trading.transport, &Transport::ALL),
+        false => {
+            let name = id.name();
+            let accepted = format!("rest, as {name} takes no orders over WebSocket");
+            r.text("transport", &mut trading.transport, &accepted, |text| {
+                (text == "rest").then_some(Transport::Rest)
+            });
+        }
+    }
     let name = "names of up to 32 lower-case letters, digits, - and _";
     r.list("accounts", &mut trading.accounts, name, |text| {
         let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);

@@ -82,8 +82,10 @@ impl ProviderId {
             routes.chain([exchange.rest_host(*market).0])
         };
         let trading = exchange.trading().into_iter();
-        let private =
-            trading.flat_map(|venue| venue.private_routes().iter().map(|route| route.host));
+        let private = trading.flat_map(|venue| {
+            let private = venue.private_routes().iter().map(|route| route.host);
+            private.chain(venue.order_routes().iter().map(|route| route.host))
+        });
         let markets = exchange.markets().iter().flat_map(of_market);
         let mut hosts: Vec<&str> = markets.chain(private).collect();
         hosts.sort_unstable();

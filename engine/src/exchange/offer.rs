@@ -92,6 +92,7 @@ fn probe(provider: ProviderId, market: Market) -> Option<Arc<Instrument>> {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     let table = InstrumentTable::default().with_market(provider, market, vec![spec]);
     table.iter().next().cloned()

@@ -34,6 +34,7 @@ fn table() -> InstrumentTable {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     InstrumentTable::default().with_market(ProviderId::BINANCE, Market::Spot, vec![spec])
 }

@@ -4,7 +4,7 @@
 //! [`state`] says which change of an order may follow which, [`check`] what is refused before
 //! anything is sent ([`funds`]: for want of money), [`risk`] what the user's own limits refuse,
 //! [`journal`] what is written down before the wire, [`venue`] is what an exchange's adapter has to
-//! be able to do, [`paper`] fills orders against live books without any exchange.
+//! be able to do ([`socket`]: over its WebSocket), [`paper`] fills orders against live books without any exchange.
 //!
 //! Rules that hold everywhere:
 //! - quantities are in base units and prices in quote units, exact decimals; an adapter converts
@@ -24,6 +24,7 @@ pub mod paper;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;
 pub mod risk;
+pub mod socket;
 pub mod state;
 pub mod venue;
 

@@ -4,7 +4,8 @@ use rust_decimal::Decimal;
 
 use super::keys::{KeyKind, Keys};
 use super::order::{OrderTerms, OrderType, TimeInForce};
-use super::venue::{Command, Facts, OrderRef, Question, Touch};
+use super::socket::Heard;
+use super::venue::{Command, Facts, NativeRequest, OrderRef, Question, Touch, TradingVenue};
 use crate::event::Side;
 use crate::exchange::ProviderId;
 use crate::instrument::{Instrument, InstrumentId, InstrumentSpec, InstrumentTable, Market};
@@ -40,6 +41,7 @@ pub fn instrument(provider: ProviderId, market: Market, native: &str) -> Instrum
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     Instrument {
         id: InstrumentId(0),
@@ -85,6 +87,31 @@ pub fn order_ref(client_id: &str, order_type: OrderType) -> OrderRef<'_> {
         order_type,
         side: Side::Buy,
         created_at: NOW,
+    }
+}
+
+/// A frame of a connection that takes orders: the same text means the same, and what it answers is
+/// read as an answer over HTTP is.
+fn read_socket(
+    venue: &dyn TradingVenue,
+    command: &Command<'_>,
+    request: &NativeRequest,
+    body: &[u8],
+) {
+    for route in 0..venue.order_routes().len() {
+        let told = || venue.order_session(route).map(|mut it| it.frame(body));
+        let first = told();
+        assert_eq!(first, told());
+        let Some(Ok(Heard::Answer(answer))) = first else {
+            continue;
+        };
+        let retry_after = answer.retry_after.as_deref();
+        let failure = venue.failure(request, answer.status, retry_after, &answer.body);
+        if let Some(failure) = failure {
+            assert!(!failure.error.recovery_suggestions.is_empty());
+        }
+        let read = || venue.parse_command(command, 0, &answer.body, NOW);
+        assert_eq!(read(), read());
     }
 }
 
@@ -152,6 +179,9 @@ pub fn read_everywhere(provider: ProviderId, body: &[u8]) {
                 for index in 0..3 {
                     let read = || venue.parse_command(command, index, body, NOW);
                     assert_eq!(read(), read());
+                }
+                for request in venue.command(command).unwrap_or_default() {
+                    read_socket(venue, command, &request, body);
                 }
             }
             let questions = [

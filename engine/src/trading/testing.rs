@@ -42,6 +42,7 @@ pub(super) fn spec(market: Market) -> InstrumentSpec {
         contract_size: Decimal::ONE,
         max_leverage: Some(100),
         funding_interval_hours: (market == Market::Perp).then_some(8),
+        native_code: None,
     }
 }
 

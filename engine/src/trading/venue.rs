@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 
 use super::keys::Keys;
 use super::order::{Balance, OrderTerms, OrderType, Position, PositionSide, TimeInForce};
+use super::socket::{OrderFrame, OrderRoute, OrderSession};
 use super::state::OrderNews;
 use crate::error::CryptoError;
 use crate::event::Side;
@@ -613,6 +614,36 @@ pub trait TradingVenue: Sync {
 
     /// A new life of connection `route`.
     fn private_session(&self, route: usize) -> Box<dyn PrivateSession>;
+
+    /// Connections that take orders; none: they go over HTTP alone.
+    fn order_routes(&self) -> &'static [OrderRoute] {
+        &[]
+    }
+
+    /// A new life of such a connection; `None` where there is none of this number.
+    fn order_session(&self, route: usize) -> Option<Box<dyn OrderSession>> {
+        let _ = route;
+        None
+    }
+
+    /// A request of a command as it is written to such a connection, under the number `id`, signed where
+    /// each has to be. `None`: it has to go over HTTP. `now` is the exchange's clock; `window_ms` how long
+    /// it may be under way, where the exchange lets us say.
+    ///
+    /// # Errors
+    /// As [`TradingVenue::sign`].
+    fn order_frame(
+        &self,
+        command: &Command<'_>,
+        request: &NativeRequest,
+        id: u64,
+        keys: &Keys,
+        now: TsNanos,
+        window_ms: u32,
+    ) -> Result<Option<OrderFrame>, CryptoError> {
+        let _ = (command, request, id, keys, now, window_ms);
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub fn instrument(market: Market, base: &str, price_scale: u8, qty_scale: u8) ->
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: (market == Market::Perp).then_some(8),
+        native_code: None,
     };
     let table = InstrumentTable::default().with_market(ProviderId::BINANCE, market, vec![spec]);
     (**table.iter().next().unwrap()).clone()

@@ -68,5 +68,6 @@ pub fn instrument(provider: ProviderId, market: Market, native_symbol: &str) -> 
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }

@@ -49,6 +49,71 @@ struct Trader<'a> {
     place: &'a Place,
 }
 
+/// Where ccxt sends orders over the exchange's WebSocket: its name, a symbol, the amount in its units, and
+/// what it says of an order that is not there.
+const SOCKETS: [(Exchange, &str, &str, &str, &str); 4] = [
+    (Exchange::Binance, "binance", "BTC/USDT", "0.002", "-2011"),
+    (
+        Exchange::Binance,
+        "binanceusdm",
+        "BTC/USDT:USDT",
+        "0.02",
+        "-2011",
+    ),
+    (Exchange::Okx, "okx", "BTC/USDT:USDT", "1", "51400"),
+    (Exchange::Bybit, "bybit", "BTC/USDT", "0.002", "170213"),
+];
+
+/// ccxt logs in, places and takes back over the WebSockets for orders; what it is answered is what the
+/// simulators have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ccxt_trades_by_socket() {
+    let Some(python) = python::find() else { return };
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let endpoints = sim.endpoints();
+    let mut ccxt = Ccxt::start(&python);
+    for (exchange, id, symbol, amount, unknown) in SOCKETS {
+        let own = &endpoints[exchange.as_str()];
+        ccxt.call(
+            &json!({"call": "open", "exchange": id, "hosts": own["hosts"],
+            "keys": own["credentials"]}),
+        );
+        let call =
+            |method: &str, args: Value| json!({"call": method, "exchange": id, "args": args});
+        let book = ccxt.call(&call("fetch_order_book", json!([symbol, 5])));
+        let away = number(&book["bids"][0][0]) - Decimal::from(500);
+        let order = json!([symbol, "limit", "buy", amount, away.to_string()]);
+        let placed = ccxt.call(&call("create_order_ws", order));
+        let order_id = placed["id"].as_str().unwrap().to_owned();
+        let control = sim.control().of(exchange).unwrap();
+        let state = |order_id: &str| {
+            let truth = control.accounts().remove(0);
+            let is_it = |order: &&bookwire_sim::OrderTruth| order.number.to_string() == order_id;
+            let order = truth.orders.iter().find(is_it).cloned();
+            order.unwrap_or_else(|| panic!("{id}: no order {order_id}"))
+        };
+        let resting = state(&order_id);
+        assert_eq!(resting.state, "new", "{id}: {resting:?}");
+        assert_eq!(resting.price, Some(away), "{id}");
+        ccxt.call(&call("cancel_order_ws", json!([order_id, symbol])));
+        assert_eq!(state(&order_id).state, "canceled", "{id}");
+        let bought = ccxt.call(&call(
+            "create_order_ws",
+            json!([symbol, "market", "buy", amount]),
+        ));
+        let bought = state(bought["id"].as_str().unwrap());
+        assert_eq!(
+            (bought.state, bought.filled),
+            ("filled", bought.qty),
+            "{id}"
+        );
+        let error = ccxt.refused(&call("cancel_order_ws", json!([order_id, symbol])));
+        assert!(error.contains(unknown), "{id}: {error}");
+    }
+    assert_eq!(ccxt.call(&json!({"call": "close"})), json!(true));
+    sim.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ccxt_trades() {
     let Some(python) = python::find() else { return };

@@ -80,5 +80,6 @@ fn spec(market: Market, base: &str, quote: &str, price: u32, qty: u32) -> Instru
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }

@@ -282,6 +282,8 @@ mod tests {
                 halted_by: Some("somebody".to_owned()),
                 open_orders: 4,
                 stats,
+                lines: None,
+                guards: 0,
             },
             unknown_orders: 1,
             unmapped_codes: 7,

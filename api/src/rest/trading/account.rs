@@ -281,6 +281,12 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
             "private_reconnects": stats.private_reconnects,
             "journal_errors": stats.journal_errors,
             "unmapped_errors": stats.unmapped,
+            "order_socket": status.lines.map(|lines| json!({
+                "up": lines.is_up,
+                "commands": lines.written,
+                "by_rest": lines.by_rest,
+                "reconnects": lines.reconnects,
+            })),
         }));
     }
     Ok(HttpResponse::Ok().json(json!({"accounts": rows})))

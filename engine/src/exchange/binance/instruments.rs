@@ -188,6 +188,7 @@ impl SymbolRow<'_> {
             contract_size: Decimal::ONE,
             // Brackets are only shown to a key.
             max_leverage: None,
+            native_code: None,
             funding_interval_hours: is_perp.then(|| {
                 intervals
                     .get(&self.symbol)

@@ -20,6 +20,7 @@ mod rest;
 mod scan;
 mod shapes;
 mod sign;
+mod socket;
 pub mod stream;
 mod symbols;
 mod tape;

@@ -3,6 +3,7 @@
 //! Sources: spot `rest-api.md` and `web-socket-api.md` (2026-07-21), stored USDⓈ-M documentation
 //! pages; vectors in the tests beside.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use rust_decimal::Decimal;
@@ -15,7 +16,7 @@ use crate::trading::exact::plain;
 use crate::trading::keys::{KeyKind, Keys};
 use crate::trading::venue::{Access, Method, NativeRequest, SignedRequest};
 
-use super::rest::escape;
+use super::rest::{escape, unescape};
 
 /// Longest time that a request may be under way, milliseconds.
 const WINDOW_MS_MAX: u32 = 60_000;
@@ -135,6 +136,35 @@ pub(super) fn sign(
         headers,
         body,
     })
+}
+
+/// The parameters of a request over WebSocket, with key, time and signature: what is signed are all of
+/// them but the signature, sorted by name and as they are, without any encoding.
+pub(super) fn by_name(
+    keys: &Keys,
+    request: &NativeRequest,
+    now: TsNanos,
+    window_ms: u32,
+) -> Result<BTreeMap<String, String>, CryptoError> {
+    let pairs = request.query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), unescape(value)))
+    });
+    let mut params: BTreeMap<String, String> = pairs.collect();
+    let window = window_ms.clamp(1, WINDOW_MS_MAX);
+    params.extend([
+        ("apiKey".to_owned(), keys.api_key().to_owned()),
+        ("recvWindow".to_owned(), window.to_string()),
+        ("timestamp".to_owned(), now.as_ms().to_string()),
+    ]);
+    let mut text = String::new();
+    for (name, value) in &params {
+        let joint = separator(&text);
+        let _ = write!(text, "{joint}{name}={value}");
+    }
+    let signature = signature(keys, &text)?;
+    params.insert("signature".to_owned(), signature);
+    Ok(params)
 }
 
 /// The request that has spot's WebSocket API tell an account's events. Parameters are signed sorted

@@ -8,12 +8,13 @@ use crate::instrument::{InstrumentTable, Market};
 use crate::time::TsNanos;
 use crate::trading::keys::Keys;
 use crate::trading::order::{OrderType, TimeInForce};
+use crate::trading::socket::{OrderFrame, OrderRoute, OrderSession};
 use crate::trading::venue::{
     Access, Amend, Command, Facts, Failure, Method, NativeRequest, OrderSupport, PrivateRoute,
     PrivateSession, Proof, Question, SignedRequest, TradingVenue,
 };
 
-use super::{Binance, account, errors, orders, private, sign};
+use super::{Binance, account, errors, orders, private, sign, socket};
 
 /// The countdown is in milliseconds and has no documented end; what makes sense of it.
 const DEAD_MAN_SECS: (u32, u32) = (5, 3600);
@@ -278,5 +279,26 @@ impl TradingVenue for Binance {
             0 => Box::new(private::SpotSession),
             _ => Box::new(private::PerpSession::default()),
         }
+    }
+
+    fn order_routes(&self) -> &'static [OrderRoute] {
+        socket::ROUTES
+    }
+
+    fn order_session(&self, route: usize) -> Option<Box<dyn OrderSession>> {
+        let session = socket::Session::new(route)?;
+        Some(Box::new(session))
+    }
+
+    fn order_frame(
+        &self,
+        _command: &Command<'_>,
+        request: &NativeRequest,
+        id: u64,
+        keys: &Keys,
+        now: TsNanos,
+        window_ms: u32,
+    ) -> Result<Option<OrderFrame>, CryptoError> {
+        socket::frame(request, id, keys, now, window_ms)
     }
 }

@@ -194,6 +194,7 @@ impl SymbolRow<'_> {
                 // Halves exist (12.50): what is asked for in whole numbers can't exceed it.
                 most.trunc().to_u32()
             }),
+            native_code: None,
             funding_interval_hours: match self.funding_interval {
                 Some(minutes) if is_perp && minutes >= 60 => Some(minutes / 60),
                 _ => None,

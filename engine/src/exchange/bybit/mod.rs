@@ -18,6 +18,7 @@ mod recorded;
 mod report;
 mod rest;
 mod sign;
+mod socket;
 mod status;
 pub mod stream;
 #[cfg(test)]

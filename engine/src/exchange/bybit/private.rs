@@ -26,6 +26,12 @@ pub(super) const ROUTES: &[PrivateRoute] = &[PrivateRoute {
     silence_secs: 60,
 }];
 
+/// A connection on which nothing is sent for ten minutes is closed; a pong is sooner there.
+pub(super) const KEEPALIVE: Keepalive = Keepalive {
+    every_secs: 20,
+    text: r#"{"op":"ping"}"#,
+};
+
 const SUBSCRIBE: &str = r#"{"op":"subscribe","args":["order","execution","position","wallet"]}"#;
 
 #[derive(Debug, Default)]
@@ -89,10 +95,7 @@ impl PrivateSession for Session {
     }
 
     fn keepalive(&self) -> Option<Keepalive> {
-        Some(Keepalive {
-            every_secs: 20,
-            text: r#"{"op":"ping"}"#,
-        })
+        Some(KEEPALIVE)
     }
 }
 

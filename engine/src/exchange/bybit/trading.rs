@@ -6,12 +6,13 @@ use crate::instrument::{InstrumentTable, Market};
 use crate::time::TsNanos;
 use crate::trading::keys::Keys;
 use crate::trading::order::{OrderType, TimeInForce};
+use crate::trading::socket::{OrderFrame, OrderRoute, OrderSession};
 use crate::trading::venue::{
     Amend, Command, Facts, Failure, Method, NativeRequest, OrderSupport, PrivateRoute,
     PrivateSession, Proof, Question, SignedRequest, TradingVenue,
 };
 
-use super::{Bybit, account, errors, orders, private, sign};
+use super::{Bybit, account, errors, orders, private, sign, socket};
 
 const SPOT: OrderSupport = OrderSupport {
     types: OrderType::ALL,
@@ -221,5 +222,25 @@ impl TradingVenue for Bybit {
 
     fn private_session(&self, _route: usize) -> Box<dyn PrivateSession> {
         Box::new(private::Session)
+    }
+
+    fn order_routes(&self) -> &'static [OrderRoute] {
+        socket::ROUTES
+    }
+
+    fn order_session(&self, route: usize) -> Option<Box<dyn OrderSession>> {
+        (route == 0).then(|| Box::new(socket::Session) as Box<dyn OrderSession>)
+    }
+
+    fn order_frame(
+        &self,
+        _command: &Command<'_>,
+        request: &NativeRequest,
+        id: u64,
+        _keys: &Keys,
+        now: TsNanos,
+        window_ms: u32,
+    ) -> Result<Option<OrderFrame>, CryptoError> {
+        Ok(socket::frame(request, id, now, window_ms))
     }
 }

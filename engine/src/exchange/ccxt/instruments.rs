@@ -143,5 +143,6 @@ fn spec(
             .filter(|value| *value > 0),
         // It differs from instrument to instrument, and lists do not tell it.
         funding_interval_hours: None,
+        native_code: None,
     })
 }

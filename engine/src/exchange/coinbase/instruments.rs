@@ -171,6 +171,7 @@ impl ProductRow<'_> {
             contract_size: Decimal::ONE,
             max_leverage: None,
             funding_interval_hours: None,
+            native_code: None,
         })
     }
 }

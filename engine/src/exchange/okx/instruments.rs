@@ -34,6 +34,9 @@ struct Answer<'a> {
 struct Row<'a> {
     #[serde(borrow)]
     inst_id: Text<'a>,
+    /// A number, unlike all others; missing in older lists.
+    #[serde(borrow, default)]
+    inst_id_code: Option<&'a RawValue>,
     #[serde(borrow, default)]
     inst_type: Text<'a>,
     #[serde(borrow, default)]
@@ -197,6 +200,9 @@ impl Row<'_> {
                 .get(self.inst_id.0.as_ref())
                 .copied()
                 .filter(|_| is_perp),
+            native_code: self
+                .inst_id_code
+                .and_then(|code| code.get().trim_matches('"').parse().ok()),
         })
     }
 

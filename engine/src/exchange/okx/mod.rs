@@ -18,6 +18,7 @@ mod recorded;
 mod reports;
 mod rest;
 mod sign;
+mod socket;
 mod status;
 pub mod stream;
 mod symbols;

@@ -21,11 +21,16 @@ use super::json::read;
 use super::reports::{AlgoRow, OrderRow};
 use super::sign;
 
-const HOST: &str = "ws.okx.com:8443";
-const BASE_URL: &str = "wss://ws.okx.com:8443";
+pub(super) const HOST: &str = "ws.okx.com:8443";
+pub(super) const BASE_URL: &str = "wss://ws.okx.com:8443";
 const MARKETS: &[Market] = &[Market::Spot, Market::Perp];
 /// As on the public connections: a pong answers every ping.
-const SILENCE_SECS: u64 = 35;
+pub(super) const SILENCE_SECS: u64 = 35;
+/// A connection on which nothing is sent for half a minute is closed.
+pub(super) const KEEPALIVE: Keepalive = Keepalive {
+    every_secs: 25,
+    text: "ping",
+};
 
 /// Stops have a connection of their own: elsewhere they are refused (64001).
 pub(super) const ROUTES: &[PrivateRoute] = &[
@@ -208,9 +213,6 @@ impl PrivateSession for Session {
     }
 
     fn keepalive(&self) -> Option<Keepalive> {
-        Some(Keepalive {
-            every_secs: 25,
-            text: "ping",
-        })
+        Some(KEEPALIVE)
     }
 }

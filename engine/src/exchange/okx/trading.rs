@@ -9,6 +9,7 @@ use crate::instrument::{InstrumentTable, Market};
 use crate::time::TsNanos;
 use crate::trading::keys::Keys;
 use crate::trading::order::{OrderType, TimeInForce};
+use crate::trading::socket::{OrderFrame, OrderRoute, OrderSession};
 use crate::trading::venue::{
     Amend, Command, Facts, Failure, NativeRequest, OrderSupport, PrivateRoute, PrivateSession,
     Question, SignedRequest, TradingVenue,
@@ -19,7 +20,7 @@ use super::json::read;
 use super::orders::{self, DEAD_MAN_SECS, is_waiting};
 use super::reports::{AlgoRow, FillRow, OrderRow, inst_type};
 use super::rest::{self, Query, escape};
-use super::{Okx, errors, private, sign};
+use super::{Okx, errors, private, sign, socket};
 
 /// Most rows of a page.
 const PAGE: usize = 100;
@@ -303,5 +304,25 @@ impl TradingVenue for Okx {
 
     fn private_session(&self, route: usize) -> Box<dyn PrivateSession> {
         Box::new(private::Session::new(route))
+    }
+
+    fn order_routes(&self) -> &'static [OrderRoute] {
+        socket::ROUTES
+    }
+
+    fn order_session(&self, route: usize) -> Option<Box<dyn OrderSession>> {
+        (route == 0).then(|| Box::new(socket::Session::default()) as Box<dyn OrderSession>)
+    }
+
+    fn order_frame(
+        &self,
+        command: &Command<'_>,
+        request: &NativeRequest,
+        id: u64,
+        _keys: &Keys,
+        now: TsNanos,
+        window_ms: u32,
+    ) -> Result<Option<OrderFrame>, CryptoError> {
+        socket::frame(command, request, id, now, window_ms)
     }
 }

@@ -11,6 +11,7 @@ mod property;
 mod reference;
 mod refusals;
 mod rest;
+mod socket;
 mod vectors;
 mod vectors_other;
 
@@ -133,6 +134,7 @@ fn spec(market: Market, base: &str, quote: &str, price_scale: u8, qty_scale: u8)
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

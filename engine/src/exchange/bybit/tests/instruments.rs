@@ -57,6 +57,7 @@ fn spot_fields() {
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     };
     assert_eq!((specs, left_out), (vec![expected], vec![]));
     for (margin, is_enabled) in [("both", true), ("none", false), ("utaOnly", true)] {
@@ -98,6 +99,7 @@ fn linear_fields() {
         contract_size: Decimal::ONE,
         max_leverage: Some(12),
         funding_interval_hours: Some(8),
+        native_code: None,
     };
     assert_eq!(specs, [expected]);
     let row = row.replace(r#""status":"Trading""#, r#""status":"PreLaunch""#);

@@ -10,6 +10,7 @@ mod property;
 mod reference;
 mod refusals;
 mod rest;
+mod socket;
 mod vectors;
 
 use std::io::Read as _;
@@ -109,6 +110,7 @@ fn spec(market: Market, base: &str, quote: &str, price_scale: u8, qty_scale: u8)
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

@@ -116,6 +116,7 @@ fn spec(base: &str, quote: &str, price_scale: u8, qty_scale: u8) -> InstrumentSp
         contract_size: Decimal::ONE,
         max_leverage: None,
         funding_interval_hours: None,
+        native_code: None,
     }
 }
 

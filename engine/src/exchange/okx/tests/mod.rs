@@ -9,6 +9,7 @@ mod property;
 mod reference;
 mod reports;
 mod rest;
+mod socket;
 mod trading;
 mod vectors;
 
