@@ -394,9 +394,6 @@ pub async fn pass<B: MessageBody + 'static>(
     let Some(serving) = serving else {
         return Ok(response);
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        serving.link().upgrade();
-    }
     Ok(response.map_body(|_, body| serving.until_the_end_of(body)))
 }
 

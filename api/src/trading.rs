@@ -60,6 +60,7 @@ fn account_options(
     let journal = format!("{}-{account}-{}.journal", id.name(), mode.as_str());
     Ok(AccountOptions {
         provider: id,
+        markets: provider.markets.clone(),
         name: account.to_owned(),
         keys,
         key_revision,

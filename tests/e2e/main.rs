@@ -27,6 +27,7 @@ mod questdb;
 mod restart;
 mod rig;
 mod settings;
+mod sockets;
 mod store_failures;
 mod trading;
 mod zvt;

@@ -218,9 +218,10 @@ async fn every_code_about_orders_is_told_for_its_reason() {
     control.inject("drop-reply:path=/api/v3/order".parse().unwrap());
     body["client_order_id"] = json!("lost");
     let (status, lost) = trader.place(body.clone()).await;
-    assert_eq!(
-        (status, &lost["status"]),
-        (202, &json!("unknown")),
+    // Unknown, unless the private stream was faster.
+    let told = (status, lost["status"].as_str());
+    assert!(
+        matches!(told, (202, Some("unknown")) | (201, Some("open"))),
         "{lost}"
     );
     let id = lost["order_id"].as_str().unwrap().to_owned();

@@ -56,7 +56,17 @@ async fn an_exchange_moves_and_nobody_else_notices() {
             "symbols": ["btcusdt"], "depth": 5}))
             .await;
     }
-    let before = status(&rig, "bybit").await;
+    let end = Instant::now() + Duration::from_secs(30);
+    let before = loop {
+        let before = status(&rig, "bybit").await;
+        if before["websocket_connections"] == before["websocket_connections_wanted"]
+            && before["websocket_connections"] != 0
+        {
+            break before;
+        }
+        assert!(Instant::now() < end, "{before}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     assert!(!book_year(&rig, "binance").await.starts_with("2031"));
     let own = second.endpoints();
     let mut endpoints = Map::new();

@@ -131,6 +131,11 @@ struct HostBudget {
     refused_until: Duration,
 }
 
+fn message_count(limit: u32) -> HostMessages {
+    let count = SlidingCount::new(most_of(limit), Duration::from_secs(1));
+    Arc::new(Mutex::new(count))
+}
+
 /// Budgets of all hosts by the exchanges' own names of them, shared by all shards: limits count by
 /// address, whatever path a connection has.
 #[derive(Clone, Debug, Default)]
@@ -150,12 +155,13 @@ impl ConnectBudgets {
                 most_of(limits.connects_per_window),
                 Duration::from_secs(limits.connect_window_secs),
             ),
-            messages: messages.map(|limit| {
-                let count = SlidingCount::new(most_of(limit), Duration::from_secs(1));
-                Arc::new(Mutex::new(count))
-            }),
+            messages: messages.map(message_count),
             refused_until: Duration::ZERO,
         });
+        // Who came first may not have known of it.
+        if let (None, Some(limit)) = (&budget.messages, messages) {
+            budget.messages = Some(message_count(limit));
+        }
         use_it(budget)
     }
 
@@ -233,6 +239,20 @@ mod tests {
             assert!(backoff.fail_within(most) <= most);
         }
         assert!(backoff.fail() >= Duration::from_secs(15), "failures count");
+    }
+
+    /// Private streams and lines for orders share the limit, and know nothing of messages.
+    #[test]
+    fn a_limit_of_messages_holds_whoever_connects_first() {
+        let budgets = ConnectBudgets::default();
+        let limits = ProviderId::OKX.exchange().limits(Market::Spot);
+        assert_eq!(budgets.take("a", &limits, None, Duration::ZERO), Ok(()));
+        assert!(budgets.messages("a", &limits, None).is_none());
+        assert!(budgets.messages("a", &limits, Some(5)).is_some());
+        for _ in 0..2 {
+            assert_eq!(budgets.take("a", &limits, Some(5), Duration::ZERO), Ok(()));
+        }
+        assert!(budgets.take("a", &limits, None, Duration::ZERO).is_err());
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl Gateway {
                 market: Arc::new(market::View::of(&gateway)),
                 clock: gateway.0.clock.clone(),
                 rest: gateway.0.rest.clone(),
+                connects: shared.budgets,
                 meters: gateway.0.meters.clone(),
             };
             let trading = Trading::start(trading, context)?;

@@ -77,6 +77,7 @@ fn count(cell: &Cell<u64>) {
 struct Line {
     route: &'static OrderRoute,
     base: String,
+    is_used: bool,
     is_up: Cell<bool>,
     jobs: mpsc::Sender<Job>,
     /// Taken by the task that keeps the line.
@@ -91,13 +92,19 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Lines that nobody keeps yet. `base` gives the address of a route's host.
-    pub fn new(venue: &dyn TradingVenue, base: impl Fn(&OrderRoute) -> String) -> Self {
+    /// Lines that nobody keeps yet. `base` gives the address of a route's host; those that are not used
+    /// stay down.
+    pub fn new(
+        venue: &dyn TradingVenue,
+        base: impl Fn(&OrderRoute) -> String,
+        is_used: impl Fn(&OrderRoute) -> bool,
+    ) -> Self {
         let lines = venue.order_routes().iter().map(|route| {
             let (jobs, waiting) = mpsc::channel(WAITING_MAX);
             Rc::new(Line {
                 route,
                 base: base(route),
+                is_used: is_used(route),
                 is_up: Cell::new(false),
                 jobs,
                 waiting: RefCell::new(Some(waiting)),
@@ -113,7 +120,10 @@ impl Lines {
     /// How they stand.
     pub fn status(&self) -> LinesStatus {
         LinesStatus {
-            is_up: self.lines.iter().all(|line| line.is_up.get()),
+            is_up: self
+                .lines
+                .iter()
+                .all(|line| line.is_up.get() || !line.is_used),
             written: self.stats.written.get(),
             by_rest: self.stats.by_rest.get(),
             reconnects: self.stats.reconnects.get(),
@@ -171,6 +181,9 @@ impl Lines {
     /// Keeps the lines for ever, each by a task of its own on this thread.
     pub fn keep(self: &Rc<Self>, live: &Live, account: &str) {
         for (route, line) in self.lines.iter().enumerate() {
+            if !line.is_used {
+                continue;
+            }
             if let Some(waiting) = line.waiting.take() {
                 let keeper = Keeper {
                     lines: self.clone(),
@@ -245,7 +258,8 @@ impl Keeper {
             return End::Refused("there is no such line".to_owned());
         };
         let url = format!("{}{}", self.line.base, self.line.route.path);
-        let mut socket = match link::open(&url).await {
+        let OrderRoute { host, markets, .. } = *self.line.route;
+        let mut socket = match link::open(&self.live, host, markets, &url).await {
             Ok(socket) => socket,
             Err(reason) => return End::Lost(reason),
         };

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bookwire_engine::exchange::Keepalive;
+use bookwire_engine::instrument::Market;
 use futures_util::SinkExt as _;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::live::Live;
 use crate::connection::socket::{Wire as Socket, dial};
 use crate::rest_client::tls_config;
 
@@ -16,8 +18,23 @@ pub(super) const LOGIN: Duration = Duration::from_secs(15);
 /// A silent connection is pinged this often.
 const PING: Duration = Duration::from_secs(10);
 
-/// Opens a connection. The address can have a key in it: only the reason is told.
-pub(super) async fn open(url: &str) -> Result<Socket, String> {
+/// Opens a connection, when the exchange's limit of connections has room for it: market data's count as
+/// well. The address can have a key in it: only the reason is told.
+pub(super) async fn open(
+    live: &Live,
+    host: &'static str,
+    markets: &[Market],
+    url: &str,
+) -> Result<Socket, String> {
+    if let Some(market) = markets.first() {
+        let limits = live.provider.exchange().limits(*market);
+        while let Err(wait) = live
+            .connects
+            .take(host, &limits, None, live.clock.monotonic())
+        {
+            live.clock.sleep(wait).await;
+        }
+    }
     match tokio::time::timeout(LOGIN, dial(url, tls_config())).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err(format!("can't connect: {}", error.reason)),

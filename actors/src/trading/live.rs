@@ -19,6 +19,7 @@ use super::line::{Lines, Sent};
 use super::steps::{Step, reached};
 use super::wire::{Answer, NoAnswer, Wire};
 use crate::clock::Clock;
+use crate::connection::backoff::ConnectBudgets;
 use crate::rest_client::RestClient;
 use crate::rest_client::budget::Priority;
 use crate::rest_client::orders::Charge;
@@ -49,6 +50,7 @@ pub(crate) struct Live {
     pub lines: Option<Rc<Lines>>,
     pub rest: RestClient,
     pub clock: Arc<dyn Clock>,
+    pub connects: ConnectBudgets,
     pub meter: Option<Arc<ProviderMeter>>,
     /// How long an answer to a command is waited for.
     pub patience: Duration,
@@ -432,9 +434,9 @@ impl Live {
     }
 
     /// Opens connections to the hosts, so that the first order does not wait for one.
-    pub async fn warm(&self) {
+    pub async fn warm(&self, markets: &[Market]) {
         let exchange = self.provider.exchange();
-        for market in exchange.markets() {
+        for market in markets {
             if let Some(base) = self.rest.address_of(self.provider, *market) {
                 let path = exchange.time_request(*market).path;
                 self.wire.warm(&format!("{base}{path}")).await;

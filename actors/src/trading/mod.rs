@@ -45,6 +45,7 @@ use rust_decimal::Decimal;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::connection::backoff::ConnectBudgets;
 use crate::latency::{StageHistogram, StageLatency, Stamp};
 use crate::rest_client::RestClient;
 use crate::status::ProviderMeter;
@@ -274,6 +275,8 @@ pub struct TradingContext {
     pub clock: Arc<dyn Clock>,
     /// Budgets and addresses.
     pub rest: RestClient,
+    /// How often hosts may be connected to, market data included.
+    pub connects: ConnectBudgets,
     /// Figures of the providers.
     pub meters: Vec<Arc<ProviderMeter>>,
 }

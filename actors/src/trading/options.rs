@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bookwire_engine::config::Transport;
 use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Market;
 use bookwire_engine::trading::keys::Keys;
 
 /// An account at a provider.
@@ -14,6 +15,8 @@ use bookwire_engine::trading::keys::Keys;
 pub struct AccountOptions {
     /// The provider.
     pub provider: ProviderId,
+    /// The markets that are used. Others are not asked about: its key may not be good for them.
+    pub markets: Vec<Market>,
     /// Its name here: `default`.
     pub name: String,
     /// The exchange's key; `None`: orders are filled on paper.
@@ -49,6 +52,12 @@ pub struct AccountOptions {
 }
 
 impl AccountOptions {
+    /// Whether one of these markets is used.
+    #[must_use]
+    pub fn uses(&self, markets: &[Market]) -> bool {
+        markets.iter().any(|market| self.markets.contains(market))
+    }
+
     /// Base address of a stream's host: the mapped one, else `default`.
     #[must_use]
     pub fn stream_base<'a>(&'a self, host: &str, default: &'a str) -> &'a str {

@@ -80,7 +80,7 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
     }
     let base = desk.options.stream_base(place.host, place.base_url);
     let url = format!("{base}{}", session.path());
-    let mut socket = match link::open(&url).await {
+    let mut socket = match link::open(live, place.host, place.markets, &url).await {
         Ok(socket) => socket,
         Err(reason) => return End::Lost(reason),
     };

@@ -209,7 +209,7 @@ pub(crate) fn fetch_balances_soon(desk: &Rc<Desk>) {
 async fn balances(desk: &Desk, live: &Live) -> Result<Facts, CryptoError> {
     let table = desk.table();
     let mut all = Facts::default();
-    for market in desk.provider.exchange().markets() {
+    for market in &desk.options.markets {
         let question = Question::Balances { market: *market };
         if let Some(facts) = live.ask(&question, &table, Priority::Live).await? {
             merge(&mut all, facts);
@@ -242,7 +242,7 @@ pub(crate) async fn reconcile(desk: &Rc<Desk>) -> Result<(), CryptoError> {
 
 async fn compare(desk: &Rc<Desk>, live: &Live) -> Result<(), CryptoError> {
     let table = desk.table();
-    let markets = desk.provider.exchange().markets();
+    let markets = &desk.options.markets;
     let begun = desk.now();
     let ask = async |question: Question<'_>| -> Result<Facts, CryptoError> {
         let facts = live.ask(&question, &table, Priority::Live).await?;
@@ -315,7 +315,7 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
         return Ok(());
     };
     let table = desk.table();
-    for market in desk.provider.exchange().markets() {
+    for market in &desk.options.markets {
         let question = Question::Permissions { market: *market };
         let Some(facts) = live.ask(&question, &table, Priority::Live).await? else {
             continue;
@@ -343,10 +343,10 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
 /// Runs the account: checks its key, reconciles until it is ready, and again from time to time.
 pub(crate) async fn keep(desk: Rc<Desk>) {
     let Some(live) = live(&desk) else { return };
-    for market in desk.provider.exchange().markets() {
+    for market in &desk.options.markets {
         live.measure_clock(*market).await;
     }
-    live.warm().await;
+    live.warm(&desk.options.markets).await;
     // What was in the journal without an answer may have been sent before the process was killed.
     let pending: Vec<OrderId> = {
         let state = desk.state.borrow();
@@ -413,7 +413,7 @@ fn settle(desk: &Desk) {
     let down = routes
         .iter()
         .zip(&state.streams_up)
-        .find(|(_, is_up)| !**is_up);
+        .find(|(route, is_up)| !**is_up && desk.options.uses(route.markets));
     state.readiness = match down {
         // A stream came up in between: what it missed has not been asked for yet.
         None if state.stats.wants_reconciliation => return,

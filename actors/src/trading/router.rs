@@ -63,8 +63,10 @@ impl Actor for OrderRouter {
         actix_rt::spawn(sync_journal(desk.clone()));
         match &self.desk.house {
             House::Live(live) => {
-                for route in 0..live.venue.private_routes().len() {
-                    actix_rt::spawn(private::keep(desk.clone(), live.clone(), route));
+                for (index, route) in live.venue.private_routes().iter().enumerate() {
+                    if desk.options.uses(route.markets) {
+                        actix_rt::spawn(private::keep(desk.clone(), live.clone(), index));
+                    }
                 }
                 if let Some(lines) = &live.lines {
                     lines.keep(live, &desk.options.name);
@@ -125,10 +127,12 @@ fn desk(
             lines: (options.transport == Transport::Websocket).then(|| {
                 let base =
                     |route: &OrderRoute| options.stream_base(route.host, route.base_url).to_owned();
-                Rc::new(Lines::new(venue, base))
+                let is_used = |route: &OrderRoute| options.uses(route.markets);
+                Rc::new(Lines::new(venue, base, is_used))
             }),
             rest: context.rest.clone(),
             clock: context.clock.clone(),
+            connects: context.connects.clone(),
             meter: context
                 .meters
                 .iter()
@@ -235,7 +239,7 @@ async fn dead_man(desk: Rc<Desk>, live: Live) {
 /// True when all timers were set.
 async fn arm(desk: &Desk, live: &Live, secs: u32) -> bool {
     let mut is_set = true;
-    for market in desk.provider.exchange().markets() {
+    for market in &desk.options.markets {
         let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
             continue;
         };
@@ -583,6 +587,7 @@ impl Handler<Observe> for OrderRouter {
             private_streams: routes
                 .iter()
                 .zip(&state.streams_up)
+                .filter(|(route, _)| desk.options.uses(route.markets))
                 .map(|(route, is_up)| (route.name, *is_up))
                 .collect(),
             journal_bytes: state.journal.length(),

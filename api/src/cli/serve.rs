@@ -1,5 +1,6 @@
 //! `bookwire serve`: the engine against the real exchanges, or what the configuration names.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,8 +37,10 @@ pub fn run(global: &GlobalArgs, args: &ServeArgs) -> Result<(), Failure> {
     let config = settings.effective();
     super::install_tls();
     config::tls(&config)?;
+    // The port first: a second server on it must not touch what the first one writes.
+    let listener = super::bind(config.server.listen)?;
     let auth = config::auth(&config)?;
-    block_on(serve(&config, auth, settings, global.quiet))
+    block_on(serve(&config, listener, auth, settings, global.quiet))
 }
 
 /// Runs a command's work on the main thread. Under an actix system each API worker has a runtime of
@@ -48,13 +51,12 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 async fn serve(
     config: &Config,
+    listener: TcpListener,
     auth: Auth,
     settings: Settings,
     is_quiet: bool,
 ) -> Result<(), Failure> {
     let stop = signal::listen()?;
-    // The port first: a second server on it must not touch the store of the first.
-    let listener = super::bind(config.server.listen)?;
     let gateway = engine::start(config, auth.vault()).map_err(anyhow::Error::from)?;
     let mut server = server::start_changed(listener, config, gateway.clone(), auth, settings)?;
     if !is_quiet {

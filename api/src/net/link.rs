@@ -174,12 +174,6 @@ impl Link {
 pub struct Serving(Rc<Link>);
 
 impl Serving {
-    /// The connection.
-    #[must_use]
-    pub fn link(&self) -> &Link {
-        &self.0
-    }
-
     /// The answer's body: the request is served when it is gone.
     #[must_use]
     pub fn until_the_end_of(self, body: BoxBody) -> BoxBody {

@@ -297,8 +297,13 @@ async fn connect(
         is_draining,
         permit,
     });
-    WsResponseBuilder::new(pump, req, inbound)
+    let response = WsResponseBuilder::new(pump, req, inbound)
         .frame_size(options.frame_bytes_max)
         .start()
-        .map_err(|error| internal(&error.to_string()))
+        .map_err(|error| internal(&error.to_string()))?;
+    // From here on sessions have limits of their own, and requests none.
+    if let Some(link) = req.conn_data::<Rc<Link>>() {
+        link.upgrade();
+    }
+    Ok(response)
 }

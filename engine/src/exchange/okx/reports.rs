@@ -395,7 +395,9 @@ impl OrderRow<'_> {
                 let word = match source {
                     // Accepted first: it never came into the book.
                     "31" if filled.is_zero() => Word::Refused,
-                    "13" | "14" => Word::Expired,
+                    // By the exchange: system, balance, the order's own time in force, self-trade
+                    // prevention.
+                    "0" | "9" | "13" | "14" | "32" => Word::Expired,
                     "1" | "20" => Word::Canceled,
                     _ if ends_itself => Word::Expired,
                     _ => Word::Canceled,
