@@ -151,10 +151,13 @@ impl Rig {
             .filter(|id| endpoints.get(id.name()).is_some())
             .collect();
         let end = Instant::now() + Duration::from_secs(30);
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        let is_spot_only = config.contains("markets = [\"spot\"]");
         loop {
             if let Some(id) = waiting.last() {
                 // Perpetuals are listed last, where there are any.
-                let entity = match id.exchange().markets().contains(&Market::Perp) {
+                let has_perps = id.exchange().markets().contains(&Market::Perp);
+                let entity = match has_perps && !is_spot_only {
                     true => "CryptoPerp",
                     false => "CryptoPair",
                 };
