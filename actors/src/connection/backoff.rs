@@ -249,9 +249,8 @@ mod tests {
         assert_eq!(budgets.take("a", &limits, None, Duration::ZERO), Ok(()));
         assert!(budgets.messages("a", &limits, None).is_none());
         assert!(budgets.messages("a", &limits, Some(5)).is_some());
-        for _ in 0..2 {
-            assert_eq!(budgets.take("a", &limits, Some(5), Duration::ZERO), Ok(()));
-        }
+        // Of three a second one is left for others.
+        assert_eq!(budgets.take("a", &limits, Some(5), Duration::ZERO), Ok(()));
         assert!(budgets.take("a", &limits, None, Duration::ZERO).is_err());
     }
 
