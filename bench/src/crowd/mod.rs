@@ -264,9 +264,11 @@ fn add(shared: &Shared, brought: &Brought, late: &[u64], now: Instant) -> Result
     seen.statuses += brought.statuses;
     seen.message_bytes = brought.bytes.max(seen.message_bytes);
     if !late.is_empty() {
-        let curve = seen.curve.as_mut().context("measured without a curve")?;
-        for late in late {
-            curve.histogram.record(*late)?;
+        // Between two phases some are still on their way: they belong to neither.
+        if let Some(curve) = seen.curve.as_mut() {
+            for late in late {
+                curve.histogram.record(*late)?;
+            }
         }
         let worst = late.iter().copied().max().unwrap_or(0) as f64 / 1000.0;
         match seen.tenths.last_mut() {
