@@ -31,7 +31,11 @@ impl Upstream {
         self.admit(request)?;
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
-        let url = format!("{}{path}", self.base);
+        let url = reqwest::Url::parse(&format!("{}{path}", self.base))
+            .ok()
+            // A path with `..` in it, encoded or not, would leave what is passed on.
+            .filter(|url| self.is_below(url.path()))
+            .ok_or_else(|| ApiError::unknown_path(request.path()))?;
         let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes())
             .map_err(|_| ApiError::wrong_method(request.method(), "a method of HTTP"))?;
         let body = match payload {
@@ -55,6 +59,16 @@ impl Upstream {
             Err(_) => return Err(self.silent().into()),
         };
         Ok(answered(request, answer))
+    }
+}
+
+impl Upstream {
+    /// Whether a path of the server, in its shortest form, is one of those that are passed on.
+    fn is_below(&self, path: &str) -> bool {
+        let authority = self.base.split_once("://").map_or("", |(_, rest)| rest);
+        let prefix = authority.find('/').map_or("", |at| &authority[at..]);
+        let rest = path.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.starts_with("/api/") && !rest.starts_with("/api/crypto/"))
     }
 }
 

@@ -113,6 +113,25 @@ async fn a_server_that_is_away_or_silent_is_unavailable() {
 }
 
 #[actix_web::test]
+async fn a_path_that_leaves_what_is_passed_on_is_nobodys() {
+    for base in ["http://127.0.0.1:1", "http://127.0.0.1:1/zvt"] {
+        let asked = upstream(base, "127.0.0.1:80");
+        for (path, code) in [
+            ("/api/data/../../docs", CryptoCode::NotFound),
+            ("/api/data/%2e%2e/%2E./docs", CryptoCode::NotFound),
+            ("/api/x/../crypto/config", CryptoCode::NotFound),
+            ("/api/../../other/api/x", CryptoCode::NotFound),
+            // Nobody is there, but it was asked for.
+            ("/api/x/../factor/a", CryptoCode::ProviderUnavailable),
+        ] {
+            let request = TestRequest::get().uri(path).to_http_request();
+            let error = asked.forward(&request, None).await.unwrap_err().error;
+            assert_eq!(error.code, code, "{base} {path}");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn strangers_need_a_key_where_others_can_reach_us() {
     let request = TestRequest::get().uri("/api/work/a").to_http_request();
     let asked = upstream("http://127.0.0.1:1", "0.0.0.0:80");
