@@ -109,12 +109,12 @@ impl Path {
                 outbox.offer(subscription, &publication);
             }
         });
-        self.batch.text.clear();
-        self.batch.ends.clear();
+        self.batch.frames.clear();
+        self.batch.messages = 0;
         self.outbox
             .pull(self.clock.now(), usize::MAX, &mut self.batch);
         self.written.settle(Stamp::of(self.clock.monotonic()));
-        self.messages += self.batch.ends.len();
+        self.messages += self.batch.messages;
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod cell;
 pub mod encode;
 pub mod flow;
+mod frame;
 mod guards;
 pub mod keys;
 mod line;

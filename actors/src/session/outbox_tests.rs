@@ -1,4 +1,5 @@
 use super::super::encode::Labels;
+use super::super::frame;
 use super::*;
 use crate::body::Body;
 use crate::latency::Stamp;
@@ -70,12 +71,11 @@ fn pull(outbox: &mut Outbox) -> Vec<Value> {
 fn pull_room(outbox: &mut Outbox, room: usize) -> Vec<Value> {
     let mut batch = Batch::default();
     outbox.pull(NOW, room, &mut batch);
-    let mut start = 0;
-    let parsed = batch.ends.iter().map(|end| {
-        let text = &batch.text[start..*end];
-        start = *end;
-        serde_json::from_slice(text).unwrap_or_else(|e| panic!("{e}: {text:?}"))
-    });
+    let texts = frame::payloads(&batch.frames);
+    assert_eq!(texts.len(), batch.messages);
+    let parsed = texts
+        .iter()
+        .map(|text| serde_json::from_slice(text).unwrap_or_else(|e| panic!("{e}: {text:?}")));
     parsed.collect()
 }
 
@@ -184,7 +184,7 @@ fn newest_refuses_and_disconnect_closes() {
     let mut batch = Batch::default();
     outbox.pull(NOW, usize::MAX, &mut batch);
     assert_eq!(batch.close.map(|close| close.code), Some(1008));
-    assert!(batch.ends.is_empty() && !outbox.is_ready());
+    assert!(batch.messages == 0 && !outbox.is_ready());
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn answers_go_first_and_a_close_goes_last() {
     outbox.control(Bytes::from_static(b"{\"answer\":3}"));
     let mut batch = Batch::default();
     outbox.pull(NOW, usize::MAX, &mut batch);
-    assert_eq!(batch.ends.len(), 1, "data and what comes after are dropped");
+    assert_eq!(batch.messages, 1, "data and what comes after are dropped");
     let close = batch.close.unwrap();
     assert_eq!((close.code, close.reason.len()), (1012, 123));
 }

@@ -9,6 +9,7 @@ use tokio::task::{LocalSet, yield_now};
 
 use super::super::cell::RefreshQueue;
 use super::super::flow::OutboxLimits;
+use super::super::frame;
 use super::super::outbox::Batch;
 use super::*;
 use crate::latency::Stamp;
@@ -86,13 +87,11 @@ fn read(cell: &OutboxCell) -> Vec<Value> {
     let mut batch = Batch::default();
     let now = (NOW, Stamp::NONE);
     let _ = cell.poll_pull(Waker::noop(), now, 64 << 10, &mut batch);
-    let mut start = 0;
-    let texts = batch.ends.iter().map(|end| {
-        let text = &batch.text[start..*end];
-        start = *end;
-        serde_json::from_slice(text).unwrap()
-    });
-    texts.collect()
+    let texts = frame::payloads(&batch.frames);
+    let parsed = texts
+        .iter()
+        .map(|text| serde_json::from_slice(text).unwrap());
+    parsed.collect()
 }
 
 /// All that waits.

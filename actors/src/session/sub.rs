@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::encode::{self, Labels};
 use super::flow::{Close, DropPolicy, Gap};
+use super::frame;
 use crate::body::Body;
 use crate::latency::Stamp;
 use crate::ring::{PubKind, Publication};
@@ -81,10 +82,10 @@ pub(super) enum Entry {
 /// What a socket takes in one go.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Text messages back to back, all of them UTF-8.
-    pub text: Vec<u8>,
-    /// Where each ends in `text`.
-    pub ends: Vec<usize>,
+    /// Text frames back to back, as the socket takes them.
+    pub frames: Vec<u8>,
+    /// How many.
+    pub messages: usize,
     /// Send a ping.
     pub ping: bool,
     /// Close after all this.
@@ -92,10 +93,21 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds the message that `write` appends, which has to be UTF-8.
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        frame::text(&mut self.frames, write);
+        self.messages += 1;
+    }
+
+    /// Adds a message that is ready.
+    pub(super) fn add_ready(&mut self, message: &[u8]) {
+        self.add(|out| out.extend_from_slice(message));
+    }
+
     /// True when there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty() && !self.ping && self.close.is_none()
+        self.messages == 0 && !self.ping && self.close.is_none()
     }
 }
 
@@ -184,13 +196,8 @@ impl Sub {
     /// Puts the notice of what was dropped into the batch.
     pub(super) fn tell_gap(&mut self, batch: &mut Batch) {
         if let Some(gap) = self.gap.take() {
-            encode::flow(
-                &mut batch.text,
-                &self.spec.labels,
-                gap,
-                self.spec.policy.as_str(),
-            );
-            batch.ends.push(batch.text.len());
+            let policy = self.spec.policy.as_str();
+            batch.add(|out| encode::flow(out, &self.spec.labels, gap, policy));
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Moves messages between one socket and its session; the only actor with a WebSocket context.
 //!
-//! It is polled as the body of the HTTP answer, and only while actix's write buffer has room: a
+//! [`Wire`] is polled as the body of the HTTP answer, and only while actix's write buffer has room: a
 //! client that stops reading stops its pump. So nothing is ever pushed to it. It pulls what is
-//! ready from the outbox, at most `ROOM` bytes a poll; actix encodes the frames of one poll into
-//! one buffer and hands that to the socket in one write. What does not fit the socket stays in the
-//! outbox, where the drop policy counts it.
+//! ready from the outbox, frames and all, at most `ROOM` bytes a poll, and actix hands that to the
+//! socket in one write. What does not fit the socket stays in the outbox, where the drop policy
+//! counts it.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix::{Actor, ActorContext, AsyncContext, StreamHandler, dev::SendError};
-use actix_http::ws::Item;
+use actix::{Actor, ActorContext, StreamHandler, dev::SendError};
+use actix_http::ws::{Codec, Item, OpCode, Parser};
+use actix_web::Error;
+use actix_web::error::PayloadError;
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext};
 use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::latency::Stamp;
@@ -21,8 +23,7 @@ use bookwire_actors::session::outbox::Batch;
 use bookwire_actors::session::request::{BadRequest, Reply};
 use bookwire_actors::session::{Inbound, SessionHandle};
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bytes::Bytes;
-use bytestring::ByteString;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 
 use super::protocol;
@@ -196,14 +197,6 @@ impl Fragments {
 
 impl Actor for Pump {
     type Context = WebsocketContext<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.add_stream(Outgoing {
-            hub: self.hub.clone(),
-            session: self.session.clone(),
-            has_yielded: false,
-        });
-    }
 }
 
 impl Drop for Pump {
@@ -247,62 +240,81 @@ impl StreamHandler<Result<Message, ProtocolError>> for Pump {
     }
 }
 
-impl StreamHandler<Batch> for Pump {
-    fn handle(&mut self, batch: Batch, ctx: &mut Self::Context) {
-        let text = Bytes::from(batch.text);
-        let mut start = 0;
-        for end in batch.ends {
-            match ByteString::try_from(text.slice(start..end)) {
-                Ok(message) => ctx.text(message),
-                Err(error) => tracing::error!(%error, "a message that is not UTF-8"),
-            }
-            start = end;
-        }
-        if batch.ping {
-            ctx.ping(b"");
-        }
-        if let Some(Close { code, reason }) = batch.close {
-            // The client answers and the stream ends, or the session cuts the socket.
-            self.is_draining.set(true);
-            ctx.close(Some(CloseReason {
-                code: CloseCode::from(code),
-                description: Some(reason),
-            }));
+/// All that the client is sent: what the pump says by itself (pongs, its part of the closing), then what
+/// is ready in the outbox, whose frames go to the socket's buffer as they are.
+pub struct Wire {
+    pump: Pin<Box<dyn Stream<Item = Result<Bytes, Error>>>>,
+    hub: Rc<WorkerHub>,
+    session: SessionHandle,
+    is_draining: Rc<Cell<bool>>,
+    /// Bytes of the batch before: the next one is likely to need as many.
+    last: usize,
+}
+
+impl Wire {
+    /// Starts the pump on what comes from the client.
+    #[must_use]
+    pub fn start<S>(pump: Pump, inbound: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, PayloadError>> + 'static,
+    {
+        let hub = pump.hub.clone();
+        let session = pump.session.clone();
+        let is_draining = pump.is_draining.clone();
+        let codec = Codec::new().max_size(pump.message_bytes_max);
+        Self {
+            pump: Box::pin(WebsocketContext::with_codec(pump, inbound, codec)),
+            hub,
+            session,
+            is_draining,
+            last: 0,
         }
     }
 }
 
-/// What is ready in the outbox, one batch a poll.
-struct Outgoing {
-    hub: Rc<WorkerHub>,
-    session: SessionHandle,
-    has_yielded: bool,
+/// The control frames of a batch, behind its messages.
+fn controls(batch: &mut Batch, is_draining: &Cell<bool>) {
+    if !batch.ping && batch.close.is_none() {
+        return;
+    }
+    let mut out = BytesMut::new();
+    if batch.ping {
+        Parser::write_message(&mut out, b"", OpCode::Ping, true, false);
+    }
+    if let Some(Close { code, reason }) = batch.close.take() {
+        // The client answers and the stream ends, or the session cuts the socket.
+        is_draining.set(true);
+        let reason = CloseReason {
+            code: CloseCode::from(code),
+            description: Some(reason),
+        };
+        Parser::write_close(&mut out, Some(reason), false);
+    }
+    batch.frames.extend_from_slice(&out);
 }
 
-impl Stream for Outgoing {
-    type Item = Batch;
+impl Stream for Wire {
+    type Item = Result<Bytes, Error>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
-        let cell = &self.session.cell;
-        if self.has_yielded && cell.with(|outbox| outbox.is_ready()) {
-            // The context polls a stream until it has nothing more. Ending the round here lets the
-            // socket take this batch before the next is pulled.
-            self.has_yielded = false;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(said) = self.pump.as_mut().poll_next(cx) {
+            return Poll::Ready(said);
         }
-        let mut batch = Batch::default();
         let source = self.hub.source();
         let now = (source.now(), Stamp::of(source.monotonic()));
-        match cell.poll_pull(cx.waker(), now, ROOM, &mut batch) {
-            Poll::Ready(()) => {
-                self.has_yielded = true;
-                Poll::Ready(Some(batch))
-            }
-            Poll::Pending => {
-                self.has_yielded = false;
-                Poll::Pending
-            }
+        let mut batch = Batch {
+            frames: Vec::with_capacity(self.last),
+            ..Batch::default()
+        };
+        let cell = &self.session.cell;
+        if cell
+            .poll_pull(cx.waker(), now, ROOM, &mut batch)
+            .is_pending()
+        {
+            return Poll::Pending;
         }
+        controls(&mut batch, &self.is_draining);
+        self.last = batch.frames.len();
+        Poll::Ready(Some(Ok(batch.frames.into())))
     }
 }

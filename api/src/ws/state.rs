@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::{self, WsResponseBuilder};
+use actix_web_actors::ws;
 use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::session::flow::{Close, OutboxLimits};
@@ -22,7 +22,7 @@ use super::admission::{check_origin, numbers_of, too_many};
 use super::inbound::FrameGuard;
 use super::keys::KeysOfAddress;
 use super::protocol;
-use super::pump::{Pump, PumpOptions};
+use super::pump::{Pump, PumpOptions, Wire};
 use crate::auth::Auth;
 use crate::error::{ApiError, TRACE_HEADER, TraceId};
 use crate::net::client;
@@ -245,13 +245,11 @@ async fn connect(
     let host = text(header::HOST).and_then(Result::ok);
     check_origin(origin, host, &options.allowed_origins, &options.hosts)?;
     let numbers = numbers_of(req.query_string())?;
-    if let Err(error) = ws::handshake(req) {
+    let mut answer = ws::handshake(req).map_err(|error| {
         let accepted = "a WebSocket handshake of RFC 6455";
-        return Err(
-            CryptoError::invalid_parameter("upgrade", &error.to_string(), accepted)
-                .suggest("connect with a WebSocket client to ws://…/ws"),
-        );
-    }
+        CryptoError::invalid_parameter("upgrade", &error.to_string(), accepted)
+            .suggest("connect with a WebSocket client to ws://…/ws")
+    })?;
     let address = client::address(req);
     let most = options.connections_per_ip;
     let permit = shared.counter.admit(address, most);
@@ -297,10 +295,7 @@ async fn connect(
         is_draining,
         permit,
     });
-    let response = WsResponseBuilder::new(pump, req, inbound)
-        .frame_size(options.frame_bytes_max)
-        .start()
-        .map_err(|error| internal(&error.to_string()))?;
+    let response = answer.streaming(Wire::start(pump, inbound));
     // From here on sessions have limits of their own, and requests none.
     if let Some(link) = req.conn_data::<Rc<Link>>() {
         link.upgrade();

@@ -13,14 +13,13 @@ impl Outbox {
             return;
         }
         batch.ping |= std::mem::take(&mut self.ping);
-        while batch.text.len() < room {
+        while batch.frames.len() < room {
             let Some(message) = self.control.pop_front() else {
                 break;
             };
             self.control_bytes -= message.len();
             self.release(message.len());
-            batch.text.extend_from_slice(&message);
-            batch.ends.push(batch.text.len());
+            batch.add_ready(&message);
         }
         if !self.control.is_empty() {
             return;
@@ -30,7 +29,7 @@ impl Outbox {
             self.is_closed = true;
             return;
         }
-        while batch.text.len() < room {
+        while batch.frames.len() < room {
             let Some(line) = self.next_line() else { break };
             let Some(entry) = self.lines[line].pop() else {
                 break;
@@ -77,8 +76,7 @@ impl Outbox {
             Entry::Note(message) => {
                 self.notes -= 1;
                 self.release(ENTRY_BYTES + message.len());
-                batch.text.extend_from_slice(&message);
-                batch.ends.push(batch.text.len());
+                batch.add_ready(&message);
             }
             Entry::Flow(index) => {
                 self.release(ENTRY_BYTES);
@@ -96,9 +94,9 @@ impl Outbox {
                     sub.tell_gap(batch);
                 }
                 let timing = sub.spec.timing.then_some((queued.ts_recv, now));
-                let out = &mut batch.text;
-                wire::message(out, &sub.prefix, queued.seq, &queued.body, timing);
-                batch.ends.push(out.len());
+                batch.add(|out| {
+                    wire::message(out, &sub.prefix, queued.seq, &queued.body, timing);
+                });
                 let cost = sub.prefix.len() + queued.body.len();
                 self.live -= 1;
                 self.bytes -= cost;
