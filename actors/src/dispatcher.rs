@@ -143,6 +143,8 @@ pub struct WorkerHub {
     written: Rc<Written>,
     memory: MemoryShare,
     routes: RefCell<Routes>,
+    /// Messages of one topic that came one after the other, kept for their sessions.
+    run: RefCell<Vec<Publication>>,
     dirty: RefCell<Vec<Rc<OutboxCell>>>,
     sessions: RefCell<Vec<Weak<OutboxCell>>>,
     stopping: RefCell<Option<Close>>,
@@ -168,6 +170,7 @@ impl WorkerHub {
             written: Rc::new(Written::new(meter, wake.clone())),
             memory: MemoryShare::new(memory, id),
             routes: RefCell::default(),
+            run: RefCell::default(),
             dirty: RefCell::default(),
             sessions: RefCell::default(),
             stopping: RefCell::default(),
@@ -368,7 +371,17 @@ impl WorkerHub {
         self.written.meter()
     }
 
+    /// Takes a message off a lane. What lies there of one topic is handed on together: each session is
+    /// looked up once for all of it, and its queue stays in the cache meanwhile. So
+    /// [`WorkerHub::route_run`] has to follow.
     fn route(&self, message: LaneMsg, now: Stamp) {
+        let is_of_run = |publication: &Publication| {
+            let run = self.run.borrow();
+            run.last().is_some_and(|last| last.slot == publication.slot)
+        };
+        if !matches!(&message, LaneMsg::Data(publication) if is_of_run(publication)) {
+            self.route_run();
+        }
         let mut stats = self.stats.get();
         stats.received += 1;
         match message {
@@ -376,9 +389,7 @@ impl WorkerHub {
                 let ring = &self.meter().latency.ring;
                 ring.record_between(publication.stage_at, now);
                 publication.stage_at = now;
-                let routed = self.route_data(&publication);
-                stats.routed += routed;
-                stats.orphans += u64::from(routed == 0);
+                self.run.borrow_mut().push(publication);
             }
             LaneMsg::Lost { slot, count } => {
                 stats.lost += count;
@@ -396,16 +407,28 @@ impl WorkerHub {
         self.stats.set(stats);
     }
 
-    fn route_data(&self, publication: &Publication) -> u64 {
+    fn route_run(&self) {
+        let mut run = self.run.borrow_mut();
+        let Some(slot) = run.first().map(|publication| publication.slot) else {
+            return;
+        };
         let routes = self.routes.borrow();
-        let members = routes.members(publication.slot);
+        let members = routes.members(slot);
         for member in members {
-            member
-                .cell
-                .with(|outbox| outbox.offer(member.key, publication));
+            member.cell.with(|outbox| {
+                for publication in &*run {
+                    outbox.offer(member.key, publication);
+                }
+            });
             self.mark(&member.cell);
         }
-        members.len() as u64
+        let mut stats = self.stats.get();
+        stats.routed += (members.len() * run.len()) as u64;
+        if members.is_empty() {
+            stats.orphans += run.len() as u64;
+        }
+        self.stats.set(stats);
+        run.clear();
     }
 
     /// One instrument's state goes to the sessions subscribed to it, a provider's to all sessions
@@ -535,6 +558,7 @@ async fn drain(hub: Weak<WorkerHub>, mut lanes: Vec<LaneRx>, wake: WorkerWake) {
             hub.written.settle(now);
             for lane in &mut lanes {
                 taken += lane.drain(BATCH, |message| hub.route(message, now));
+                hub.route_run();
             }
         }
         hub.flush();

@@ -116,8 +116,11 @@ impl Default for RecorderOptions {
 /// What the engine is started with.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
-    /// Shards, each a thread; at least one.
+    /// Shards; at least one.
     pub shards: usize,
+    /// Shards run on the API workers' threads ([`crate::gateway::Gateway::host_shards`]) instead of on
+    /// threads of their own.
+    pub share_threads: bool,
     /// Threads spin instead of sleeping: lower latency for a core each.
     pub busy_poll: bool,
     /// Each shard's thread is bound to a core of its own, as far as there are enough.
@@ -151,6 +154,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             shards: 1,
+            share_threads: false,
             busy_poll: false,
             core_pinning: false,
             lane_capacity: 1 << 14,

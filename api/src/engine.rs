@@ -119,6 +119,7 @@ pub fn options(config: &Config) -> GatewayOptions {
             0 => (cores() / 2).max(1),
             shards => shards,
         },
+        share_threads: config.engine.share_threads,
         busy_poll: config.engine.busy_poll,
         core_pinning: config.engine.core_pinning,
         session_memory: config.websocket.memory_bytes_max,

@@ -158,7 +158,9 @@ pub fn start_changed(
         address,
         keep_alive: Duration::from_millis(config.limits.keep_alive_ms),
     };
+    let hosting = gateway.clone();
     let pipeline = move || {
+        hosting.host_shards(workers);
         let app = App::new()
             .app_data(gate.clone())
             .app_data(shared.clone())
@@ -425,6 +427,7 @@ impl ServerHandle {
         while self.sessions.connections() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        self.gateway.stop_hosted(ENGINE / 2).await;
         self.server.stop(true).await;
         let report = self.gateway.shutdown(ENGINE).await;
         let audit = self.audit.clone();

@@ -6,7 +6,8 @@
 //! run, a relay that copies bytes from one socket to the other in the next. The relay is the floor:
 //! nothing that sits between two sockets on this machine can be faster than it by sleeping.
 //!
-//! With `busy_poll` bookwire's threads spin instead of sleeping, which takes a core for each of them.
+//! With `share_threads` market data and clients are on one thread, as they are in the relay. With
+//! `busy_poll` bookwire's threads spin instead of sleeping, which takes a core for each of them.
 //! The peers in Python are clients themselves: their latency ends where their user's code begins.
 
 use std::io::Read;
@@ -78,11 +79,22 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
             format!("needs {BUSY_CORES} cores, there are {cores}: threads wait for each other");
         report.condition("busy_poll", text);
     }
-    let mut best: [Option<Curve>; 3] = [const { None }; 3];
+    let mut best: [Option<Curve>; 4] = [const { None }; 4];
     for _ in 0..options.runs.max(1) {
         let curves = [
-            bookwire(options, program, false)?,
-            bookwire(options, program, true)?,
+            bookwire(options, program, "bookwire", "")?,
+            bookwire(
+                options,
+                program,
+                "bookwire, share_threads",
+                "share_threads = true\n",
+            )?,
+            bookwire(
+                options,
+                program,
+                "bookwire, busy_poll",
+                "busy_poll = true\n",
+            )?,
             relay(options)?,
         ];
         for (kept, curve) in best.iter_mut().zip(curves) {
@@ -123,12 +135,9 @@ pub(crate) fn send(
     Ok(())
 }
 
-fn bookwire(options: &Options, program: &Program, busy: bool) -> Result<Curve> {
+fn bookwire(options: &Options, program: &Program, name: &str, engine: &str) -> Result<Curve> {
     let fake = Fake::start(b"{}")?;
-    let config = format!(
-        "[engine]\nshards = 1\nbusy_poll = {busy}\n\n{}",
-        fake.config(&[])
-    );
+    let config = format!("[engine]\nshards = 1\n{engine}\n{}", fake.config(&[]));
     let mut gateway = Gateway::start(program, "workers = 1\n", &config)?;
     gateway.wait("binance")?;
     let mut socket = ws::connect(gateway.api(), "/ws")?;
@@ -136,11 +145,6 @@ fn bookwire(options: &Options, program: &Program, busy: bool) -> Result<Curve> {
     let outlet = fake.outlet(TRADES, Duration::from_secs(30))?;
     let schedule = options.schedule(Instant::now() + Duration::from_millis(500));
     let source = thread::spawn(move || send(&outlet, &schedule, push_trade));
-    let name = if busy {
-        "bookwire, busy_poll"
-    } else {
-        "bookwire"
-    };
     let mut curve = Curve::new(name)?;
     let mut frames = Frames::default();
     let mut due = schedule.first;

@@ -22,8 +22,19 @@ fn ids(body: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_rows_survive_and_never_double() {
-    let more = "[store]\nbook_snapshot_secs = 1\n";
-    let mut rig = Rig::start_with(SimConfig::default(), more).await;
+    survive("").await;
+}
+
+/// The same where market data has no threads of its own: it has to end before the threads that it is
+/// on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stored_rows_survive_on_shared_threads() {
+    survive("[engine]\nshards = 3\nshare_threads = true\n").await;
+}
+
+async fn survive(more: &str) {
+    let more = format!("{more}[store]\nbook_snapshot_secs = 1\n");
+    let mut rig = Rig::start_with(SimConfig::default(), &more).await;
     let mut feed = rig.feed().await;
     for stream in ["crypto.trades", "crypto.ticker", "crypto.orderbook"] {
         feed.subscribe(json!({"stream": stream, "provider": "binance", "symbols": ["btcusdt"]}))

@@ -7,7 +7,7 @@ mod read;
 mod venues;
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -122,6 +122,7 @@ pub(crate) struct Inner {
     keeper: Keeper,
     pub(crate) venues: Venues,
     next_worker: AtomicU16,
+    next_host: AtomicUsize,
     workers: Mutex<Vec<Arc<WorkerMeter>>>,
     memory: Arc<SessionMemory>,
     room: Arc<StreamRoom>,
@@ -208,12 +209,12 @@ impl Gateway {
         shared.backfill = backfill.clone();
         let mut shards = Vec::with_capacity(shard_count);
         for (index, port) in ports.into_iter().enumerate() {
-            shards.push(ShardHandle::start(
-                index,
-                shard_count,
-                shared.clone(),
-                port,
-            )?);
+            let shared = shared.clone();
+            shards.push(if shared.options.share_threads {
+                ShardHandle::prepare(index, shard_count, shared, port)
+            } else {
+                ShardHandle::start(index, shard_count, shared, port)?
+            });
         }
         let gateway = Self(Arc::new(Inner {
             table: ArcSwap::default(),
@@ -231,6 +232,7 @@ impl Gateway {
             venues: Venues::default(),
             rest,
             next_worker: AtomicU16::new(0),
+            next_host: AtomicUsize::new(0),
             workers: Mutex::default(),
             memory: shared.memory,
             room: shared.room,
@@ -357,11 +359,14 @@ impl Gateway {
         M::Result: Send,
         Shard: actix::Handler<M>,
     {
-        let addr = shard.addr()?;
-        let answer = pin!(addr.send(message));
+        let answer = pin!(async {
+            shard.running().await;
+            Ok(shard.addr()?.send(message).await)
+        });
         match select(answer, self.0.clock.sleep(limit)).await {
-            Either::Left((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(error), _)) => Err(CryptoError::new(
+            Either::Left((Ok(Ok(answer)), _)) => Ok(answer),
+            Either::Left((Err(error), _)) => Err(error),
+            Either::Left((Ok(Err(error)), _)) => Err(CryptoError::new(
                 CryptoCode::InternalError,
                 format!("the market data thread did not answer: {error}"),
             )),
@@ -370,6 +375,25 @@ impl Gateway {
                 "the market data thread did not answer in time",
             )),
         }
+    }
+
+    /// Runs on the calling thread its part of the shards that have no thread of their own: each of
+    /// `threads` calls it once. Without such shards it does nothing.
+    pub fn host_shards(&self, threads: usize) {
+        let turn = self.0.next_host.fetch_add(1, Ordering::Relaxed);
+        let threads = threads.max(1);
+        for shard in self.0.shards.iter().skip(turn % threads).step_by(threads) {
+            shard.host();
+        }
+    }
+
+    /// Stops the shards that run on other threads than their own, which have to go before those do.
+    pub async fn stop_hosted(&self, limit: Duration) {
+        if !self.0.options.share_threads {
+            return;
+        }
+        let stopped = pin!(join_all(self.0.shards.iter().map(ShardHandle::stop)));
+        select(stopped, self.0.clock.sleep(limit)).await;
     }
 
     /// Connects an API worker thread.

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::{Actor, Addr};
 use arc_swap::ArcSwapOption;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::messages::StopShard;
 use super::streams::Streams;
@@ -30,6 +31,52 @@ pub struct ShardHandle {
     addr: Address,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// What waits for a thread, of a shard that has none of its own.
+    seed: Mutex<Option<Seed>>,
+    /// True once it runs.
+    runs: watch::Receiver<bool>,
+    has_ended: AtomicBool,
+}
+
+/// A shard before it runs.
+struct Seed {
+    index: usize,
+    of: usize,
+    shared: ShardShared,
+    recorder: Option<RecorderPort>,
+    counters: Arc<ShardCounters>,
+    latency: Arc<ShardLatency>,
+    addr: Address,
+    runs: watch::Sender<bool>,
+    stopped: oneshot::Receiver<()>,
+    end: oneshot::Sender<()>,
+}
+
+impl Seed {
+    /// The shard's life, on the thread that polls it.
+    async fn grow(self) {
+        let meters = (self.counters, self.latency);
+        let busy_poll = self.shared.options.busy_poll;
+        // The supervisor lives until the end.
+        let supervisor = run(
+            self.index,
+            self.of,
+            self.shared,
+            meters,
+            self.recorder,
+            self.addr,
+        );
+        let spinning = busy_poll.then(|| actix_rt::spawn(spin()));
+        // The starter may wait for it.
+        self.runs.send_replace(true);
+        // Both an order and the loss of whoever could give one.
+        let _ = self.stopped.await;
+        if let Some(spinning) = spinning {
+            spinning.abort();
+        }
+        drop(supervisor);
+        let _ = self.end.send(());
+    }
 }
 
 impl ShardHandle {
@@ -43,44 +90,87 @@ impl ShardHandle {
         shared: ShardShared,
         recorder: Option<RecorderPort>,
     ) -> std::io::Result<Self> {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (end, ended) = oneshot::channel();
+        let is_pinned = shared.options.core_pinning;
+        let handle = Self::prepare(index, of, shared, recorder);
+        let Some(seed) = handle.seed.lock().take() else {
+            return Err(std::io::Error::other("the shard runs already"));
+        };
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-        let addr: Address = Arc::default();
-        let counters: Arc<ShardCounters> = Arc::default();
-        let latency: Arc<ShardLatency> = Arc::default();
-        let (slot, meters) = (addr.clone(), (counters.clone(), latency.clone()));
         std::thread::Builder::new()
             .name(format!("shard-{index}"))
             .spawn(move || {
-                if shared.options.core_pinning {
+                if is_pinned {
                     pin(index);
                 }
                 let system = actix::System::new();
                 system.block_on(async move {
-                    let busy_poll = shared.options.busy_poll;
-                    // The supervisor lives until the thread ends.
-                    let _supervisor = run(index, of, shared, meters, recorder, slot);
-                    if busy_poll {
-                        actix_rt::spawn(spin());
-                    }
-                    // The starter waits for it.
-                    let _ = ready.send(());
-                    // Both an order and the loss of whoever could give one.
-                    let _ = stopped.await;
+                    let mut runs = seed.runs.subscribe();
+                    let told = actix_rt::spawn(async move {
+                        if runs.wait_for(|runs| *runs).await.is_ok() {
+                            let _ = ready.send(());
+                        }
+                    });
+                    seed.grow().await;
+                    told.abort();
                 });
-                let _ = end.send(());
             })?;
         is_ready
             .recv()
             .map_err(|_| std::io::Error::other("the shard's thread ended at once"))?;
-        Ok(Self {
+        Ok(handle)
+    }
+
+    /// A shard without a thread: it runs where [`ShardHandle::host`] is called first.
+    #[must_use]
+    pub fn prepare(
+        index: usize,
+        of: usize,
+        shared: ShardShared,
+        recorder: Option<RecorderPort>,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let (sender, runs) = watch::channel(false);
+        let addr: Address = Arc::default();
+        let counters: Arc<ShardCounters> = Arc::default();
+        let latency: Arc<ShardLatency> = Arc::default();
+        let seed = Seed {
+            index,
+            of,
+            shared,
+            recorder,
+            counters: counters.clone(),
+            latency: latency.clone(),
+            addr: addr.clone(),
+            runs: sender,
+            stopped,
+            end,
+        };
+        Self {
             counters,
             latency,
             addr,
             stop: Mutex::new(Some(stop)),
             ended: Mutex::new(Some(ended)),
-        })
+            seed: Mutex::new(Some(seed)),
+            runs,
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs a shard that has no thread yet on the calling one, which must be of an actix system. A
+    /// shard that runs already is left alone.
+    pub fn host(&self) {
+        if let Some(seed) = self.seed.lock().take() {
+            actix_rt::spawn(seed.grow());
+        }
+    }
+
+    /// Returns when it runs, or when it never will.
+    pub async fn running(&self) {
+        let mut runs = self.runs.clone();
+        // An error: its life has ended, which whoever asks next is told.
+        let _ = runs.wait_for(|runs| *runs).await;
     }
 
     /// Where its control messages go. It changes when the control actor is started again.
@@ -97,8 +187,12 @@ impl ShardHandle {
         })
     }
 
-    /// Stops it and returns when its thread has ended its work; false when it was stopped before.
+    /// Stops it and returns when it has ended its work, true also when it had before; false when its
+    /// thread went away in the middle of it.
     pub async fn stop(&self) -> bool {
+        if self.seed.lock().take().is_some() || self.has_ended.load(Ordering::Acquire) {
+            return true;
+        }
         if let Ok(addr) = self.addr() {
             // An error means that its actor has just died: then there is nothing to tell.
             let _ = addr.send(StopShard).await;
@@ -108,7 +202,11 @@ impl ShardHandle {
         }
         let ended = self.ended.lock().take();
         match ended {
-            Some(ended) => ended.await.is_ok(),
+            Some(ended) => {
+                let has_ended = ended.await.is_ok();
+                self.has_ended.store(has_ended, Ordering::Release);
+                has_ended
+            }
             None => false,
         }
     }

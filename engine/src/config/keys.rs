@@ -44,6 +44,7 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
     });
     reader.section("engine", |r| {
         r.int("shards", &mut config.engine.shards, 0..=256);
+        r.flag("share_threads", &mut config.engine.share_threads);
         r.flag("busy_poll", &mut config.engine.busy_poll);
         r.flag("core_pinning", &mut config.engine.core_pinning);
     });

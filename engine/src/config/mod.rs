@@ -117,6 +117,8 @@ impl ProxyHeader {
 pub struct EngineConfig {
     /// Market data threads; 0: half of the cores, at least one.
     pub shards: usize,
+    /// Market data is read and decoded on the API workers' threads.
+    pub share_threads: bool,
     /// Spin instead of sleeping: lower latency for a whole core per thread.
     pub busy_poll: bool,
     /// Bind shards to cores.
@@ -444,6 +446,7 @@ impl Default for Config {
             },
             engine: EngineConfig {
                 shards: 0,
+                share_threads: false,
                 busy_poll: false,
                 core_pinning: false,
             },
