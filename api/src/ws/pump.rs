@@ -249,6 +249,8 @@ pub struct Wire {
     is_draining: Rc<Cell<bool>>,
     /// Bytes of the batch before: the next one is likely to need as many.
     last: usize,
+    /// The batch before was full: others have their turn before the next.
+    is_others_turn: bool,
 }
 
 impl Wire {
@@ -268,6 +270,7 @@ impl Wire {
             session,
             is_draining,
             last: 0,
+            is_others_turn: false,
         }
     }
 }
@@ -300,6 +303,11 @@ impl Stream for Wire {
         if let Poll::Ready(said) = self.pump.as_mut().poll_next(cx) {
             return Poll::Ready(said);
         }
+        if std::mem::take(&mut self.is_others_turn) {
+            // As long as the socket takes everything we would be asked again and again.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let source = self.hub.source();
         let now = (source.now(), Stamp::of(source.monotonic()));
         let mut batch = Batch {
@@ -315,6 +323,7 @@ impl Stream for Wire {
         }
         controls(&mut batch, &self.is_draining);
         self.last = batch.frames.len();
+        self.is_others_turn = self.last >= ROOM;
         Poll::Ready(Some(Ok(batch.frames.into())))
     }
 }
