@@ -77,7 +77,7 @@ pub struct ApiError {
     /// A status other than the code's own (405, 413, …).
     pub status: Option<StatusCode>,
     /// Methods that the path does have, for `Allow`.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
 }
 
 impl ApiError {
@@ -113,12 +113,12 @@ impl ApiError {
 
     /// The path exists, but not with this method.
     #[must_use]
-    pub fn wrong_method(method: &Method, allowed: &'static str) -> Self {
+    pub fn wrong_method(method: &Method, allowed: &str) -> Self {
         let mut error = Self::with_status(
             CryptoError::invalid_parameter("method", method.as_str(), allowed),
             StatusCode::METHOD_NOT_ALLOWED,
         );
-        error.allow = Some(allowed);
+        error.allow = Some(allowed.to_owned());
         error
     }
 
@@ -161,8 +161,8 @@ impl ApiError {
         if self.status_code() == StatusCode::UNAUTHORIZED {
             answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Some(allow) = self.allow {
-            answer.insert_header((header::ALLOW, allow));
+        if let Some(allow) = &self.allow {
+            answer.insert_header((header::ALLOW, allow.as_str()));
         }
         if let Some(seconds) = self.error.details.get("retry_after_seconds") {
             answer.insert_header((header::RETRY_AFTER, seconds.to_string()));

@@ -18,6 +18,7 @@ pub mod origin;
 pub mod rest;
 pub mod server;
 pub mod settings;
+pub mod spec;
 pub mod trading;
 pub mod ws;
 pub mod zvt;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_service::IntoServiceFactory;
-use actix_web::dev::{Handler, HttpServiceFactory, Server};
+use actix_web::dev::Server;
 use actix_web::http::Method;
-use actix_web::{App, FromRequest, Responder, guard, middleware, web};
+use actix_web::{App, Route, guard, middleware, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_engine::config::Config;
 use tokio::task::JoinHandle;
@@ -27,6 +27,7 @@ use crate::rest::{
     auth, backfill, config, data, metrics, ops, prices, providers, trading, validation,
 };
 use crate::settings::Settings;
+use crate::spec::{self, Operation, Verb};
 use crate::ws::{WsOptions, WsState};
 use crate::zvt::{self, Upstream};
 
@@ -173,7 +174,7 @@ pub fn start_changed(
             .app_data(web::PayloadConfig::new(body_bytes_max))
             .wrap(middleware::from_fn(audit::watch))
             .wrap(middleware::from_fn(gate::pass))
-            .configure(routes)
+            .configure(|service| drop(routes(service)))
             .configure(|config| mounted.configure(config))
             .default_service(web::to(zvt::pass_on));
         let app = match &upstream {
@@ -238,159 +239,108 @@ fn sample(
     }))
 }
 
-/// All REST routes.
-pub fn routes(service: &mut web::ServiceConfig) {
-    service
-        .service(get("/livez", ops::livez))
-        .service(get("/readyz", ops::readyz))
-        .service(get("/metrics", metrics::metrics))
-        .service(get("/api/crypto/metrics", metrics::summary))
-        .service(get("/api/crypto/health", ops::health))
-        .service(get("/api/crypto/config", config::show))
-        .service(put(
-            "/api/crypto/config/exchanges/{exchange_name}",
-            config::change,
-        ))
-        .service(get("/api/crypto/providers/status", providers::status))
-        .service(get(
-            "/api/crypto/providers/capabilities",
-            providers::capabilities,
-        ))
-        .service(post(
-            "/api/crypto/providers/{name}/reconnect",
-            providers::reconnect,
-        ))
-        .service(post(
-            "/api/crypto/providers/{name}/resync",
-            providers::resync,
-        ))
-        .service(post("/api/crypto/validation/price", prices::validate))
-        .service(get("/api/crypto/validation/gaps", validation::gaps))
-        .service(get(
-            "/api/crypto/validation/quarantine",
-            validation::quarantine,
-        ))
-        .service(post(
-            "/api/crypto/validation/quarantine/{id}/release",
-            validation::release,
-        ))
-        .service(get_or_post(
-            "/api/crypto/history/backfill",
-            backfill::list,
-            backfill::order,
-        ))
-        .configure(trading_routes)
-        .service(get("/api/crypto/auth/validate", auth::validate))
-        .service(get("/api/data/providers", data::providers))
-        .service(get("/api/data/schemas", data::schemas))
-        .service(get("/api/data/query_data", data::query_data))
-        .service(get("/api/data/{schema}", data::rows));
+/// All REST routes; what was registered.
+pub fn routes(service: &mut web::ServiceConfig) -> Vec<&'static Operation> {
+    let mut routes = Routes {
+        service,
+        taken: Vec::new(),
+    };
+    health_routes(&mut routes);
+    operation_routes(&mut routes);
+    trading_routes(&mut routes);
+    use spec::data as of;
+    routes.add([(&of::PROVIDERS, web::to(data::providers))]);
+    routes.add([(&of::SCHEMAS, web::to(data::schemas))]);
+    routes.add([(&of::QUERY_DATA, web::to(data::query_data))]);
+    routes.add([(&of::ROWS, web::to(data::rows))]);
+    routes.taken
 }
 
-fn trading_routes(config: &mut web::ServiceConfig) {
-    let reads = || guard::Any(guard::Get()).or(guard::Head());
-    let orders = web::resource("/api/trading/orders")
-        .route(web::route().guard(reads()).to(trading::list))
-        .route(web::post().to(trading::place))
-        .route(web::delete().to(trading::cancel_all))
-        .default_service(web::to(not_orders));
-    let order = web::resource("/api/trading/orders/{order_id}")
-        .route(web::route().guard(reads()).to(trading::one))
-        .route(web::patch().to(trading::amend))
-        .route(web::delete().to(trading::cancel))
-        .default_service(web::to(not_order));
-    config
-        .service(get(
-            "/api/trading/orders/by-client-id/{client_order_id}",
-            trading::by_client_id,
-        ))
-        .service(orders)
-        .service(order)
-        .service(get("/api/trading/accounts", trading::accounts))
-        .service(get("/api/trading/balances", trading::balances))
-        .service(get("/api/trading/fills", trading::fills))
-        .service(get("/api/trading/positions", trading::positions))
-        .service(post("/api/trading/leverage", trading::leverage))
-        .service(post("/api/trading/paper/reset", trading::reset))
-        .service(post("/api/trading/kill_switch", trading::kill_switch));
+fn health_routes(routes: &mut Routes<'_>) {
+    use spec::ops as of;
+    routes.add([(&of::LIVEZ, web::to(ops::livez))]);
+    routes.add([(&of::READYZ, web::to(ops::readyz))]);
+    routes.add([(&of::METRICS, web::to(metrics::metrics))]);
+    routes.add([(&of::SUMMARY, web::to(metrics::summary))]);
+    routes.add([(&of::HEALTH, web::to(ops::health))]);
+    routes.add([(&of::OPENAPI, web::to(spec::openapi::openapi))]);
+    routes.add([(&of::ASYNCAPI, web::to(spec::asyncapi))]);
+    routes.add([(&of::DOCS, web::to(spec::docs))]);
 }
 
-async fn not_orders(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "GET, HEAD, POST, DELETE"))
+fn operation_routes(routes: &mut Routes<'_>) {
+    use spec::ops as of;
+    routes.add([(&of::CONFIG, web::to(config::show))]);
+    routes.add([(&of::CHANGE, web::to(config::change))]);
+    routes.add([(&of::STATUS, web::to(providers::status))]);
+    routes.add([(&of::CAPABILITIES, web::to(providers::capabilities))]);
+    routes.add([(&of::RECONNECT, web::to(providers::reconnect))]);
+    routes.add([(&of::RESYNC, web::to(providers::resync))]);
+    routes.add([(&of::PRICE, web::to(prices::validate))]);
+    routes.add([(&of::GAPS, web::to(validation::gaps))]);
+    routes.add([(&of::QUARANTINE, web::to(validation::quarantine))]);
+    routes.add([(&of::RELEASE, web::to(validation::release))]);
+    routes.add([
+        (&of::BACKFILL, web::to(backfill::list)),
+        (&of::ORDER_BACKFILL, web::to(backfill::order)),
+    ]);
+    routes.add([(&of::VALIDATE, web::to(auth::validate))]);
 }
 
-async fn not_order(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "GET, HEAD, PATCH, DELETE"))
+fn trading_routes(routes: &mut Routes<'_>) {
+    use spec::trading as of;
+    routes.add([(&of::BY_CLIENT_ID, web::to(trading::by_client_id))]);
+    routes.add([
+        (&of::LIST, web::to(trading::list)),
+        (&of::PLACE, web::to(trading::place)),
+        (&of::CANCEL_ALL, web::to(trading::cancel_all)),
+    ]);
+    routes.add([
+        (&of::ONE, web::to(trading::one)),
+        (&of::AMEND, web::to(trading::amend)),
+        (&of::CANCEL, web::to(trading::cancel)),
+    ]);
+    routes.add([(&of::ACCOUNTS, web::to(trading::accounts))]);
+    routes.add([(&of::BALANCES, web::to(trading::balances))]);
+    routes.add([(&of::FILLS, web::to(trading::fills))]);
+    routes.add([(&of::POSITIONS, web::to(trading::positions))]);
+    routes.add([(&of::LEVERAGE, web::to(trading::leverage))]);
+    routes.add([(&of::RESET, web::to(trading::reset))]);
+    routes.add([(&of::KILL_SWITCH, web::to(trading::kill_switch))]);
 }
 
-/// A path that can be read.
-fn get<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let reads = guard::Any(guard::Get()).or(guard::Head());
-    web::resource(path)
-        .route(web::route().guard(reads).to(handler))
-        .default_service(web::to(wrong_method))
+/// Registers operations where the documents say that they are.
+struct Routes<'a> {
+    service: &'a mut web::ServiceConfig,
+    taken: Vec<&'static Operation>,
 }
 
-/// A path that commands.
-fn post<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    web::resource(path)
-        .route(web::post().to(handler))
-        .default_service(web::to(not_post))
-}
-
-/// A path that is changed.
-fn put<F, Args>(path: &'static str, handler: F) -> impl HttpServiceFactory
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    web::resource(path)
-        .route(web::put().to(handler))
-        .default_service(web::to(not_put))
-}
-
-async fn not_put(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "PUT"))
-}
-
-/// A path that can be read, and commands when it is posted to.
-fn get_or_post<F, A, G, B>(path: &'static str, read: F, command: G) -> impl HttpServiceFactory
-where
-    F: Handler<A>,
-    A: FromRequest + 'static,
-    F::Output: Responder + 'static,
-    G: Handler<B>,
-    B: FromRequest + 'static,
-    G::Output: Responder + 'static,
-{
-    let reads = guard::Any(guard::Get()).or(guard::Head());
-    web::resource(path)
-        .route(web::route().guard(reads).to(read))
-        .route(web::post().to(command))
-        .default_service(web::to(not_get_or_post))
-}
-
-async fn not_get_or_post(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "GET, HEAD, POST"))
-}
-
-async fn wrong_method(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "GET, HEAD"))
-}
-
-async fn not_post(method: Method) -> Result<String, ApiError> {
-    Err(ApiError::wrong_method(&method, "POST"))
+impl Routes<'_> {
+    /// The methods of one path. Others are told which there are.
+    fn add<const N: usize>(&mut self, methods: [(&'static Operation, Route); N]) {
+        let Some(path) = methods.first().map(|(operation, _)| operation.path) else {
+            return;
+        };
+        let allowed: Vec<&str> = methods.iter().map(|(one, _)| one.verb.allowed()).collect();
+        let allowed: Rc<str> = allowed.join(", ").into();
+        let mut resource = web::resource(path);
+        for (operation, route) in methods {
+            debug_assert_eq!(operation.path, path);
+            resource = resource.route(match operation.verb {
+                Verb::Get => route.guard(guard::Any(guard::Get()).or(guard::Head())),
+                Verb::Post => route.guard(guard::Post()),
+                Verb::Put => route.guard(guard::Put()),
+                Verb::Patch => route.guard(guard::Patch()),
+                Verb::Delete => route.guard(guard::Delete()),
+            });
+            self.taken.push(operation);
+        }
+        let other = web::to(move |method: Method| {
+            let error = ApiError::wrong_method(&method, &allowed);
+            async move { Err::<String, ApiError>(error) }
+        });
+        self.service.service(resource.default_service(other));
+    }
 }
 
 impl ServerHandle {

@@ -374,8 +374,9 @@ async fn what_was_recorded_comes_back_to_the_last_digit() {
         );
         let ask = |schema: Schema| {
             let query = query.replace("LIMIT", &schema.limit_max().to_string());
-            let params = Params::parse(&query, &schema.parameters()).unwrap();
-            let shape = Shape::read(&params, schema.limit_max()).unwrap();
+            let params =
+                Params::parse(&query, &bookwire_api::spec::data::parameters(schema)).unwrap();
+            let shape = Shape::read(&params).unwrap();
             let request = SeriesRequest::read(schema, &table, &params, &shape).unwrap();
             (request, shape)
         };

@@ -13,6 +13,7 @@ mod contract;
 mod credentials;
 mod deaths;
 mod disconnects;
+mod documents;
 mod export;
 mod faults;
 mod history;

@@ -226,6 +226,7 @@ bookwire demo: a simulated market on loopback, no network, no keys of exchanges
   REST       {http}://{address}/api/data/CryptoPair
   WebSocket  {ws}://{address}/ws
   health     {http}://{address}/api/crypto/health
+  docs       {http}://{address}/docs
   data       {}
   key        {key}
              may do everything (data_access, spot_trading, futures_trading, admin) until this demo ends

@@ -44,14 +44,13 @@ impl Shape {
     ///
     /// # Errors
     /// The first that is malformed or out of range.
-    pub fn read(params: &Params, limit_max: u64) -> Result<Self, CryptoError> {
+    pub fn read(params: &Params) -> Result<Self, CryptoError> {
         let formats = [("json", Format::Json), ("csv", Format::Csv)];
-        let count = |name| params.integer(name, 1..=limit_max);
         let columns = params.list("columns")?;
         Ok(Self {
-            limit: count("limit")?.unwrap_or(ROWS_DEFAULT.min(limit_max)) as usize,
-            page: params.integer("page", 1..=limit_max)?.unwrap_or(1) as usize,
-            page_size: count("page_size")?.unwrap_or(ROWS_DEFAULT.min(limit_max)) as usize,
+            limit: params.integer("limit")?.unwrap_or(ROWS_DEFAULT) as usize,
+            page: params.integer("page")?.unwrap_or(1) as usize,
+            page_size: params.integer("page_size")?.unwrap_or(ROWS_DEFAULT) as usize,
             format: params.choice("format", &formats)?.unwrap_or(Format::Json),
             numbers: params.numbers()?,
             columns: (!columns.is_empty()).then(|| columns.join(",")),

@@ -2,7 +2,6 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::keys::{Permissions, Providers};
 use bookwire_engine::time::TsNanos;
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use super::params::Params;
 use crate::auth::{self, Auth, Bucket};
 use crate::error::{ApiError, wall_clock};
 use crate::net::client;
+use crate::spec;
 
 /// What is told of a key that is good.
 struct Good {
@@ -30,14 +30,8 @@ pub async fn validate(
     request: HttpRequest,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::parse(request.query_string(), &["provider"])?;
-    let provider = match params.text("provider")? {
-        None => None,
-        Some(name) => Some(ProviderId::parse(name).ok_or_else(|| {
-            let names: Vec<&str> = ProviderId::all().map(ProviderId::name).collect();
-            CryptoError::invalid_parameter("provider", name, names.join(", "))
-        })?),
-    };
+    let params = Params::parse(request.query_string(), spec::ops::VALIDATE.query)?;
+    let provider = params.provider()?;
     let from = client::address(&request);
     let found = match (auth::bare(&request), auth::identified(&request)) {
         (Some(id), _) => auth.named(&id, from).map(|key| Good {

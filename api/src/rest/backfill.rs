@@ -12,6 +12,7 @@ use super::params::{self, Params};
 use super::validation::{instrument_of, level_of};
 use crate::error::ApiError;
 use crate::operator::Operator;
+use crate::spec::ops as spec;
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -20,7 +21,7 @@ type Answer = Result<HttpResponse, ApiError>;
 /// # Errors
 /// A parameter that is wrong.
 pub async fn list(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let params = Params::parse(request.query_string(), &["provider"])?;
+    let params = Params::parse(request.query_string(), spec::BACKFILL.query)?;
     let provider = params.provider()?;
     let sum = gateway.backfill().summary();
     let jobs = gateway.backfill().jobs();
@@ -74,17 +75,7 @@ pub async fn order(
     request: HttpRequest,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let known = [
-        "provider",
-        "symbol",
-        "exchange",
-        "series",
-        "interval",
-        "start_timestamp",
-        "end_timestamp",
-        "refetch",
-    ];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::ORDER_BACKFILL.query)?;
     let provider = params.provider_required()?;
     let level = level_of(&params)?;
     let names = [

@@ -11,9 +11,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The fields of a JSON object.
+use crate::spec::{self, Field, Kind};
+
+/// The fields of a JSON object, and the table of those that it may have.
 #[derive(Debug)]
-pub struct Body(BTreeMap<String, Box<RawValue>>);
+pub struct Body {
+    fields: BTreeMap<String, Box<RawValue>>,
+    known: &'static [Field],
+}
 
 /// An object in which no field stands twice: which of the two would count?
 struct Once(BTreeMap<String, Box<RawValue>>);
@@ -49,7 +54,8 @@ impl Body {
     ///
     /// # Errors
     /// It is no JSON object, or has a field that is not among `known`.
-    pub fn parse(bytes: &[u8], known: &[&str]) -> Result<Self, CryptoError> {
+    pub fn parse(bytes: &[u8], table: &'static [Field]) -> Result<Self, CryptoError> {
+        let known = spec::names(table);
         let Once(fields) = serde_json::from_slice(bytes).map_err(|error| {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
             let accepted = format!("a JSON object with {}; {error}", known.join(", "));
@@ -67,19 +73,31 @@ impl Body {
             error.recovery_suggestions = vec![format!("leave `{name}` out")];
             return Err(error);
         }
-        Ok(Self(fields))
+        Ok(Self {
+            fields,
+            known: table,
+        })
+    }
+
+    /// What the table says of a field; of one inside an object its own name counts.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let own = name.rsplit('.').next().unwrap_or(name);
+        let mut known = self.known.iter();
+        known
+            .find(|field| field.name == own)
+            .map(|field| field.kind)
     }
 
     /// A field's text; `null` counts as absent.
     fn raw(&self, name: &str) -> Option<&str> {
-        let raw = self.0.get(name)?.get();
+        let raw = self.fields.get(name)?.get();
         (raw != "null").then_some(raw)
     }
 
     /// True when it is there as `null`.
     #[must_use]
     pub fn is_null(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|raw| raw.get() == "null")
+        self.fields.get(name).is_some_and(|raw| raw.get() == "null")
     }
 
     /// True when it is there, and not null.
@@ -197,15 +215,22 @@ impl Body {
         }
     }
 
-    /// An object inside this one; `None` when it is not there. Its fields are named `name.field` in
-    /// what is refused, as `known` has to give them.
+    /// An object inside this one; `None` when it is not there. Its fields are named `name.field`.
     ///
     /// # Errors
-    /// It is no object, has a field twice, or one that is not `known`.
-    pub fn object(&self, name: &str, known: &[&str]) -> Result<Option<Self>, CryptoError> {
+    /// It is no object, has a field twice, or one that its table does not have, where it has one.
+    pub fn object(&self, name: &str) -> Result<Option<Self>, CryptoError> {
         let Some(raw) = self.raw(name) else {
             return Ok(None);
         };
+        let table: &'static [Field] = match self.kind(name) {
+            Some(Kind::Object(fields)) => fields,
+            _ => &[],
+        };
+        let known: Vec<String> = spec::names(table)
+            .iter()
+            .map(|field| format!("{name}.{field}"))
+            .collect();
         let Once(fields) = serde_json::from_str(raw).map_err(|error| {
             CryptoError::invalid_parameter(name, raw, format!("a JSON object; {error}"))
         })?;
@@ -213,22 +238,25 @@ impl Body {
         let fields: BTreeMap<String, Box<RawValue>> = fields
             .map(|(field, value)| (format!("{name}.{field}"), value))
             .collect();
-        let unknown = |field: &&String| !known.is_empty() && !known.contains(&field.as_str());
+        let unknown = |field: &&String| !known.is_empty() && !known.contains(field);
         if let Some(field) = fields.keys().find(unknown) {
             let accepted = format!("no field of this name; known are {}", known.join(", "));
             let mut error = CryptoError::invalid_parameter(field, "", accepted);
             error.recovery_suggestions = vec![format!("leave `{field}` out")];
             return Err(error);
         }
-        Ok(Some(Self(fields)))
+        Ok(Some(Self {
+            fields,
+            known: table,
+        }))
     }
 
     /// Names of the fields that are there, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.fields.keys().map(String::as_str)
     }
 
-    /// A whole number from 1 on.
+    /// A whole number within the range of the table.
     ///
     /// # Errors
     /// It is none.
@@ -236,12 +264,17 @@ impl Body {
         let Some(raw) = self.raw(name) else {
             return Ok(None);
         };
+        let range = match self.kind(name) {
+            Some(Kind::Integer(least, most)) => least..=most,
+            // No table calls it a number: nothing of it is accepted.
+            _ => 1..=0,
+        };
         match raw.trim_matches('"').parse::<u32>() {
-            Ok(value) if value > 0 => Ok(Some(value)),
+            Ok(value) if range.contains(&u64::from(value)) => Ok(Some(value)),
             _ => Err(CryptoError::invalid_parameter(
                 name,
                 raw,
-                "a whole number from 1 on",
+                format!("a whole number from {} to {}", range.start(), range.end()),
             )),
         }
     }
@@ -284,8 +317,13 @@ fn decimal(text: &str) -> Option<Decimal> {
 mod tests {
     use super::*;
 
+    const KNOWN: &[Field] = &[
+        Field::new("a", Kind::Amount, ""),
+        Field::new("b", Kind::Text, ""),
+    ];
+
     fn body(text: &str) -> Body {
-        Body::parse(text.as_bytes(), &["a", "b"]).unwrap()
+        Body::parse(text.as_bytes(), KNOWN).unwrap()
     }
 
     #[test]
@@ -338,7 +376,7 @@ mod tests {
             ("", "a JSON object"),
             (r#"{"a":1"#, "a JSON object"),
         ] {
-            let error = Body::parse(text.as_bytes(), &["a", "b"]).unwrap_err();
+            let error = Body::parse(text.as_bytes(), KNOWN).unwrap_err();
             assert!(error.message.contains(what), "{error}");
         }
         assert!(!body(r#"{"a":null}"#).has("a"));
@@ -347,9 +385,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_body_is_read_or_refused(text in "\\PC{0,60}", number in "[-+0-9.eE]{0,40}") {
-            let _ = Body::parse(text.as_bytes(), &["a"]);
+            let _ = Body::parse(text.as_bytes(), &KNOWN[..1]);
             let text = format!(r#"{{"a":"{number}"}}"#);
-            if let Ok(body) = Body::parse(text.as_bytes(), &["a"]) {
+            if let Ok(body) = Body::parse(text.as_bytes(), &KNOWN[..1]) {
                 let _ = body.amount("a");
             }
         }

@@ -17,6 +17,7 @@ use crate::audit::Note;
 use crate::error::ApiError;
 use crate::operator::Operator;
 use crate::settings::{self, Exchange, Settings, Shown};
+use crate::spec::ops as spec;
 
 /// How long new connections are waited for before their state is told.
 const WAIT: Duration = Duration::from_secs(10);
@@ -53,13 +54,7 @@ pub async fn show(request: HttpRequest, settings: web::Data<Settings>) -> Answer
 
 /// What a body wants changed. `null` goes back to what is configured.
 fn read(id: ProviderId, bytes: &[u8]) -> Result<ExchangeChange, CryptoError> {
-    let known = [
-        "api_endpoint",
-        "websocket_endpoint",
-        "endpoints",
-        "rate_limits",
-    ];
-    let body = Body::parse(bytes, &known)?;
+    let body = Body::parse(bytes, spec::CHANGE.body)?;
     let mut change = ExchangeChange::default();
     let primary = settings::primary(id);
     let mut is_endpoint = false;
@@ -78,7 +73,7 @@ fn read(id: ProviderId, bytes: &[u8]) -> Result<ExchangeChange, CryptoError> {
                 .push((field.to_owned(), host.to_owned(), url));
         }
     }
-    if let Some(endpoints) = body.object("endpoints", &[])? {
+    if let Some(endpoints) = body.object("endpoints")? {
         for field in endpoints.names() {
             is_endpoint = true;
             let host = field.strip_prefix("endpoints.").unwrap_or(field).to_owned();
@@ -99,17 +94,15 @@ fn read(id: ProviderId, bytes: &[u8]) -> Result<ExchangeChange, CryptoError> {
         let error = CryptoError::new(CryptoCode::Unsupported, what);
         return Err(error.suggest("change providers.ccxt.hosts and restart"));
     }
-    let limits = ["requests_per_minute", "burst_limit"].map(|name| format!("rate_limits.{name}"));
-    let known: Vec<&str> = limits.iter().map(String::as_str).collect();
-    if let Some(rates) = body.object("rate_limits", &known)? {
+    if let Some(rates) = body.object("rate_limits")? {
         let read = |name: &str| -> Result<Option<Option<u32>>, CryptoError> {
             match rates.count(name)? {
                 Some(value) => Ok(Some(Some(value))),
                 None => Ok(rates.is_null(name).then_some(None)),
             }
         };
-        change.requests_per_minute = read(&limits[0])?;
-        change.burst_limit = read(&limits[1])?;
+        change.requests_per_minute = read("rate_limits.requests_per_minute")?;
+        change.burst_limit = read("rate_limits.burst_limit")?;
     }
     Ok(change)
 }

@@ -20,6 +20,7 @@ use super::params::{self, Params};
 use super::schema::Schema;
 use super::series::{self, SeriesRequest};
 use crate::error::ApiError;
+use crate::spec::data as spec;
 use crate::zvt::{self, Upstream};
 
 /// Longest time that an answer may take, exchange included.
@@ -44,7 +45,7 @@ type Answer = Result<HttpResponse, ApiError>;
 /// # Errors
 /// A parameter that is wrong.
 pub async fn providers(request: HttpRequest) -> Answer {
-    let params = Params::parse(request.query_string(), &["format"])?;
+    let params = Params::parse(request.query_string(), spec::PROVIDERS.query)?;
     let names: Vec<&str> = EXCHANGES.iter().map(|exchange| exchange.name()).collect();
     let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
     let (lists, error) = match request.app_data::<web::Data<Upstream>>() {
@@ -77,7 +78,7 @@ pub async fn schemas(request: HttpRequest) -> Answer {
     if let Some(upstream) = zvt::owner_of(&request) {
         return upstream.forward(&request, None).await;
     }
-    let params = Params::parse(request.query_string(), &["provider", "format"])?;
+    let params = Params::parse(request.query_string(), spec::SCHEMAS.query)?;
     let is_flat = params.choice("format", &[("list", true), ("json", false)])?;
     let [entity, kdata, tick] = match params.provider()? {
         Some(provider) => entities::offered(provider),
@@ -115,8 +116,8 @@ pub async fn rows(
         return upstream.forward(&request, None).await;
     }
     let schema = Schema::of_path(&path)?;
-    let params = Params::parse(request.query_string(), &schema.parameters())?;
-    let shape = Shape::read(&params, schema.limit_max())?;
+    let params = Params::parse(request.query_string(), &spec::parameters(schema))?;
+    let shape = Shape::read(&params)?;
     Ok(list(&gateway, schema, &params, shape).await?.respond())
 }
 
@@ -130,20 +131,16 @@ pub async fn query_data(request: HttpRequest, gateway: web::Data<Gateway>) -> An
     }
     let query = request.query_string();
     // The schema decides which other parameters there are, so it is read first, by itself.
-    let names: Vec<&str> = Schema::all()
-        .flat_map(Schema::parameters)
-        .chain(["schema"])
-        .collect();
-    let params = Params::parse(query, &names)?;
+    let params = Params::parse(query, &spec::any_parameters())?;
     let all: Vec<String> = Schema::all().map(Schema::name).collect();
     let name = params
         .text("schema")?
         .ok_or_else(|| params::missing("schema", &format!("one of {}", all.join(", "))))?;
     let schema = Schema::of_parameter(name)?;
-    let known: Vec<&str> = schema.parameters().into_iter().chain(["schema"]).collect();
+    let known = [spec::parameters(schema), vec![spec::SCHEMA]].concat();
     let params = Params::parse(query, &known)?;
     params.provider_required()?;
-    let mut shape = Shape::read(&params, schema.limit_max())?;
+    let mut shape = Shape::read(&params)?;
     shape.limit = shape.limit.min(QUERY_DATA_ROWS);
     shape.is_bare = true;
     Ok(list(&gateway, schema, &params, shape).await?.respond())
@@ -161,7 +158,7 @@ async fn list(
         Schema::Asset => entities::assets(&table, params, &shape),
         Schema::Instruments(market) => entities::instruments(&table, market, params, &shape),
         Schema::Orderbook => {
-            let depth = params.integer("depth", 1..=5000)?.unwrap_or(20) as usize;
+            let depth = params.integer("depth")?.unwrap_or(20) as usize;
             let series = SeriesRequest::read(schema, &table, params, &shape)?;
             in_time(books(gateway, series, depth, &shape)).await
         }

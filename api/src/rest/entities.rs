@@ -194,8 +194,8 @@ impl Filter {
             settlement: symbols("settlement_symbols")?,
             is_active: params.flag("is_active")?,
             margin_enabled: params.flag("margin_enabled")?,
-            leverage_min: params.integer("max_leverage", 1..=1000)?,
-            funding_hours: params.integer("funding_interval_hours", 1..=24)?,
+            leverage_min: params.integer("max_leverage")?,
+            funding_hours: params.integer("funding_interval_hours")?,
         })
     }
 

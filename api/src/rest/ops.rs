@@ -33,7 +33,7 @@ pub struct Started(pub Instant);
 
 type Answer = Result<HttpResponse, ApiError>;
 
-pub(super) fn no_parameters(request: &HttpRequest) -> Result<(), CryptoError> {
+pub(crate) fn no_parameters(request: &HttpRequest) -> Result<(), CryptoError> {
     Params::parse(request.query_string(), &[]).map(drop)
 }
 

@@ -8,6 +8,8 @@ use bookwire_engine::time::TsNanos;
 use bookwire_engine::wire::Numbers;
 use rust_decimal::Decimal;
 
+use crate::spec::{self, Field, Kind};
+
 /// Items in one list parameter.
 const LIST_ITEMS_MAX: usize = 500;
 
@@ -19,6 +21,7 @@ pub const TIME_FORMS: &str =
 #[derive(Debug)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    known: Vec<Field>,
 }
 
 impl Params {
@@ -26,7 +29,7 @@ impl Params {
     ///
     /// # Errors
     /// A parameter that is not among `known`.
-    pub fn parse(query: &str, known: &[&str]) -> Result<Self, CryptoError> {
+    pub fn parse(query: &str, known: &[Field]) -> Result<Self, CryptoError> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|_| {
                 CryptoError::invalid_parameter("query", query, "name=value pairs joined by &")
@@ -34,11 +37,14 @@ impl Params {
             .into_inner();
         if let Some((name, value)) = pairs
             .iter()
-            .find(|(name, _)| !known.contains(&name.as_str()))
+            .find(|(name, _)| known.iter().all(|field| field.name != name))
         {
-            return Err(unknown(name, value, known));
+            return Err(unknown(name, value, &spec::names(known)));
         }
-        Ok(Self { pairs })
+        Ok(Self {
+            pairs,
+            known: known.to_vec(),
+        })
     }
 
     /// True when the parameter is there, even empty.
@@ -91,7 +97,12 @@ impl Params {
         Ok(items)
     }
 
-    /// One of some words.
+    /// What the table says of a parameter.
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.known.iter().find(|field| field.name == name)
+    }
+
+    /// One of some words, which are those of the route's table.
     ///
     /// # Errors
     /// Another word.
@@ -100,6 +111,16 @@ impl Params {
         name: &str,
         choices: &[(&str, T)],
     ) -> Result<Option<T>, CryptoError> {
+        debug_assert!(
+            self.field(name).is_none_or(|field| {
+                let mut words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+                let mut told = field.words();
+                words.sort_unstable();
+                told.sort_unstable();
+                words == told
+            }),
+            "the words of `{name}` are not those of its table"
+        );
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
@@ -116,17 +137,18 @@ impl Params {
         }
     }
 
-    /// A whole number within `range`.
+    /// A whole number within the range of the route's table.
     ///
     /// # Errors
     /// Not a whole number, or outside.
-    pub fn integer(
-        &self,
-        name: &str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> Result<Option<u64>, CryptoError> {
+    pub fn integer(&self, name: &str) -> Result<Option<u64>, CryptoError> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
+        };
+        let range = match self.field(name).map(|field| field.kind) {
+            Some(Kind::Integer(least, most)) => least..=most,
+            // No table calls it a number: nothing of it is accepted.
+            _ => 1..=0,
         };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u64>() {
@@ -280,15 +302,15 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &[
-        "provider",
-        "codes",
-        "limit",
-        "flag",
-        "min_volume",
-        "start",
-        "side",
-        "numbers",
+    const KNOWN: &[Field] = &[
+        spec::PROVIDER,
+        Field::new("codes", Kind::List, ""),
+        Field::new("limit", Kind::Integer(1, 9), ""),
+        Field::new("flag", Kind::Flag, ""),
+        Field::new("min_volume", Kind::Decimal, ""),
+        Field::new("start", Kind::Time, ""),
+        Field::new("side", Kind::Word(|| vec!["buy", "sell"]), ""),
+        spec::NUMBERS,
     ];
 
     fn params(query: &str) -> Params {
@@ -331,32 +353,32 @@ mod tests {
         let rows: &[(&str, Check, &str)] = &[
             (
                 "limit=0",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole number from 1 to 9",
             ),
             (
                 "limit=10",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole number from 1 to 9",
             ),
             (
                 "limit=-1",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole number from 1 to 9",
             ),
             (
                 "limit=%2B5",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole number from 1 to 9",
             ),
             (
                 "limit=1e1",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole number from 1 to 9",
             ),
             (
                 "limit=99999999999999999999",
-                |p| p.integer("limit", 1..=9).map(drop),
+                |p| p.integer("limit").map(drop),
                 "a whole",
             ),
             ("flag=yes", |p| p.flag("flag").map(drop), "true or false"),
@@ -405,7 +427,7 @@ mod tests {
     #[test]
     fn good_values_are_read() {
         let p = params("limit=9&flag=1&min_volume=0.10&start=2024-08-01&numbers=string&side=");
-        assert_eq!(p.integer("limit", 1..=9).unwrap(), Some(9));
+        assert_eq!(p.integer("limit").unwrap(), Some(9));
         assert_eq!(p.flag("flag").unwrap(), Some(true));
         assert_eq!(p.decimal("min_volume").unwrap(), Some(Decimal::new(1, 1)));
         assert_eq!(p.time("start").unwrap(), TsNanos::parse("2024-08-01"));

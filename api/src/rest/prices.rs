@@ -22,6 +22,7 @@ use super::body::Body;
 use super::params::{self, Params};
 use crate::deviations::PriceWatch;
 use crate::error::{ApiError, wall_clock};
+use crate::spec::ops as spec;
 
 /// How long a live book is waited for.
 const BOOK: Duration = Duration::from_secs(5);
@@ -94,13 +95,12 @@ fn provider_of(field: &str, name: &str) -> Result<ProviderId, CryptoError> {
 
 impl Asked {
     fn read(bytes: &[u8], gateway: &Gateway) -> Result<Self, CryptoError> {
-        let known = ["symbol", "providers", "timestamp", "prices"];
-        let body = Body::parse(bytes, &known)?;
+        let body = Body::parse(bytes, spec::PRICE.body)?;
         let accepted = "a symbol such as btcusdt or btcusdt-perp";
         let symbol = body.text_required("symbol", accepted)?;
         let at = body.time("timestamp")?;
         let mut given = BTreeMap::new();
-        if let Some(prices) = body.object("prices", &[])? {
+        if let Some(prices) = body.object("prices")? {
             for field in prices.names() {
                 let name = field.strip_prefix("prices.").unwrap_or(field);
                 let provider = provider_of(field, name)?;
@@ -206,7 +206,7 @@ pub async fn validate(
     gateway: web::Data<Gateway>,
     watch: web::Data<PriceWatch>,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::PRICE.query)?;
     let numbers = params.numbers()?;
     let asked = Asked::read(&bytes, &gateway)?;
     let all = asked.providers.iter();

@@ -24,14 +24,13 @@ use serde_json::{Map, Value, json};
 use super::params::{self, Params};
 use crate::error::ApiError;
 use crate::operator::Operator;
+use crate::spec::ops as spec;
 
 /// Rows of one list of what is not well; how many there are is told beside it.
 const LISTED_MAX: usize = 200;
 
 /// How long a command waits for its outcome, seconds.
 const WAIT_SECS: u64 = 15;
-/// How long it can be asked to wait at most.
-const WAIT_SECS_MAX: u64 = 60;
 
 type Answer = Result<HttpResponse, ApiError>;
 
@@ -338,7 +337,7 @@ pub(super) fn provider_of(name: &str) -> Result<ProviderId, CryptoError> {
 }
 
 fn wait_of(params: &Params) -> Result<Duration, CryptoError> {
-    let secs = params.integer("timeout_seconds", 1..=WAIT_SECS_MAX)?;
+    let secs = params.integer("timeout_seconds")?;
     Ok(Duration::from_secs(secs.unwrap_or(WAIT_SECS)))
 }
 
@@ -352,7 +351,7 @@ pub async fn reconnect(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let params = Params::parse(request.query_string(), &["timeout_seconds"])?;
+    let params = Params::parse(request.query_string(), spec::RECONNECT.query)?;
     let (provider, wait) = (provider_of(&path)?, wait_of(&params)?);
     let report = gateway.reconnect(provider, wait).await?;
     let outcome = match (report.connections.is_empty(), report.is_complete()) {
@@ -413,8 +412,7 @@ pub async fn resync(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let known = ["symbol", "exchange", "timeout_seconds"];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::RESYNC.query)?;
     let (provider, wait) = (provider_of(&path)?, wait_of(&params)?);
     let symbol = params
         .text("symbol")?

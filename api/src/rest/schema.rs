@@ -1,4 +1,4 @@
-//! The twenty public schemas: their names and the parameters that each takes.
+//! The twenty public schemas and their names. What each takes is in [`crate::spec::data`].
 
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::instrument::Market;
@@ -20,37 +20,6 @@ pub enum Schema {
     /// Settled funding.
     Funding,
 }
-
-/// What every list takes.
-const SHAPE: &[&str] = &["limit", "columns", "page", "page_size", "format", "numbers"];
-
-/// What every list of entities takes besides.
-const ENTITY: &[&str] = &["provider", "exchange", "codes", "entity_ids"];
-
-const INSTRUMENT: &[&str] = &[
-    "base_symbols",
-    "quote_symbols",
-    "is_active",
-    "margin_enabled",
-];
-
-const PERP: &[&str] = &[
-    "underlying_symbols",
-    "settlement_symbols",
-    "max_leverage",
-    "funding_interval_hours",
-];
-
-/// What every time series takes besides.
-const SERIES: &[&str] = &[
-    "provider",
-    "exchange",
-    "codes",
-    "entity_ids",
-    "start_timestamp",
-    "end_timestamp",
-    "order",
-];
 
 impl Schema {
     /// All schemas, in the order in which they are shown.
@@ -113,21 +82,6 @@ impl Schema {
 
     fn find(name: &str) -> Option<Self> {
         Self::all().find(|schema| schema.name() == name)
-    }
-
-    /// The parameters that the schema takes.
-    #[must_use]
-    pub fn parameters(self) -> Vec<&'static str> {
-        let parts: &[&[&'static str]] = match self {
-            Self::Asset => &[ENTITY, SHAPE],
-            Self::Instruments(Market::Spot) => &[ENTITY, INSTRUMENT, SHAPE],
-            Self::Instruments(Market::Perp) => &[ENTITY, INSTRUMENT, PERP, SHAPE],
-            Self::Klines(..) => &[SERIES, SHAPE],
-            Self::Trades => &[SERIES, &["side", "min_volume"], SHAPE],
-            Self::Orderbook => &[SERIES, &["depth"], SHAPE],
-            Self::Funding => &[SERIES, &["funding_interval_hours"], SHAPE],
-        };
-        parts.concat()
     }
 
     /// Most rows that one request may ask for.

@@ -79,7 +79,7 @@ impl SeriesRequest {
             limit: shape.limit,
             order: params.choice("order", &orders)?.unwrap_or_default(),
         };
-        let hours = params.integer("funding_interval_hours", 1..=24)?;
+        let hours = params.integer("funding_interval_hours")?;
         let side = params.choice("side", &sides)?;
         let min_volume = params.decimal("min_volume")?;
         entities::require_loaded(table, Some(provider), market_of(schema))?;

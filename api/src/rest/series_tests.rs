@@ -139,8 +139,8 @@ impl Rig {
 
     fn text(&self, schema: &str, query: &str) -> Result<String, CryptoError> {
         let schema = Schema::of_path(schema)?;
-        let params = Params::parse(query, &schema.parameters())?;
-        let shape = Shape::read(&params, schema.limit_max())?;
+        let params = Params::parse(query, &crate::spec::data::parameters(schema))?;
+        let shape = Shape::read(&params)?;
         let listing = match schema {
             Schema::Asset => entities::assets(&self.table, &params, &shape)?,
             Schema::Instruments(market) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::history::gaps::{BARS_MAX, Gap};
-use bookwire_actors::quarantine::{ENTRIES_MAX, Quarantined, Source};
+use bookwire_actors::quarantine::{Quarantined, Source};
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, Scope};
@@ -21,6 +21,7 @@ use super::data::in_time;
 use super::params::{self, Params};
 use crate::error::ApiError;
 use crate::operator::Operator;
+use crate::spec::ops as spec;
 
 /// Longest time that a repair may take before what is left is told.
 const REPAIR: Duration = Duration::from_secs(20);
@@ -79,16 +80,7 @@ fn range_of(params: &Params, gateway: &Gateway) -> Result<(TsNanos, TsNanos), Cr
 /// # Errors
 /// A parameter that is wrong, or what the engine answers.
 pub async fn gaps(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let known = [
-        "provider",
-        "symbol",
-        "exchange",
-        "start_timestamp",
-        "end_timestamp",
-        "interval",
-        "backfill",
-    ];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::GAPS.query)?;
     let provider = params.provider_required()?;
     let level = level_of(&params)?;
     let (start, end) = range_of(&params, &gateway)?;
@@ -158,6 +150,9 @@ fn gap_json(gap: &Gap) -> Value {
     })
 }
 
+/// The columns of a bar in quarantine.
+pub const QUARANTINE_COLUMNS: &[&str] = QuarantineView::COLUMNS;
+
 /// A bar in quarantine as it is shown.
 struct QuarantineView<'a>(&'a Quarantined);
 
@@ -209,21 +204,8 @@ impl TableRow for QuarantineView<'_> {
 /// # Errors
 /// A parameter that is wrong.
 pub async fn quarantine(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let known = [
-        "provider",
-        "entity_ids",
-        "reason",
-        "source",
-        "interval",
-        "limit",
-        "page",
-        "page_size",
-        "columns",
-        "format",
-        "numbers",
-    ];
-    let params = Params::parse(request.query_string(), &known)?;
-    let shape = Shape::read(&params, ENTRIES_MAX as u64)?;
+    let params = Params::parse(request.query_string(), spec::QUARANTINE.query)?;
+    let shape = Shape::read(&params)?;
     let columns = shape.columns::<QuarantineView<'_>>()?;
     let provider = params.provider()?.map(ProviderId::name);
     let ids = params.list("entity_ids")?;

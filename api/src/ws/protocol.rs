@@ -8,9 +8,9 @@ use std::fmt;
 
 use bookwire_actors::session::flow::DropPolicy;
 use bookwire_actors::session::request::{
-    AnyView, AuthRequest, BadRequest, ClientRequest, DEPTH_MAX, FlowRequest, FlowView, Method,
-    Outcome, PrivateEntry, PrivateRequest, PrivateStream, PrivateView, Rejected, Reply, Request,
-    RequestId, StreamEntry, StreamName, StreamRequest, SubscriptionView,
+    AnyView, AuthRequest, BadRequest, ClientRequest, FlowRequest, FlowView, Method, Outcome,
+    PrivateEntry, PrivateRequest, PrivateStream, PrivateView, Rejected, Reply, Request, RequestId,
+    StreamEntry, StreamName, StreamRequest, SubscriptionView,
 };
 use bookwire_actors::topic::{BookMode, StreamKind};
 use bookwire_engine::error::CryptoError;
@@ -20,6 +20,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+
+use crate::spec::{self, Field, Kind};
 
 /// Longest `id`, bytes of JSON.
 const ID_LENGTH_MAX: usize = 256;
@@ -107,33 +109,40 @@ impl<'a> Fields<'a> {
     /// A text out of a closed list.
     fn one_of<T>(
         &mut self,
-        name: &str,
+        field: &Field,
         parse: impl Fn(&str) -> Option<T>,
-        accepted: &str,
     ) -> Result<Option<T>, CryptoError> {
-        let Some(raw) = self.take(name) else {
+        let Some(raw) = self.take(field.name) else {
             return Ok(None);
         };
         serde_json::from_str::<String>(raw.get())
             .ok()
             .and_then(|text| parse(&text))
             .map(Some)
-            .ok_or_else(|| CryptoError::invalid_parameter(name, raw.get(), accepted))
+            .ok_or_else(|| {
+                let accepted = field.words().join(", ");
+                CryptoError::invalid_parameter(field.name, raw.get(), accepted)
+            })
     }
 
-    fn integer(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, CryptoError> {
-        let Some(raw) = self.take(name) else {
+    fn integer(&mut self, field: &Field) -> Result<Option<u32>, CryptoError> {
+        let Some(raw) = self.take(field.name) else {
             return Ok(None);
+        };
+        let range = match field.kind {
+            Kind::Integer(least, most) => least..=most,
+            // No table calls it a number: nothing of it is accepted.
+            _ => 1..=0,
         };
         // The raw text decides: a float would let 20.0000000000000001 pass as 20.
         raw.get()
             .parse::<u32>()
             .ok()
-            .filter(|value| (least..=most).contains(value))
+            .filter(|value| range.contains(&u64::from(*value)))
             .map(Some)
             .ok_or_else(|| {
-                let accepted = format!("an integer from {least} to {most}");
-                CryptoError::invalid_parameter(name, raw.get(), accepted)
+                let accepted = format!("an integer from {} to {}", range.start(), range.end());
+                CryptoError::invalid_parameter(field.name, raw.get(), accepted)
             })
     }
 
@@ -152,6 +161,11 @@ fn invalid(name: &str, value: &str, accepted: &str, reason: &str) -> CryptoError
     let mut error = CryptoError::invalid_parameter(name, value, accepted);
     error.message = format!("`{name}`: {reason}; accepted: {accepted}");
     error.with("reason", reason)
+}
+
+/// The names of fields, for messages.
+fn list(fields: &[Field]) -> String {
+    spec::names(fields).join(", ")
 }
 
 fn text(name: &str, raw: &RawValue, most: usize) -> Result<String, CryptoError> {
@@ -347,9 +361,7 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
 }
 
 fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<Asked, CryptoError> {
-    let of_market = StreamName::ALL.map(StreamName::as_str);
-    let of_accounts = PrivateStream::ALL.map(PrivateStream::as_str);
-    let streams = [&of_market[..], &of_accounts[..]].concat().join(", ");
+    let streams = spec::ws::STREAM.words().join(", ");
     let name = params.required_text("stream", &streams)?;
     let mut private = PrivateStream::ALL.into_iter();
     if let Some(stream) = private.find(|stream| stream.as_str() == name) {
@@ -364,24 +376,21 @@ fn stream(mut params: Fields<'_>, is_subscribe: bool) -> Result<Asked, CryptoErr
     let timing = params.flag("timing")?;
     let mut interval = None;
     let (mut depth, mut mode) = (None, None);
-    let mut accepted = "stream, provider, exchange, symbols, timing".to_owned();
     match stream {
         StreamName::Klines => {
-            let levels = Level::ALL.map(Level::as_str).join(", ");
-            interval = params.one_of("interval", Level::parse, &levels)?;
+            interval = params.one_of(&spec::ws::INTERVAL, Level::parse)?;
             if interval.is_none() && is_subscribe {
+                let levels = spec::ws::INTERVAL.words().join(", ");
                 return Err(invalid("interval", "", &levels, "missing field"));
             }
-            accepted.push_str(", interval");
         }
         StreamName::OrderBook => {
-            depth = params.integer("depth", 1, DEPTH_MAX)?;
-            mode = params.one_of("mode", BookMode::parse, "snapshot, delta")?;
-            accepted.push_str(", depth, mode");
+            depth = params.integer(&spec::ws::DEPTH)?;
+            mode = params.one_of(&spec::ws::MODE, BookMode::parse)?;
         }
         StreamName::Trades | StreamName::Ticker | StreamName::Funding => {}
     }
-    params.end(&accepted)?;
+    params.end(&list(&spec::ws::stream(stream)))?;
     Ok(Asked::Market(StreamRequest {
         stream,
         provider,
@@ -411,7 +420,7 @@ fn private_stream(
             accepted,
         ));
     }
-    params.end("stream, provider, account, symbols")?;
+    params.end(&list(spec::ws::PRIVATE))?;
     Ok(PrivateRequest {
         stream,
         provider,
@@ -436,14 +445,13 @@ fn symbols(params: &mut Fields<'_>) -> Result<Vec<String>, CryptoError> {
 }
 
 fn configure_flow(mut params: Fields<'_>) -> Result<FlowRequest, CryptoError> {
-    let policies = DropPolicy::ALL.map(DropPolicy::as_str).join(", ");
     let request = FlowRequest {
         channel: channel(&mut params)?,
-        max_messages_per_second: params.integer("max_messages_per_second", 0, 1_000_000)?,
-        buffer_size: params.integer("buffer_size", 0, u32::MAX)?,
-        drop_policy: params.one_of("drop_policy", DropPolicy::parse, &policies)?,
+        max_messages_per_second: params.integer(&spec::ws::RATE)?,
+        buffer_size: params.integer(&spec::ws::BUFFER)?,
+        drop_policy: params.one_of(&spec::ws::POLICY, DropPolicy::parse)?,
     };
-    params.end("channel, max_messages_per_second, buffer_size, drop_policy")?;
+    params.end(&list(spec::ws::FLOW))?;
     Ok(request)
 }
 
@@ -479,8 +487,12 @@ fn auth(mut params: Fields<'_>) -> Result<Request, CryptoError> {
         .map_err(|_| CryptoError::invalid_parameter(name, HIDDEN, "true or false"))?;
     if let Some((name, _)) = params.0.first() {
         let shown: String = name.chars().take(TEXT_LENGTH_MAX).collect();
-        let accepted = "provider, api_key, signature, timestamp, cancel_on_disconnect";
-        return Err(invalid(&shown, HIDDEN, accepted, "unknown field"));
+        return Err(invalid(
+            &shown,
+            HIDDEN,
+            &list(spec::ws::AUTH),
+            "unknown field",
+        ));
     }
     Ok(Request::Auth(AuthRequest {
         provider,

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod python;
+pub mod schema;
 
 use std::fs::File;
 use std::net::TcpListener;

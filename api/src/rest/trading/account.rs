@@ -22,7 +22,9 @@ use super::{
 };
 use crate::auth::Caller;
 use crate::rest::body::Body;
+use crate::rest::ops::no_parameters;
 use crate::rest::params::Params;
+use crate::spec::trading as spec;
 
 /// An account, with whose it is.
 struct Of {
@@ -63,8 +65,7 @@ async fn accounts_of(
 /// # Errors
 /// Who asks may not, or a parameter that is wrong.
 pub async fn balances(caller: Caller, request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let known = ["provider", "account", "asset", "numbers"];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::BALANCES.query)?;
     let asset = params.text("asset")?;
     let is_wanted =
         |balance: &&Balance| asset.is_none_or(|asset| asset.eq_ignore_ascii_case(&balance.asset));
@@ -90,8 +91,7 @@ pub async fn positions(
     request: HttpRequest,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let known = ["provider", "account", "entity_id", "numbers"];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::POSITIONS.query)?;
     let wanted = params.text("entity_id")?.map(str::to_ascii_lowercase);
     let all = accounts_of(&caller, &params, &gateway).await?;
     let table = gateway.instruments();
@@ -124,17 +124,7 @@ pub async fn positions(
 /// # Errors
 /// Who asks may not, or a parameter that is wrong.
 pub async fn fills(caller: Caller, request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let known = [
-        "provider",
-        "entity_id",
-        "order_id",
-        "account",
-        "start_timestamp",
-        "end_timestamp",
-        "limit",
-        "numbers",
-    ];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::FILLS.query)?;
     let mut filter = filter(&params)?;
     let limit = filter.limit;
     let order = params.text("order_id")?;
@@ -162,8 +152,14 @@ pub async fn fills(caller: Caller, request: HttpRequest, gateway: web::Data<Gate
 ///
 /// # Errors
 /// Who asks may not, a field that is wrong, or what the exchange answers.
-pub async fn leverage(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gateway>) -> Answer {
-    let body = Body::parse(&bytes, &["provider", "entity_id", "leverage", "account"])?;
+pub async fn leverage(
+    caller: Caller,
+    request: HttpRequest,
+    bytes: web::Bytes,
+    gateway: web::Data<Gateway>,
+) -> Answer {
+    no_parameters(&request)?;
+    let body = Body::parse(&bytes, spec::LEVERAGE.body)?;
     let provider = provider_of(&body)?;
     let accepted = "an entity id such as cryptoperp_binance_btcusdt";
     let entity = body.text_required("entity_id", accepted)?;
@@ -199,7 +195,8 @@ pub async fn kill_switch(
     bytes: web::Bytes,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let body = Body::parse(&bytes, &["provider", "engaged"])?;
+    no_parameters(&request)?;
+    let body = Body::parse(&bytes, spec::KILL_SWITCH.body)?;
     let is_engaged = body
         .flag("engaged")?
         .ok_or_else(|| CryptoError::invalid_parameter("engaged", "", "true or false"))?;
@@ -248,7 +245,7 @@ pub async fn kill_switch(
 /// # Errors
 /// Who asks may not, or a parameter that is wrong.
 pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let params = Params::parse(request.query_string(), &["provider", "account"])?;
+    let params = Params::parse(request.query_string(), spec::ACCOUNTS.query)?;
     let trading = trading(&gateway)?;
     let mut rows: Vec<Value> = Vec::new();
     for (provider, _, router) in trading.routers(params.provider()?, params.text("account")?) {
@@ -296,8 +293,14 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
 ///
 /// # Errors
 /// Who asks may not, a field that is wrong, or the account is no paper account.
-pub async fn reset(caller: Caller, bytes: web::Bytes, gateway: web::Data<Gateway>) -> Answer {
-    let body = Body::parse(&bytes, &["provider", "account"])?;
+pub async fn reset(
+    caller: Caller,
+    request: HttpRequest,
+    bytes: web::Bytes,
+    gateway: web::Data<Gateway>,
+) -> Answer {
+    no_parameters(&request)?;
+    let body = Body::parse(&bytes, spec::RESET.body)?;
     let provider = provider_of(&body)?;
     let account = body.text("account")?;
     let account = account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());

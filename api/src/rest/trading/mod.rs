@@ -28,9 +28,8 @@ use crate::error::{ApiError, TRACE_HEADER};
 
 type Answer = Result<HttpResponse, ApiError>;
 
-/// Orders and executions in one answer, when nothing is said, and at most.
+/// Orders and executions in one answer, when nothing is said.
 const LIMIT: usize = 500;
-const LIMIT_MAX: usize = 10_000;
 
 fn trading(gateway: &Gateway) -> Result<Trading, CryptoError> {
     gateway.trading().ok_or_else(|| {

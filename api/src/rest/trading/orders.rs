@@ -19,34 +19,15 @@ use bookwire_engine::trading::order::{
 use bookwire_engine::wire::{Numbers, OrderView, error_object};
 
 use super::{
-    Answer, LIMIT, LIMIT_MAX, instrument, json, may_cancel, may_see, may_trade, numbers,
-    order_answer, provider_of, rows_answer, rows_field, trace, trading,
+    Answer, LIMIT, instrument, json, may_cancel, may_see, may_trade, numbers, order_answer,
+    provider_of, rows_answer, rows_field, trace, trading,
 };
 use crate::auth::Caller;
 use crate::error::wall_clock;
 use crate::rest::body::Body;
 use crate::rest::params::{self, Params};
+use crate::spec::trading as spec;
 
-/// Fields of an order that is placed.
-const FIELDS: [&str; 17] = [
-    "entity_id",
-    "entity_type",
-    "provider",
-    "side",
-    "type",
-    "quantity",
-    "price",
-    "stop_price",
-    "time_in_force",
-    "margin_trading",
-    "position_side",
-    "reduce_only",
-    "leverage",
-    "client_order_id",
-    "post_only",
-    "account",
-    "round",
-];
 /// Longest client order id.
 const CLIENT_ID_MAX: usize = 64;
 
@@ -146,9 +127,9 @@ pub async fn place(
     gateway: web::Data<Gateway>,
 ) -> Answer {
     let received = Stamp::of(gateway.clock().monotonic());
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::PLACE.query)?;
     let numbers = numbers(&params)?;
-    let body = Body::parse(&bytes, &FIELDS)?;
+    let body = Body::parse(&bytes, spec::PLACE.body)?;
     let provider = provider_of(&body)?;
     let accepted = "an entity id such as cryptopair_binance_btcusdt";
     let entity = body.text_required("entity_id", accepted)?;
@@ -177,17 +158,7 @@ pub async fn place(
 /// # Errors
 /// Who asks may not, or a parameter that is wrong.
 pub async fn list(caller: Caller, request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
-    let known = [
-        "provider",
-        "entity_id",
-        "status",
-        "account",
-        "start_timestamp",
-        "end_timestamp",
-        "limit",
-        "numbers",
-    ];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::LIST.query)?;
     let filter = filter(&params)?;
     let trading = trading(&gateway)?;
     let mut orders: Vec<Order> = Vec::new();
@@ -212,7 +183,7 @@ pub(super) fn filter(params: &Params) -> Result<OrderFilter, CryptoError> {
         let wrong = || CryptoError::invalid_parameter("status", text, format!("some of {all}"));
         statuses.push(status.ok_or_else(wrong)?);
     }
-    let limit = params.integer("limit", 1..=LIMIT_MAX as u64)?;
+    let limit = params.integer("limit")?;
     Ok(OrderFilter {
         entity_id: params.text("entity_id")?.map(str::to_ascii_lowercase),
         statuses,
@@ -260,7 +231,7 @@ pub async fn one(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::ONE.query)?;
     let id = id_of(&path)?;
     let (_, order) = find(&gateway, &caller, FindOrder::Id(id), &path).await?;
     Ok(order_answer(StatusCode::OK, &order, numbers(&params)?, ""))
@@ -276,7 +247,7 @@ pub async fn by_client_id(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::BY_CLIENT_ID.query)?;
     let client = path.into_inner();
     let what = FindOrder::ClientId(client.clone());
     let (_, order) = find(&gateway, &caller, what, &client).await?;
@@ -294,10 +265,10 @@ pub async fn amend(
     bytes: web::Bytes,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::AMEND.query)?;
     let numbers = numbers(&params)?;
     let id = id_of(&path)?;
-    let body = Body::parse(&bytes, &["quantity", "price"])?;
+    let body = Body::parse(&bytes, spec::AMEND.body)?;
     let (quantity, price) = (body.amount("quantity")?, body.amount("price")?);
     if quantity.is_none() && price.is_none() {
         return Err(params::missing("quantity", "a new quantity, a new price, or both").into());
@@ -333,7 +304,7 @@ pub async fn cancel(
     path: web::Path<String>,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let params = Params::parse(request.query_string(), &["numbers"])?;
+    let params = Params::parse(request.query_string(), spec::CANCEL.query)?;
     let id = id_of(&path)?;
     let (router, order) = find(&gateway, &caller, FindOrder::Id(id), &path).await?;
     may_cancel(&caller, [(order.terms.provider, order.terms.market)])?;
@@ -351,8 +322,7 @@ pub async fn cancel_all(
     request: HttpRequest,
     gateway: web::Data<Gateway>,
 ) -> Answer {
-    let known = ["provider", "entity_id", "account", "numbers"];
-    let params = Params::parse(request.query_string(), &known)?;
+    let params = Params::parse(request.query_string(), spec::CANCEL_ALL.query)?;
     let numbers = numbers(&params)?;
     let provider = params.provider_required()?;
     let entity = match params.text("entity_id")? {
