@@ -17,6 +17,7 @@ use bookwire_engine::instrument::{Instrument, InstrumentId};
 use futures_util::future::select;
 use tokio::sync::Semaphore;
 
+use crate::alive::{Alive, Kind};
 use crate::clock::Clock;
 use crate::connection::backoff::Backoff;
 use crate::rest_client::RestClient;
@@ -82,6 +83,7 @@ pub struct OrderBook {
     life: Life,
     is_fetching: bool,
     is_checking: bool,
+    _alive: Alive,
 }
 
 impl OrderBook {
@@ -93,6 +95,7 @@ impl OrderBook {
             life,
             is_fetching: false,
             is_checking: false,
+            _alive: Alive::new(Kind::OrderBook),
         }
     }
 

@@ -176,7 +176,7 @@ impl WorkerHub {
             stopping: RefCell::default(),
             stats: Cell::default(),
         });
-        actix_rt::spawn(drain(Rc::downgrade(&hub), lanes, wake));
+        crate::alive::spawn(drain(Rc::downgrade(&hub), lanes, wake));
         hub
     }
 
@@ -269,7 +269,7 @@ impl WorkerHub {
         if is_new {
             let asked = self.source.subscribe(self.id, slot, topic);
             let hub = self.clone();
-            actix_rt::spawn(async move {
+            crate::alive::spawn(async move {
                 let answer = asked.await;
                 hub.settle(slot, &answer);
             });
@@ -319,7 +319,7 @@ impl WorkerHub {
         self.meter().topics.set(routes.entries.len() as u64);
         drop(routes);
         let (source, worker) = (self.source.clone(), self.id);
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             for attempt in 1..=UNSUBSCRIBE_TRIES {
                 match source.unsubscribe(worker, slot, topic.instrument).await {
                     Ok(()) => return,
@@ -347,7 +347,7 @@ impl WorkerHub {
         drop(routes);
         let asked = self.source.refresh(self.id, slot, instrument);
         let hub = self.clone();
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             if let Err(error) = asked.await {
                 // Nothing to give yet, or no answer: a session that still waits asks again.
                 tracing::debug!(slot = slot.0, %error, "no refresh");

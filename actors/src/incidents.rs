@@ -147,6 +147,18 @@ pub struct IncidentView {
 }
 
 impl IncidentView {
+    /// Streams that have brought nothing for at least so long though they should: silent ones, and books
+    /// that can't be trusted. One that is being opened is none of them.
+    #[must_use]
+    pub fn silent_streams(&self, at_least: Duration) -> usize {
+        let is_stream = |incident: &&Incident| {
+            !matches!(incident.subject, Subject::Connection(..))
+                && incident.reason != Cause::Starting.as_str()
+                && incident.lasted >= at_least
+        };
+        self.open.iter().filter(is_stream).count()
+    }
+
     /// All resyncs of the last 24 h together.
     #[must_use]
     pub fn resyncs(&self) -> Repairs {
@@ -480,6 +492,21 @@ mod tests {
         let incidents = Incidents::default();
         let stream = Subject::Stream(InstrumentId(0), Feed::Ticker);
         incidents.begin(stream.clone(), Cause::Known("silent"), at(0));
+        incidents.begin(BTC, Cause::Starting, at(0));
+        let link = Subject::Connection(0, "spot/public/0".to_owned());
+        incidents.begin(link, Cause::Known("disconnected"), at(0));
+        let silent = |now: u64, secs| {
+            incidents
+                .view(at(now))
+                .silent_streams(Duration::from_secs(secs))
+        };
+        assert_eq!((silent(5, 0), silent(5, 5), silent(5, 6)), (1, 1, 0));
+        incidents.begin(BTC, Cause::Known("gap"), at(5));
+        assert_eq!(
+            (silent(9, 0), silent(9, 5)),
+            (2, 2),
+            "since it was first wanted"
+        );
         assert_eq!(incidents.adopt(&stream, at(1)), None, "asked for again");
         incidents.orphan(&stream);
         let ended = incidents.adopt(&stream, at(9)).unwrap();

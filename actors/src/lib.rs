@@ -54,6 +54,7 @@
 //! Loaders of instruments and heartbeats for each provider, [`history::backfill`] for each provider,
 //! and [`uptime`], which looks at the connections once a second. All hold the engine weakly.
 
+pub mod alive;
 pub mod body;
 pub mod book;
 pub mod bridge;
@@ -81,6 +82,7 @@ pub mod tap;
 #[cfg(test)]
 mod testkit;
 pub mod topic;
+pub mod trace;
 pub mod trading;
 pub mod upstream;
 pub mod uptime;

@@ -640,4 +640,37 @@ mod tests {
         }
         assert!((meter.status(MINUTE).uptime_24h - 75.0).abs() < 1e-9);
     }
+
+    /// One good and one bad of everything each minute, for two days; then none.
+    #[test]
+    fn each_window_is_as_long_as_its_name_says() {
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        meter.request_ok(START, Duration::from_millis(1));
+        let minutes = 2 * 24 * 60;
+        for minute in 0..minutes {
+            let now = MINUTE * minute;
+            meter.reconnect(now, "reset");
+            // The first day all fails, the second half of it.
+            meter.attempt(now, false);
+            meter.attempt(now, minute >= minutes / 2);
+            meter.sample(now);
+        }
+        let end = MINUTE * (minutes - 1);
+        let status = meter.status(end);
+        assert_eq!((status.reconnects_24h, status.reconnects), (1_440, 2_880));
+        assert!((status.error_rate_1h - 0.5).abs() < 1e-9, "{status:?}");
+        assert!((status.uptime_24h - 100.0).abs() < 1e-9);
+        let half = meter.status(end + MINUTE * 720);
+        assert_eq!(half.reconnects_24h, 720);
+        assert!(half.error_rate_1h.abs() < 1e-9, "an hour without any");
+        let after = meter.status(end + MINUTE * 1_440);
+        assert_eq!((after.reconnects_24h, after.reconnects), (0, 2_880));
+        // What was down for the whole of the last day was not up, whatever was before.
+        meter.request_failed(START, "down", false);
+        for minute in minutes..minutes + 1_440 {
+            meter.sample(MINUTE * minute);
+        }
+        let down = meter.status(MINUTE * (minutes + 1_439));
+        assert!(down.uptime_24h.abs() < 1e-9, "{down:?}");
+    }
 }

@@ -106,7 +106,7 @@ impl Supervisor {
         }));
         let watched = Rc::downgrade(&supervisor.0);
         let exits = supervisor.0.exits.clone();
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             loop {
                 exits.notify.notified().await;
                 let Some(inner) = watched.upgrade() else {
@@ -208,7 +208,7 @@ impl Supervisor {
 
     fn restart_after(&self, id: ChildId, pause: Duration) {
         let supervisor = self.clone();
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             supervisor.0.clock.sleep(pause).await;
             // Out of the map while it runs: a factory may supervise or forget others.
             let child = supervisor.0.children.borrow_mut().remove(&id);

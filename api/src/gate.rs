@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError, web};
+use bookwire_actors::trace;
 use bookwire_engine::config::Config;
 use bookwire_engine::error::{CryptoCode, CryptoError};
+use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::keys::Permission;
 use bytes::Bytes;
 use futures_util::Stream;
+use tracing::Instrument as _;
 
 use crate::auth;
 use crate::error::{ApiError, TRACE_HEADER, TraceId, wall_clock};
@@ -76,6 +80,7 @@ pub struct Gate {
     proxies: Proxies,
     sizes: Sizes,
     is_encrypted: bool,
+    is_data_open: bool,
 }
 
 impl Gate {
@@ -97,6 +102,7 @@ impl Gate {
                 body: limits.body_bytes_max,
                 body_time: Duration::from_millis(limits.body_timeout_ms),
             },
+            is_data_open: server.open_data.is_open(is_loopback),
             is_encrypted: !server.tls_certificate_file.as_os_str().is_empty(),
         }
     }
@@ -157,7 +163,9 @@ impl Gate {
         self.add_headers(&mut headers, &trace, &allowance);
         let body = error.body(&trace);
         self.count(status.as_u16(), since);
-        tracing::debug!(trace_id = trace.as_str(), %address, "refused: {}", error.error.message);
+        trace::span(trace.as_str()).in_scope(|| {
+            tracing::debug!(%address, "refused: {}", error.error.message);
+        });
         let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
         for (name, value) in &headers {
             out.extend_from_slice(name.as_str().as_bytes());
@@ -337,17 +345,27 @@ impl Stream for TimedBody {
 /// # Errors
 /// Those of services further in, with the trace id added.
 pub async fn pass<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
+    request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let since = Instant::now();
-    let serving = request.conn_data::<Rc<Link>>().map(Link::begin);
     let trace = TraceId::take_over(
         request
             .headers()
             .get(TRACE_HEADER)
             .map(HeaderValue::as_bytes),
     );
+    // Whatever is logged on the request's way has its id.
+    let span = trace::span(trace.as_str());
+    pass_as(request, next, trace).instrument(span).await
+}
+
+async fn pass_as<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+    trace: TraceId,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let since = Instant::now();
+    let serving = request.conn_data::<Rc<Link>>().map(Link::begin);
     // Handlers that look for the client's header find the id that the answer will have.
     if let Ok(value) = HeaderValue::from_str(trace.as_str()) {
         request
@@ -370,7 +388,7 @@ pub async fn pass<B: MessageBody + 'static>(
     let (allowance, verdict) = gate.admit(&request, address, &page);
     let mut response = match verdict {
         Err(error) => {
-            log(&error, &trace, request.method().as_str(), request.path());
+            log(&error, request.method().as_str(), request.path());
             request.into_response(error.render(&trace))
         }
         Ok(()) if is_preflight && matches!(page, Page::Allowed(_)) => {
@@ -379,7 +397,7 @@ pub async fn pass<B: MessageBody + 'static>(
         Ok(()) => {
             let link = request.conn_data::<Rc<Link>>().cloned();
             gate.sizes.bound(&mut request, link);
-            match identified(request, next).await {
+            match identified(request, next, gate.is_data_open).await {
                 Ok(response) => in_our_form(response.map_into_boxed_body(), &trace),
                 Err(error) => return Err(traced(&error, &trace).into()),
             }
@@ -388,6 +406,14 @@ pub async fn pass<B: MessageBody + 'static>(
     // A key's own limit is told where it was charged.
     let allowance = auth::charged(response.request()).unwrap_or(allowance);
     gate.count(response.status().as_u16(), since);
+    tracing::debug!(
+        method = response.request().method().as_str(),
+        path = response.request().path(),
+        status = response.status().as_u16(),
+        micros = since.elapsed().as_micros(),
+        %address,
+        "request answered"
+    );
     gate.add_headers(response.headers_mut(), &trace, &allowance);
     gate.origins
         .add_headers(&page, is_preflight, response.headers_mut());
@@ -397,12 +423,93 @@ pub async fn pass<B: MessageBody + 'static>(
     Ok(response.map_body(|_, body| serving.until_the_end_of(body)))
 }
 
+/// What a request that reads needs where market data are not open to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Market data: `data_access`.
+    Data,
+    /// The server's own figures: that, or `admin`.
+    Figures,
+}
+
+/// What everybody may know, what asks for a key by itself, and the WebSocket, where the session asks.
+const UNGUARDED: [&str; 6] = [
+    "/livez",
+    "/readyz",
+    "/api/crypto/auth/validate",
+    "/api/openapi.json",
+    "/api/asyncapi.json",
+    WEBSOCKET,
+];
+
+/// What a request reads; `None`: nothing that is guarded here. What is not known by its name needs most.
+fn reads(method: &Method, path: &str) -> Option<Reads> {
+    let is_command = !matches!(*method, Method::GET | Method::HEAD);
+    match path {
+        _ if UNGUARDED.contains(&path) || path == "/docs" || path.starts_with("/docs/") => None,
+        // These have keys of their own.
+        _ if path.starts_with("/api/trading/") => None,
+        "/api/crypto/validation/price" => Some(Reads::Data),
+        _ if path.starts_with("/api/crypto/") && is_command => None,
+        "/metrics" | "/api/data/providers" | "/api/data/schemas" => Some(Reads::Figures),
+        _ if path.starts_with("/api/crypto/validation/") => Some(Reads::Data),
+        _ if path.starts_with("/api/crypto/history/") => Some(Reads::Data),
+        _ if path.starts_with("/api/crypto/") => Some(Reads::Figures),
+        _ => Some(Reads::Data),
+    }
+}
+
+/// The provider that a query is about; `None` when it names none, several, or one that there is not.
+fn provider_of(query: &str) -> Option<ProviderId> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query).ok()?;
+    let mut named = pairs.iter().filter(|(name, _)| name == "provider");
+    let (_, only) = named.next()?;
+    match named.next() {
+        None => ProviderId::parse(only.trim()),
+        Some(_) => None,
+    }
+}
+
+/// Whether who asks may read what the request reads, on a server whose data are not open to all.
+fn may_read(request: &ServiceRequest) -> Result<(), Box<ApiError>> {
+    let boxed = |error: CryptoError| Box::new(ApiError::from(error));
+    let Some(reads) = reads(request.method(), request.path()) else {
+        return Ok(());
+    };
+    let Some(caller) = auth::identified(request.request()) else {
+        let what = "market data need an API key on this server";
+        let error = CryptoError::new(CryptoCode::Unauthorized, what);
+        return Err(boxed(error.suggest(auth::KEY_FORMS)));
+    };
+    let caller = caller.map_err(boxed)?;
+    if reads == Reads::Figures && caller.require(Permission::Admin, None).is_ok() {
+        return Ok(());
+    }
+    let provider = provider_of(request.query_string());
+    caller
+        .require(Permission::DataAccess, provider)
+        .map_err(boxed)?;
+    if provider.is_none() && reads == Reads::Data && !caller.has_all_providers() {
+        let what = "the API key is for some providers only: name one of them with provider";
+        let error = CryptoError::new(CryptoCode::Forbidden, what).with("parameter", "provider");
+        let how = "add provider= to the request, or use a key for all providers";
+        return Err(boxed(error.suggest(how)));
+    }
+    Ok(())
+}
+
 /// Finds out whose the request is before it goes on.
 async fn identified<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
+    is_data_open: bool,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    match auth::identify(&mut request).await {
+    let may_go_on = match auth::identify(&mut request).await {
+        Ok(()) if is_data_open => Ok(()),
+        Ok(()) => may_read(&request).map_err(|error| *error),
+        Err(error) => Err(error),
+    };
+    match may_go_on {
         Ok(()) => next
             .call(request)
             .await
@@ -424,7 +531,7 @@ fn in_our_form(response: ServiceResponse<BoxBody>, trace: &TraceId) -> ServiceRe
         None => ApiError::of_status(status, ""),
     };
     let request = response.request();
-    log(&error, trace, request.method().as_str(), request.path());
+    log(&error, request.method().as_str(), request.path());
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, error.render(trace))
 }
@@ -455,14 +562,13 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-fn log(error: &ApiError, trace: &TraceId, method: &str, path: &str) {
+fn log(error: &ApiError, method: &str, path: &str) {
     let code = error.error.code.as_str();
-    let trace_id = trace.as_str();
     let message = &error.error.message;
     if error.error.code.http_status() >= 500 {
-        tracing::warn!(trace_id, code, method, path, "{message}");
+        tracing::warn!(code, method, path, "{message}");
     } else {
-        tracing::debug!(trace_id, code, method, path, "{message}");
+        tracing::debug!(code, method, path, "{message}");
     }
 }
 
@@ -500,5 +606,63 @@ fn common_headers(headers: &mut HeaderMap, trace: &TraceId, allowance: &Allowanc
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_takes_a_key_unless_everybody_may_know_it() {
+        let get = |path| reads(&Method::GET, path);
+        for path in [
+            "/api/data/CryptoPair",
+            "/api/data/query_data",
+            "/api/dat%61/CryptoPair",
+            "/api//data/CryptoPair",
+            "/api/somebody/elses",
+            "/api/crypto/validation/gaps",
+            "/API/DATA/CryptoPair",
+        ] {
+            assert_eq!(get(path), Some(Reads::Data), "{path}");
+        }
+        for path in [
+            "/metrics",
+            "/api/data/providers",
+            "/api/crypto/health",
+            "/api/crypto/config",
+            "/api/crypto/providers/status",
+        ] {
+            assert_eq!(get(path), Some(Reads::Figures), "{path}");
+        }
+        for path in [
+            "/livez",
+            "/readyz",
+            "/ws",
+            "/api/crypto/auth/validate",
+            "/docs",
+        ] {
+            assert_eq!(get(path), None, "{path}");
+        }
+        assert_eq!(reads(&Method::POST, "/api/trading/orders"), None);
+        assert_eq!(reads(&Method::PUT, "/api/crypto/log"), None);
+        let price = reads(&Method::POST, "/api/crypto/validation/price");
+        assert_eq!(price, Some(Reads::Data));
+    }
+
+    #[test]
+    fn a_query_names_one_provider_or_none() {
+        assert_eq!(provider_of("a=1&provider=okx"), Some(ProviderId::OKX));
+        assert_eq!(provider_of("prov%69der=%6fkx"), Some(ProviderId::OKX));
+        for query in [
+            "",
+            "provider=",
+            "provider=nobody",
+            "provider=binance&provider=okx",
+            "provider=binance&prov%69der=okx",
+        ] {
+            assert_eq!(provider_of(query), None, "{query}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::net::serve::{Serving, serve};
 use crate::net::tls::{Tls, TlsFiles};
 use crate::operator::OperatorKey;
 use crate::rest::{
-    auth, backfill, config, data, metrics, ops, prices, providers, trading, validation,
+    auth, backfill, config, data, log, metrics, ops, prices, providers, trading, validation,
 };
 use crate::settings::Settings;
 use crate::spec::{self, Operation, Verb};
@@ -137,7 +137,8 @@ pub fn start_changed(
     let sampler = sample(&windows, &gateway, &gate, &watch);
     let deviations = PriceWatch::clone(&watch).run(gateway.clone());
     let deviations = TaskGuard(tokio::spawn(deviations));
-    let options = WsOptions::from(config);
+    let mut options = WsOptions::from(config);
+    options.session.is_data_open = config.server.open_data.is_open(is_loopback);
     let sessions = WsState::for_gateway(options, &gateway, Some(auth.clone()));
     let settings = web::Data::new(settings);
     let audit = auth.audit();
@@ -272,6 +273,10 @@ fn operation_routes(routes: &mut Routes<'_>) {
     use spec::ops as of;
     routes.add([(&of::CONFIG, web::to(config::show))]);
     routes.add([(&of::CHANGE, web::to(config::change))]);
+    routes.add([
+        (&of::LOG, web::to(log::show)),
+        (&of::CHANGE_LOG, web::to(log::change)),
+    ]);
     routes.add([(&of::STATUS, web::to(providers::status))]);
     routes.add([(&of::CAPABILITIES, web::to(providers::capabilities))]);
     routes.add([(&of::RECONNECT, web::to(providers::reconnect))]);

@@ -543,3 +543,122 @@ async fn a_stopped_server_lets_go_of_its_port() {
     assert!(rig.client.get(url).send().await.is_err());
     std::net::TcpListener::bind(address).unwrap();
 }
+
+/// What is open on loopback needs a key elsewhere; what is for supervisors never does.
+#[actix_web::test]
+async fn market_data_that_are_not_open_need_a_key() {
+    use bookwire_engine::config::OpenData;
+    use bookwire_engine::keys::KeySpec;
+    assert!(OpenData::Loopback.is_open(true) && !OpenData::Loopback.is_open(false));
+    assert!(OpenData::Always.is_open(false) && !OpenData::Never.is_open(true));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut config = config();
+    config.server.open_data = OpenData::Never;
+    let auth = Auth::new(&config, None);
+    let key = |id: &str, permissions: &str, providers: &str| {
+        let spec = KeySpec::parse(permissions, providers, "").unwrap();
+        let secret = auth.add(id, spec).unwrap();
+        format!("{id}.{}", secret.expose_text())
+    };
+    let reader = key("bw-reader", "data_access", "");
+    let of_okx = key("bw-okx", "data_access", "okx");
+    let trader = key("bw-trader", "spot_trading", "");
+    let admin = key("bw-admin", "admin", "");
+    let clock = Arc::new(SystemClock::new());
+    let gateway = Gateway::start(GatewayOptions::default(), clock, None).unwrap();
+    let listener = TcpListener::bind(config.server.listen).unwrap();
+    let server = start_for(listener, &config, gateway, auth.clone()).unwrap();
+    let client = Client::new();
+    let get = async |path: &str, key: &str| {
+        let mut request = client.get(format!("http://{}{path}", server.address()));
+        if !key.is_empty() {
+            request = request.bearer_auth(key);
+        }
+        request.send().await.unwrap()
+    };
+    let (data, other) = (
+        "/api/data/CryptoFunding?provider=okx&codes=btcusdt",
+        "/api/data/CryptoFunding?provider=binance&codes=btcusdt",
+    );
+    // Nothing is loaded: that is what somebody gets who may ask.
+    let passed = 503;
+    for (path, key, status) in [
+        (data, "", 401),
+        ("/api/dat%61/CryptoFunding?provider=okx", "", 401),
+        (data, &*trader, 403),
+        (data, &admin, 403),
+        (data, &reader, passed),
+        (data, &of_okx, passed),
+        (other, &of_okx, 403),
+        ("/api/data/CryptoAsset", &of_okx, 403),
+        (
+            "/api/data/CryptoAsset?provider=okx&provider=binance",
+            &of_okx,
+            403,
+        ),
+        ("/api/data/providers", "", 401),
+        ("/api/data/providers", &of_okx, 200),
+        ("/metrics", "", 401),
+        ("/metrics", &reader, 200),
+        ("/metrics", &admin, 200),
+        ("/api/crypto/providers/status", "", 401),
+        ("/api/crypto/providers/status", &admin, 200),
+        ("/api/crypto/config", &trader, 403),
+        ("/api/crypto/validation/gaps", &admin, 403),
+        ("/livez", "", 200),
+        // As before, of whoever owns them.
+        ("/api/trading/accounts", "", 401),
+        ("/api/crypto/auth/validate", &reader, 200),
+    ] {
+        let answer = get(path, key).await;
+        assert_eq!(answer.status(), status, "{path} {key}");
+        if status == 401 {
+            error(answer, 401, "CRYPTO_UNAUTHORIZED").await;
+        }
+    }
+    assert!(server.stop().await);
+}
+
+/// A market that the configuration has not in use has no instruments, and never will.
+#[actix_web::test]
+async fn a_market_that_is_not_in_use_is_empty() {
+    use bookwire_actors::options::ProviderOptions;
+    use bookwire_engine::instrument::Market;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = config();
+    let mut provider = ProviderOptions::new(ProviderId::BINANCE);
+    provider.markets = vec![Market::Spot];
+    let nowhere = ["api.binance.com", "stream.binance.com:9443"];
+    for host in nowhere {
+        let scheme = if host.starts_with("api") {
+            "http"
+        } else {
+            "ws"
+        };
+        let base = format!("{scheme}://127.0.0.1:9");
+        provider.hosts.insert(host.to_owned(), base);
+    }
+    let options = GatewayOptions {
+        providers: vec![provider],
+        ..GatewayOptions::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let gateway = Gateway::start(options, clock, None).unwrap();
+    let listener = TcpListener::bind(config.server.listen).unwrap();
+    let rig = Rig {
+        server: start_with(listener, &config, gateway, None).unwrap(),
+        client: Client::new(),
+    };
+    let answer = rig.get("/api/data/CryptoPerp?provider=binance").await;
+    assert_eq!(answer.status(), 200);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&body["total"], &body["data"]),
+        (&0.into(), &Value::Array(Vec::new()))
+    );
+    let series = "/api/data/CryptoPerp1mKdata?provider=binance&codes=btcusdt";
+    error(rig.get(series).await, 404, "CRYPTO_PAIR_NOT_FOUND").await;
+    // What is in use and not loaded is another thing.
+    let answer = rig.get("/api/data/CryptoPair?provider=binance").await;
+    error(answer, 503, "CRYPTO_PROVIDER_UNAVAILABLE").await;
+}

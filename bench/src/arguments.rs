@@ -65,6 +65,10 @@ pub struct Arguments {
     /// tables that begin with `bench_` are dropped.
     #[arg(long, value_delimiter = ',')]
     pub questdb: Vec<std::net::SocketAddr>,
+    /// Another build of `bookwire` to measure. Without it: what is built into this program, whose
+    /// memory is the system's allocator's.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
     /// Folder for the reports.
     #[arg(long, default_value = "bench/out")]
     pub out: PathBuf,

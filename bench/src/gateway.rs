@@ -35,6 +35,15 @@ impl Program {
         })
     }
 
+    /// Another build of `bookwire`.
+    #[must_use]
+    pub fn other(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            arguments: Vec::new(),
+        }
+    }
+
     /// Runs one of its commands on a data directory, with `input` on its standard input. What it has
     /// said.
     ///
@@ -92,16 +101,29 @@ impl Metrics {
         found.copied().with_context(|| format!("no counter {name}"))
     }
 
+    /// A level that is a whole number, as it stands there: `bookwire_alive{kind="task"}`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn level(&self, series: &str) -> Result<u64> {
+        let found = self.0.get(series);
+        found.copied().with_context(|| format!("no level {series}"))
+    }
+
     fn parse(text: &str) -> Self {
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for line in text.lines() {
-            let Some((name, value)) = line.rsplit_once(' ') else {
+            let Some((series, value)) = line.rsplit_once(' ') else {
                 continue;
             };
-            let name = name.split('{').next().unwrap_or_default();
-            if let (true, Ok(value)) = (name.ends_with("_total"), value.parse()) {
-                let value: u64 = value;
+            let Ok(value) = value.parse::<u64>() else {
+                continue;
+            };
+            let name = series.split('{').next().unwrap_or_default();
+            if name.ends_with("_total") {
                 *sums.entry(name.to_owned()).or_default() += value;
+            } else {
+                sums.insert(series.to_owned(), value);
             }
         }
         Self(sums)
@@ -138,6 +160,26 @@ impl Usage {
     /// When the process is gone.
     pub fn memory(self) -> Result<u64> {
         self.status_bytes("VmRSS:")
+    }
+
+    /// Files that it has open now, sockets among them.
+    ///
+    /// # Errors
+    /// When the process is gone, or another user's.
+    pub fn open_files(self) -> Result<u64> {
+        let path = format!("/proc/{}/fd", self.0);
+        let files = fs::read_dir(&path).with_context(|| format!("read {path}"))?;
+        Ok(files.count() as u64)
+    }
+
+    /// Threads that it has now.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn threads(self) -> Result<u64> {
+        let text = self.proc("status")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Threads:"));
+        Ok(line.context("no threads")?.trim().parse()?)
     }
 
     /// The most resident memory since it was started, bytes.
@@ -314,11 +356,13 @@ mod tests {
         let text = "# TYPE bookwire_frames_total counter\nbookwire_frames_total 12\n\
                     bookwire_provider_reconnects_total{provider=\"a\"} 1\n\
                     bookwire_provider_reconnects_total{provider=\"b\"} 2\n\
-                    bookwire_uptime_seconds 1.5\n";
+                    bookwire_alive{kind=\"task\"} 31\nbookwire_uptime_seconds 1.5\n";
         let metrics = Metrics::parse(text);
         assert_eq!(metrics.get("frames").unwrap(), 12);
         assert_eq!(metrics.get("provider_reconnects").unwrap(), 3);
         assert!(metrics.get("nothing").is_err());
+        assert_eq!(metrics.level("bookwire_alive{kind=\"task\"}").unwrap(), 31);
+        assert!(metrics.level("bookwire_uptime_seconds").is_err());
     }
 
     #[test]
@@ -327,5 +371,7 @@ mod tests {
         assert!(usage.memory().unwrap() > 1 << 20);
         assert!(usage.memory_peak().unwrap() >= usage.memory().unwrap() / 2);
         assert!(usage.processor_time().is_ok());
+        // Standard input, output and error, and this thread and the one that started it.
+        assert!(usage.open_files().unwrap() >= 3 && usage.threads().unwrap() >= 2);
     }
 }

@@ -40,16 +40,24 @@ fn start() -> Result<ExitCode> {
     }
     let arguments = Arguments::parse();
     arguments.check()?;
-    run(&arguments)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match run(&arguments)? {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+/// Whether all was as it has to be.
+fn run(arguments: &Arguments) -> Result<bool> {
     let out = &arguments.out;
     if let Some(url) = &arguments.target {
-        return target::run(&arguments.target(url))?.finish(out);
+        target::run(&arguments.target(url))?.finish(out)?;
+        return Ok(true);
     }
-    let program = Program::this()?;
+    let program = match &arguments.program {
+        Some(path) => Program::other(path),
+        None => Program::this()?,
+    };
+    let mut is_met = true;
     let wants = |scenario| arguments.wants(scenario);
     if wants(Scenario::Decode) || wants(Scenario::Book) || wants(Scenario::Throughput) {
         let captures = captures::load(&captures::folder(arguments.captures.as_deref())?)?;
@@ -86,9 +94,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         load::run(&load, &program)?.report(&load).finish(out)?;
     }
     if wants(Scenario::Soak) {
-        soak::run(&arguments.soak(), &program)?.finish(out)?;
+        let report = soak::run(&arguments.soak(), &program)?;
+        report.finish(out)?;
+        is_met &= report.is_met();
     }
-    Ok(())
+    Ok(is_met)
 }
 
 /// Reports of scenarios whose peers are crates, which may not have been built in.

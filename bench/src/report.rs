@@ -35,6 +35,15 @@ pub struct Condition {
     pub value: String,
 }
 
+/// Something that had to be so.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// What, with what was measured and what is allowed.
+    pub what: String,
+    /// Whether it was.
+    pub is_met: bool,
+}
+
 /// A scenario's result.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -58,6 +67,8 @@ pub struct Report {
     pub conditions: Vec<Condition>,
     /// The figures.
     pub rows: Vec<Row>,
+    /// What had to be so, and whether it was.
+    pub verdicts: Vec<Verdict>,
     /// What this scenario could measure and did not, each with the reason.
     pub not_measured: Vec<String>,
     /// Latencies by subject: for the log and the plot.
@@ -87,6 +98,7 @@ impl Report {
             method,
             conditions: Vec::new(),
             rows: Vec::new(),
+            verdicts: Vec::new(),
             not_measured: Vec::new(),
             curves: Vec::new(),
         }
@@ -103,6 +115,17 @@ impl Report {
     /// Says what was not measured, and why.
     pub fn not_measured(&mut self, what: &str, why: &str) {
         self.not_measured.push(format!("{what}: {why}"));
+    }
+
+    /// Says whether something was as it has to be.
+    pub fn verdict(&mut self, what: String, is_met: bool) {
+        self.verdicts.push(Verdict { what, is_met });
+    }
+
+    /// Whether all was as it has to be.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.is_met)
     }
 
     /// Adds the figures of one subject's contenders; the first one is bookwire.
@@ -197,6 +220,10 @@ impl Report {
             );
             text.push_str(line.trim_end());
             text.push('\n');
+        }
+        for verdict in &self.verdicts {
+            let word = if verdict.is_met { "met" } else { "MISSED" };
+            text.push_str(&format!("{word}: {}\n", verdict.what));
         }
         for what in &self.not_measured {
             text.push_str(&format!("not measured: {what}\n"));
@@ -323,6 +350,8 @@ mod tests {
         );
         report.figure("memory", "at the end", "MiB", 12.5);
         report.not_measured("cryptofeed", "not installed");
+        assert!(report.is_met());
+        report.verdict("files: 3, at most 2".to_owned(), false);
         let mut curve = Curve::new("bookwire").unwrap();
         for value in 1..=1000 {
             curve.histogram.record(value * 1000).unwrap();
@@ -341,6 +370,7 @@ mod tests {
             "rate: 10/s",
             "how it was done",
             "not measured: cryptofeed: not installed",
+            "MISSED: files: 3, at most 2",
             "µs p99.99",
         ] {
             assert!(table.contains(part), "{part}\n{table}");

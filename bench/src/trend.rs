@@ -1,5 +1,5 @@
-//! Memory over time: the first, the last and the most of it, and the slope of its line, which tells a
-//! leak from noise.
+//! Memory over time: the slope of its line, and what a series has grown by, which tells a leak from
+//! noise.
 
 /// One reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +24,35 @@ pub fn slope(readings: &[Reading]) -> f64 {
         across += apart * apart;
     }
     if across > 0.0 { up / across } else { 0.0 }
+}
+
+/// The middle one of some values, 0 for none.
+fn median(values: &[u64]) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+}
+
+/// What a level has grown by for good: from the median of the second quarter to that of the last. The
+/// first quarter may still fill what is kept.
+#[must_use]
+pub fn grown(values: &[u64]) -> i64 {
+    let count = values.len();
+    let (early, late) = (&values[count / 4..count / 2], &values[count - count / 4..]);
+    median(late).cast_signed() - median(early).cast_signed()
+}
+
+/// What a count that comes and goes has grown by beyond doubt: how far the least of the last quarter is
+/// above the most of the first half; 0 when it is not.
+#[must_use]
+pub fn risen(values: &[u64]) -> u64 {
+    let count = values.len();
+    let most = values[..count / 2].iter().max();
+    let least = values[count - count / 4..].iter().min();
+    match (most, least) {
+        (Some(most), Some(least)) => least.saturating_sub(*most),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +80,32 @@ mod tests {
             );
         }
         assert!((slope(&line(100, |x| 1e8 - 30.0 * x)) + 30.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_no_growth_and_what_stays_is() {
+        let comes_and_goes: Vec<u64> = (0..40).map(|n| 20 + n % 7).collect();
+        assert_eq!(
+            (risen(&comes_and_goes), grown(&comes_and_goes).abs() <= 3),
+            (0, true)
+        );
+        // One that is lost every other round.
+        let leak: Vec<u64> = (0..40).map(|n| 20 + n % 3 + n / 2).collect();
+        assert!(
+            risen(&leak) >= 4 && grown(&leak) >= 10,
+            "{} {}",
+            risen(&leak),
+            grown(&leak)
+        );
+        // A first quarter that fills something up, then nothing.
+        let fills: Vec<u64> = (0..40).map(|n| 100 + 10 * n.min(9)).collect();
+        assert_eq!((risen(&fills), grown(&fills)), (0, 0));
+        let falls: Vec<u64> = (0..40).map(|n| 100 - n).collect();
+        assert!(risen(&falls) == 0 && grown(&falls) < -10);
+        for few in [&[][..], &[1], &[1, 2, 3]] {
+            assert_eq!(risen(few), 0);
+            let _ = grown(few);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod history;
 mod hostile;
 mod klines;
 mod load;
+mod logs;
 mod operations;
 mod orders;
 mod overload;

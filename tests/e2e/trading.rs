@@ -521,9 +521,11 @@ async fn paper_orders_go_on_after_a_crash() {
     assert_eq!(flat["positions"], json!([]), "{flat}");
 }
 
-/// Live against a simulated exchange, ready to trade; orders travel by `rest` or `websocket`.
+/// Live against a simulated exchange, ready to trade; orders travel by `rest` or `websocket`. All is logged
+/// that can be: what must not be told is not told at any level.
 pub async fn live(exchange: Exchange, transport: &str) -> Trader {
-    let trader = live_by(&[exchange], transport, "", |_| {}, Value::clone).await;
+    let log = "\n[log]\nlevel = \"trace\"\n";
+    let trader = live_by(&[exchange], transport, log, |_| {}, Value::clone).await;
     trader.ready_by(exchange.as_str(), transport).await;
     trader
 }

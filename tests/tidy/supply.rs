@@ -1,7 +1,7 @@
 //! What the program is built of: licences that its own allows, and no heavy crate twice.
 //!
-//! Known vulnerabilities need a database from the network, so they are no test: `cargo audit` (or
-//! `cargo deny check advisories`) looks `Cargo.lock` up in it.
+//! Known vulnerabilities need a database that no package registry has, so they are no test: `cargo audit` (or
+//! `cargo deny check advisories`) looks `Cargo.lock` up in it. See SECURITY.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -26,6 +26,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream;
 use rand::Rng;
 
+use crate::alive::{Alive, Kind};
 use crate::incidents::{Cause, Moment, Subject};
 use crate::ring::StatusState;
 use crate::state::{ReadAt, after};
@@ -112,6 +113,7 @@ pub struct ExchangeConnection {
     controls: Vec<Control>,
     malformed: u64,
     silence_at: Duration,
+    _alive: Alive,
 }
 
 impl ExchangeConnection {
@@ -140,6 +142,7 @@ impl ExchangeConnection {
             controls: Vec::new(),
             malformed: 0,
             silence_at: Duration::ZERO,
+            _alive: Alive::new(Kind::ExchangeConnection),
         }
     }
 

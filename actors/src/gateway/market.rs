@@ -97,7 +97,7 @@ impl MarketView for View {
             Some((touch, is_due)) => {
                 if is_due {
                     // The stream would be stopped for want of interest; nobody waits for this.
-                    actix_rt::spawn(asked);
+                    crate::alive::spawn(asked);
                 }
                 Box::pin(std::future::ready(touch))
             }

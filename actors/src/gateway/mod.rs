@@ -267,6 +267,17 @@ impl Gateway {
         self.0.trading.get().cloned()
     }
 
+    /// Markets in use, of the providers that are switched on.
+    pub fn markets(&self) -> impl Iterator<Item = (ProviderId, Market)> {
+        let providers = self.0.options.providers.iter();
+        providers.flat_map(|provider| {
+            let offered = provider.id.exchange().markets();
+            let markets = provider.markets.iter();
+            let used = markets.filter(|market| offered.contains(market));
+            used.map(|market| (provider.id, *market))
+        })
+    }
+
     /// The instruments as they are now.
     #[must_use]
     pub fn instruments(&self) -> Arc<InstrumentTable> {
@@ -607,7 +618,7 @@ impl Gateway {
 
     pub(crate) fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(control) = self.0.control.handle() {
-            control.spawn(task);
+            control.spawn(crate::alive::counted(task));
         }
     }
 

@@ -156,6 +156,12 @@ impl RateBudget {
         }
     }
 
+    /// As [`RateBudget::settle`], where a request that took `weight` has cost nothing after all.
+    pub fn settle_free(&mut self, now: TsNanos, weight: u32, told: Option<u32>) {
+        self.in_flight = self.in_flight.saturating_sub(weight);
+        self.settle(now, 0, told);
+    }
+
     /// Weight used in the window of `now`, what is under way included.
     pub fn used(&mut self, now: TsNanos) -> u32 {
         self.roll(now);
@@ -312,6 +318,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_costs_nothing_when_it_is_taken_is_no_limit() {
+        let mut budget = budget();
+        for _ in 0..5_000 {
+            assert_eq!(budget.take(at(1), 1, Priority::Live), Ok(()));
+            // The exchange tells what is used, and does not count it.
+            budget.settle_free(at(1), 1, Some(3));
+        }
+        assert_eq!(budget.used(at(1)), 3);
+        // One that is refused counts, and so does what is under way.
+        assert_eq!(budget.take(at(1), 1, Priority::Live), Ok(()));
+        assert_eq!(budget.used(at(1)), 4);
+        budget.settle(at(1), 1, None);
+        assert_eq!(budget.used(at(1)), 4);
     }
 
     #[test]

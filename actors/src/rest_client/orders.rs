@@ -16,6 +16,17 @@ pub(crate) struct Charge {
     market: Market,
     budget: usize,
     weight: u32,
+    is_free: bool,
+}
+
+impl Charge {
+    /// The exchange has done it, and counts nothing for it.
+    pub(crate) fn freed(self) -> Self {
+        Self {
+            is_free: true,
+            ..self
+        }
+    }
 }
 
 impl RestClient {
@@ -66,6 +77,7 @@ impl RestClient {
             market,
             budget,
             weight,
+            is_free: false,
         })
     }
 
@@ -85,7 +97,12 @@ impl RestClient {
                 let left = number(terms.remaining_header)?;
                 Some(terms.weight_per_window.saturating_sub(left))
             });
-            budget.rate.lock().settle(now, charge.weight, used);
+            let mut rate = budget.rate.lock();
+            match charge.is_free {
+                true => rate.settle_free(now, charge.weight, used),
+                false => rate.settle(now, charge.weight, used),
+            }
+            drop(rate);
             if let Some((pause, false)) = pause {
                 budget.pause.lock().begin(now, pause);
             }

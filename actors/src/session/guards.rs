@@ -69,7 +69,7 @@ pub(super) async fn arm(
     let (answer, answered) = oneshot::channel();
     // On its own: were the session to end meanwhile, accounts would be told of its beginning after
     // its end.
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let armed = Armed {
             key: key.clone(),

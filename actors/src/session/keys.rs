@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bookwire_engine::error::CryptoError;
+use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::keys::{Ended, Identity};
+use bookwire_engine::keys::{Ended, Identity, Permission};
 use bookwire_engine::time::TsNanos;
 use futures_util::future::LocalBoxFuture;
 
@@ -45,6 +45,30 @@ impl Identities {
     #[must_use]
     pub fn of(&self, provider: ProviderId) -> Option<&Identity> {
         self.0.get(&provider)
+    }
+
+    /// Whether the client may read market data of this provider where they are not open to all.
+    ///
+    /// # Errors
+    /// `CRYPTO_UNAUTHORIZED` without a key for it, `CRYPTO_FORBIDDEN` for one that may not.
+    pub fn may_read(&self, provider: ProviderId) -> Result<(), CryptoError> {
+        let name = provider.name();
+        let Some(identity) = self.of(provider) else {
+            let what = format!("market data of {name} need an API key on this server");
+            return Err(CryptoError::new(CryptoCode::Unauthorized, what)
+                .with("provider", name)
+                .suggest(format!(
+                    "prove a key with the permission data_access first: method auth, provider {name}"
+                )));
+        };
+        if identity.may(Permission::DataAccess, Some(provider)) {
+            return Ok(());
+        }
+        let what = format!("the API key may not read market data of {name}");
+        Err(CryptoError::new(CryptoCode::Forbidden, what)
+            .with("provider", name)
+            .with("permissions", identity.permissions.names())
+            .suggest("use a key with the permission data_access"))
     }
 
     /// The client is this one for the provider from now on.

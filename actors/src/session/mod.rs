@@ -43,6 +43,9 @@ use self::request::{
     Reply, Request, StreamEntry,
 };
 use self::subscriptions::{Subscriptions, Wanted, not_subscribed};
+use tracing::Span;
+
+use crate::alive::{Alive, Kind};
 use crate::dispatcher::{Claim, WorkerHub};
 
 /// Requests that may wait for a session; the pump answers further ones itself.
@@ -70,6 +73,8 @@ pub struct SessionLimits {
     pub ping_secs: u32,
     /// Seconds without anything from the client after which it is disconnected.
     pub idle_secs: u32,
+    /// Market data need no key; otherwise one with `data_access` for their provider.
+    pub is_data_open: bool,
 }
 
 impl Default for SessionLimits {
@@ -80,6 +85,7 @@ impl Default for SessionLimits {
             outbox: OutboxLimits::default(),
             ping_secs: 20,
             idle_secs: 60,
+            is_data_open: true,
         }
     }
 }
@@ -116,6 +122,9 @@ pub struct SubscriptionSession {
     ticks: u64,
     tenths: u64,
     has_pacer: bool,
+    /// Of the client's connection.
+    span: Span,
+    _alive: Alive,
 }
 
 /// A running session as the pump knows it.
@@ -176,6 +185,8 @@ impl SubscriptionSession {
             ticks: 0,
             tenths: 0,
             has_pacer: false,
+            span: Span::current(),
+            _alive: Alive::new(Kind::SubscriptionSession),
         };
         SessionHandle {
             addr: session.start(),
@@ -184,6 +195,7 @@ impl SubscriptionSession {
     }
 
     fn reply(&self, reply: &Reply) {
+        self.span.in_scope(|| log(reply));
         let now = self.options.hub.source().now();
         self.cell.answer((self.options.encode)(reply, now));
     }
@@ -244,11 +256,12 @@ impl SubscriptionSession {
         else {
             return;
         };
-        let wanted = Parts {
+        let mut wanted = Parts {
             channel,
             streams,
             private,
         };
+        self.check_data_access(&mut wanted.streams);
         let streams = &wanted.streams;
         let venues = resolve::venues(streams);
         if venues.is_empty() {
@@ -276,6 +289,25 @@ impl SubscriptionSession {
             }
             act.join(ctx, id, wanted);
         }));
+    }
+
+    /// Refuses the streams that the client's keys do not give access to, where that takes a key.
+    fn check_data_access(&self, streams: &mut [StreamEntry]) {
+        if self.options.limits.is_data_open {
+            return;
+        }
+        for entry in streams {
+            let Ok(request) = &entry.request else {
+                continue;
+            };
+            // What names no provider is refused as such.
+            let Ok(provider) = resolve::provider(request) else {
+                continue;
+            };
+            if let Err(error) = self.identities.may_read(provider) {
+                entry.request = Err(error);
+            }
+        }
     }
 
     fn join(&mut self, ctx: &mut Context<Self>, id: Option<request::RequestId>, wanted: Parts) {
@@ -560,12 +592,31 @@ impl SubscriptionSession {
         let now = self.options.hub.source().now();
         let ended = self.identities.ended(|identity| keys.ended(identity, now));
         if let Some((key_id, ended)) = ended {
-            tracing::info!(key = &*key_id, "a session was closed: {ended}");
+            self.span.in_scope(|| {
+                tracing::info!(key = &*key_id, "a session was closed: {ended}");
+            });
             self.private.clear();
             self.guards.clear();
             self.cell.close(Close::policy(format!("auth: {ended}")));
         }
     }
+}
+
+/// What became of a request of the client.
+fn log(reply: &Reply) {
+    let method = reply.method.map_or("unknown", request::Method::as_str);
+    let rejected = match &reply.outcome {
+        Outcome::Failed { error, .. } => {
+            let code = error.code.as_str();
+            tracing::debug!(method, code, "a request failed: {}", error.message);
+            return;
+        }
+        Outcome::Subscribed { rejected, .. } | Outcome::Unsubscribed { rejected, .. } => {
+            rejected.len()
+        }
+        _ => 0,
+    };
+    tracing::debug!(method, rejected, "a request was answered");
 }
 
 impl Actor for SubscriptionSession {
@@ -594,10 +645,11 @@ impl Handler<Inbound> for SubscriptionSession {
     type Result = ();
 
     fn handle(&mut self, Inbound(frame): Inbound, ctx: &mut Self::Context) {
+        let span = self.span.clone();
+        let _in = span.enter();
         let request = match frame {
             Ok(request) => request,
             Err(BadRequest { id, method, error }) => {
-                tracing::debug!(%error, "bad request");
                 return self.reply(&Reply::failed(id, method, error));
             }
         };

@@ -112,7 +112,7 @@ pub(super) struct Begun {
 async fn begin(router: Addr<OrderRouter>, stream: PrivateStream) -> Result<Begun, CryptoError> {
     let (answer, answered) = oneshot::channel();
     // On its own: were a session to end here, its listener would stay at the router.
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         let (tell, queue) = queue(stream, QUEUE);
         let begun = Trading::ask(&router, Listen(tell)).await;
         let begun = begun.map(|snapshot| Begun {
@@ -442,7 +442,7 @@ impl PrivateStreams {
             self.held.push(Held {
                 view,
                 hub: hub.clone(),
-                carrier: actix_rt::spawn(carrier.run(snapshot, queue, table)),
+                carrier: crate::alive::spawn(carrier.run(snapshot, queue, table)),
                 _listener: listener,
             });
         }

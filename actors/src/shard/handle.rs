@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use super::messages::StopShard;
 use super::streams::Streams;
 use super::{Shard, ShardShared};
+use crate::alive::{Alive, Kind};
 use crate::latency::ShardLatency;
 use crate::recorder::RecorderPort;
 use crate::state::ShardState;
@@ -241,6 +242,7 @@ fn run(
             paper: Rc::clone(&papers),
             life,
             ticks: 0,
+            _alive: Alive::new(Kind::Shard),
         };
         slot.store(Some(Arc::new(shard.start())));
     });

@@ -26,6 +26,7 @@ use futures_util::stream;
 use tokio::sync::Semaphore;
 
 use self::paper::Papers;
+use crate::alive::Alive;
 use crate::book::{CheckQuiet, NeedSnapshot};
 use crate::clock::Clock;
 use crate::connection::backoff::ConnectBudgets;
@@ -134,6 +135,7 @@ pub struct Shard {
     paper: Papers,
     life: Life,
     ticks: u64,
+    _alive: Alive,
 }
 
 struct Tick;
@@ -235,7 +237,7 @@ impl StreamHandler<Effect> for Shard {
                 missed,
             } => {
                 let (shared, state) = (self.shared.clone(), self.state.clone());
-                actix_rt::spawn(fetch::bars(shared, state, instrument, level, missed));
+                crate::alive::spawn(fetch::bars(shared, state, instrument, level, missed));
             }
             Effect::FetchParts {
                 instrument,
@@ -244,11 +246,11 @@ impl StreamHandler<Effect> for Shard {
                 needed,
             } => {
                 let (shared, state) = (self.shared.clone(), self.state.clone());
-                actix_rt::spawn(fetch::parts(shared, state, instrument, level, from, needed));
+                crate::alive::spawn(fetch::parts(shared, state, instrument, level, from, needed));
             }
             Effect::FetchFirstTrades { instrument, needed } => {
                 let (shared, state) = (self.shared.clone(), self.state.clone());
-                actix_rt::spawn(fetch::first_trades(shared, state, instrument, needed));
+                crate::alive::spawn(fetch::first_trades(shared, state, instrument, needed));
             }
             Effect::FetchTrades {
                 instrument,
@@ -257,7 +259,12 @@ impl StreamHandler<Effect> for Shard {
             } => {
                 let table = self.state.borrow().table().clone();
                 if let Some(instrument) = table.get(instrument).cloned() {
-                    actix_rt::spawn(fetch::trades(self.shared.clone(), instrument, span, after));
+                    crate::alive::spawn(fetch::trades(
+                        self.shared.clone(),
+                        instrument,
+                        span,
+                        after,
+                    ));
                 }
             }
         }

@@ -90,7 +90,7 @@ impl Shard {
             })?;
         if let Some(due) = state.due {
             let (clock, state) = (self.shared.clock.clone(), self.state.clone());
-            actix_rt::spawn(advance(clock, state, id, due));
+            crate::alive::spawn(advance(clock, state, id, due));
         }
         Ok(())
     }

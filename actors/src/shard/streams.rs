@@ -548,7 +548,7 @@ where
     A: Actor<Context = actix::Context<A>> + actix::Handler<M>,
     M: actix::Message<Result = ()> + Send + 'static,
 {
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         // An error means that it has ended already.
         let _ = addr.send(message).await;
     });

@@ -15,9 +15,10 @@ use bookwire_engine::instrument::{Instrument, InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::journal::{Entry, Journal, JournalError};
 use bookwire_engine::trading::ledger::{Absorbed, Ledger};
-use bookwire_engine::trading::order::{Balance, Order, OrderId, Position, TradingMode};
+use bookwire_engine::trading::order::{Balance, Fill, Order, OrderId, Position, TradingMode};
 use bookwire_engine::trading::state::OrderNews;
 use bookwire_engine::trading::venue::{Facts, OrderRef, OrderSupport, Touch, TradingVenue};
+use tracing::Span;
 
 use super::live::Live;
 use super::market::MarketView;
@@ -68,6 +69,51 @@ pub(crate) struct State {
     pub is_journal_dirty: bool,
     pub risk: super::limits::Limits,
     pub guards: super::guard::Guards,
+    /// The requests that open orders were made by.
+    pub traces: Traces,
+}
+
+/// Which request made which order, so that what is heard of an order later can be told with its id. Kept
+/// while the order is open, in memory alone.
+#[derive(Debug, Default)]
+pub(crate) struct Traces(BTreeMap<OrderId, Span>);
+
+impl Traces {
+    /// Orders whose request is known at most; of more the oldest are forgotten.
+    const MAX: usize = 4_096;
+
+    /// The order is made by the request that is being handled.
+    pub fn keep(&mut self, id: OrderId) {
+        let span = Span::current();
+        if span.is_none() {
+            return;
+        }
+        self.0.insert(id, span);
+        if self.0.len() > Self::MAX {
+            self.0.pop_first();
+        }
+    }
+
+    fn of(&self, id: OrderId) -> Span {
+        self.0.get(&id).cloned().unwrap_or_else(Span::none)
+    }
+
+    fn log(&mut self, order: &Order, fill: Option<&Fill>) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let span = match self.of(order.id) {
+                known if known.is_none() => Span::current(),
+                known => known,
+            };
+            span.in_scope(|| {
+                tracing::debug!(order = %order.id, status = order.status.as_str(),
+                    filled = %order.filled_quantity, fill = fill.map(|fill| fill.fill_id.as_str()),
+                    reason = order.reject_reason, "the order has changed");
+            });
+        }
+        if order.status.is_final() {
+            self.0.remove(&order.id);
+        }
+    }
 }
 
 /// Somebody who is told what happens on this account.
@@ -235,14 +281,21 @@ impl Desk {
             state.stats.corrections += absorbed.corrections.len() as u64;
             state.stats.strange_fills += absorbed.strange_fills as u64;
             for (id, fill) in &absorbed.orders {
-                let Some(order) = state.ledger.order(*id) else {
+                let State {
+                    ledger,
+                    traces,
+                    sessions,
+                    ..
+                } = &mut *state;
+                let Some(order) = ledger.order(*id) else {
                     continue;
                 };
+                traces.log(order, fill.as_ref());
                 entries.push(Entry::Order(Box::new(order.clone())));
                 if let Some(fill) = fill {
                     entries.push(Entry::Fill(Box::new(fill.clone())));
                 }
-                if !state.sessions.is_empty() {
+                if !sessions.is_empty() {
                     published.push(Published::Order(Box::new((order.clone(), fill.clone()))));
                 }
             }

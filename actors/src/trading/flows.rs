@@ -72,8 +72,11 @@ async fn place_for(
     order.guarded_by = guard;
     let id = order.id;
     desk.write(&[Entry::Order(Box::new(order.clone()))])?;
+    tracing::debug!(provider = desk.provider.name(), account = %desk.options.name, order = %id,
+        by = %request.by, "the order is in the journal");
     {
         let mut state = desk.state.borrow_mut();
+        state.traces.keep(id);
         state.ledger.insert(order.clone());
         state.stats.placed += 1;
     }
@@ -353,6 +356,8 @@ pub(crate) async fn cancel(desk: &Rc<Desk>, id: OrderId) -> Result<Canceled, Cry
         return Err(over(&order));
     }
     let now = desk.now();
+    tracing::debug!(provider = desk.provider.name(), account = %desk.options.name, order = %id,
+        "the order is to be canceled");
     // A full disk must not keep an order in the market; that it is full has been logged.
     let _ = desk.write(&[Entry::Cancel {
         order_id: id,

@@ -222,7 +222,7 @@ fn abandon(desk: &Rc<Desk>, orders: Vec<OrderId>) {
         return;
     }
     let desk = desk.clone();
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         let mut wait = AGAIN;
         loop {
             let outcomes = flows::cancel_each(&desk, &orders).await;

@@ -19,9 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Interval;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::LinesStatus;
 use super::link::{self, LOGIN, Pauses, Pulse};
 use super::live::Live;
+use super::{LineStatus, LinesStatus};
 use crate::connection::socket::Wire as Socket;
 
 /// Requests that may be under way on a line; more go by HTTP.
@@ -63,6 +63,8 @@ struct UnderWay {
 struct LineStats {
     /// Commands whose frame was written.
     written: Cell<u64>,
+    /// Those of them that were answered; the others are in doubt.
+    answered: Cell<u64>,
     /// Commands that went by HTTP because a line was not up, or had too much under way.
     by_rest: Cell<u64>,
     /// Lines that were up and ended.
@@ -79,9 +81,21 @@ struct Line {
     base: String,
     is_used: bool,
     is_up: Cell<bool>,
+    /// Frames that were written and are not answered.
+    in_flight: Cell<usize>,
     jobs: mpsc::Sender<Job>,
     /// Taken by the task that keeps the line.
     waiting: RefCell<Option<mpsc::Receiver<Job>>>,
+}
+
+impl Line {
+    fn status(&self) -> Option<LineStatus> {
+        self.is_used.then(|| LineStatus {
+            name: self.route.name,
+            is_up: self.is_up.get(),
+            in_flight: self.in_flight.get(),
+        })
+    }
 }
 
 /// All lines of an account.
@@ -106,6 +120,7 @@ impl Lines {
                 base: base(route),
                 is_used: is_used(route),
                 is_up: Cell::new(false),
+                in_flight: Cell::new(0),
                 jobs,
                 waiting: RefCell::new(Some(waiting)),
             })
@@ -124,7 +139,9 @@ impl Lines {
                 .lines
                 .iter()
                 .all(|line| line.is_up.get() || !line.is_used),
+            lines: self.lines.iter().filter_map(|line| line.status()).collect(),
             written: self.stats.written.get(),
+            answered: self.stats.answered.get(),
             by_rest: self.stats.by_rest.get(),
             reconnects: self.stats.reconnects.get(),
         }
@@ -141,7 +158,11 @@ impl Lines {
         let sent = self.send_on(route, id, text, patience).await;
         match &sent {
             Sent::Never(_) => count(&self.stats.by_rest),
-            Sent::Answer(_) | Sent::Lost(_) => count(&self.stats.written),
+            Sent::Answer(_) => {
+                count(&self.stats.written);
+                count(&self.stats.answered);
+            }
+            Sent::Lost(_) => count(&self.stats.written),
         }
         sent
     }
@@ -193,7 +214,7 @@ impl Lines {
                     account: account.to_owned(),
                     waiting,
                 };
-                actix_rt::spawn(keeper.keep());
+                crate::alive::spawn(keeper.keep());
             }
         }
     }
@@ -235,6 +256,7 @@ impl Keeper {
             // Nobody can be added: the line is down. What was not written is told so by being dropped.
             while self.waiting.try_recv().is_ok() {}
             let left = under_way.len();
+            self.line.in_flight.set(0);
             for (_, request) in std::mem::take(&mut under_way) {
                 let _ = request.reply.send(Err(format!("the line ended: {reason}")));
             }
@@ -284,7 +306,9 @@ impl Keeper {
             under_way,
         };
         loop {
-            if let Err(end) = self.turn(&mut life, &mut socket).await {
+            let turned = self.turn(&mut life, &mut socket).await;
+            self.line.in_flight.set(life.under_way.len());
+            if let Err(end) = turned {
                 return end;
             }
         }

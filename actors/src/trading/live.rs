@@ -259,6 +259,7 @@ impl Live {
                 return refused(error, Proof::Refused);
             }
         };
+        self.log_sent(request, "http");
         let answer = match self.wire.send(&base, signed, self.patience).await {
             Ok(answer) => answer,
             Err(no_answer) => {
@@ -267,7 +268,9 @@ impl Live {
             }
         };
         let failure = self.failure(request, &answer);
+        self.log_answer(request, answer.status, failure.as_ref());
         let pause = pause_of(failure.as_ref(), answer.status);
+        let charge = self.cost(charge, request, failure.is_none());
         self.rest.settle(&charge, |name| answer.header(name), pause);
         Ok(match failure {
             Some(failure) => Err(failure),
@@ -322,6 +325,7 @@ impl Live {
             Ok(charge) => charge,
             Err(failure) => return Some(Ok(Err(failure))),
         };
+        self.log_sent(request, "websocket");
         let sent = lines.send(frame.route, id, frame.text, self.patience).await;
         let answer = match sent {
             Sent::Answer(answer) => answer,
@@ -342,16 +346,33 @@ impl Live {
             answer.retry_after.as_deref(),
             &answer.body,
         );
+        self.log_answer(request, answer.status, failure.as_ref());
         let pause = pause_of(failure.as_ref(), answer.status);
         let header = |name: &str| {
             let row = answer.headers.iter().find(|(known, _)| *known == name);
             row.map(|(_, value)| value.clone())
         };
+        let charge = self.cost(charge, request, failure.is_none());
         self.rest.settle(&charge, header, pause);
         Some(Ok(match failure {
             Some(failure) => Err(failure),
             None => Ok(answer.body.into()),
         }))
+    }
+
+    /// Of what is sent only the name is logged: the rest is signed, or the key itself.
+    fn log_sent(&self, request: &NativeRequest, way: &'static str) {
+        tracing::debug!(provider = self.provider.name(), method = request.method.as_str(),
+            path = %request.path, way, "request to the exchange");
+    }
+
+    fn log_answer(&self, request: &NativeRequest, status: u16, failure: Option<&Failure>) {
+        let (provider, path) = (self.provider.name(), &request.path);
+        match failure {
+            None => tracing::debug!(provider, %path, status, "the exchange has answered"),
+            Some(Failure { error, proof, .. }) => tracing::debug!(provider, %path, status,
+                code = error.code.as_str(), ?proof, "the exchange has refused: {}", error.message),
+        }
     }
 
     /// Takes what a request costs out of its budget; where there is not enough left, that is a failure.
@@ -370,6 +391,14 @@ impl Live {
                     retry_after_secs: Some(secs),
                 }
             })
+    }
+
+    /// What an answered request has cost.
+    fn cost(&self, charge: Charge, request: &NativeRequest, is_taken: bool) -> Charge {
+        match is_taken && self.venue.is_free_when_taken(request) {
+            true => charge.freed(),
+            false => charge,
+        }
     }
 
     fn failure(&self, request: &NativeRequest, answer: &Answer) -> Option<Failure> {
@@ -398,6 +427,8 @@ impl Live {
         no_answer: NoAnswer,
     ) -> Result<Result<bytes::Bytes, Failure>, CryptoError> {
         let place = format!("{} {}", request.method.as_str(), request.path);
+        tracing::debug!(provider = self.provider.name(), path = %request.path, ?no_answer,
+            "the exchange has not answered");
         match no_answer {
             NoAnswer::NotSent(reason) => {
                 let what = format!("{} can't be reached: {reason}", self.provider.name());

@@ -49,6 +49,7 @@ use crate::connection::backoff::ConnectBudgets;
 use crate::latency::{StageHistogram, StageLatency, Stamp};
 use crate::rest_client::RestClient;
 use crate::status::ProviderMeter;
+use crate::trace::{Traceable, Traced};
 use market::MarketView;
 use options::{AccountOptions, TradingOptions};
 use router::OrderRouter;
@@ -185,16 +186,31 @@ pub struct DeskStatus {
 }
 
 /// How the connections that take an account's orders stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinesStatus {
     /// All of them are up.
     pub is_up: bool,
+    /// Each that is used.
+    pub lines: Vec<LineStatus>,
     /// Commands that were written to one.
     pub written: u64,
+    /// Those of them that were answered.
+    pub answered: u64,
     /// Commands that went by HTTP because one was not up, or had too much under way.
     pub by_rest: u64,
     /// How often one was lost that was up.
     pub reconnects: u64,
+}
+
+/// How one of them stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineStatus {
+    /// Its name: `orders_spot`.
+    pub name: &'static str,
+    /// It takes orders.
+    pub is_up: bool,
+    /// Frames that were written and are not answered.
+    pub in_flight: usize,
 }
 
 /// An account, seen from outside: how it stands and what was measured of it.
@@ -376,6 +392,19 @@ impl Trading {
                 Err(CryptoError::new(CryptoCode::InternalError, what))
             }
         }
+    }
+
+    /// As [`Trading::ask`], for what somebody wants done: what the router logs of it, and of the order that it
+    /// makes, has the id of the request that is being handled here.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn command<M, T>(router: &Addr<OrderRouter>, message: M) -> Result<T, CryptoError>
+    where
+        M: Traceable<OrderRouter> + actix::Message<Result = Result<T, CryptoError>> + Send,
+        T: Send + 'static,
+    {
+        Self::ask(router, Traced::new(message)).await
     }
 
     /// Stops the routers, after disarming what the exchanges would do about the silence.

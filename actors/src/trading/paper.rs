@@ -150,7 +150,7 @@ impl PaperHouse {
     /// Takes up what was open when the process ended.
     pub fn begin(&self, desk: &Rc<Desk>) {
         if let Some(news) = self.news.borrow_mut().take() {
-            actix_rt::spawn(listen(desk.clone(), news));
+            crate::alive::spawn(listen(desk.clone(), news));
         }
         let open: Vec<Order> = {
             let mut state = desk.state.borrow_mut();
@@ -194,7 +194,7 @@ impl PaperHouse {
         // cancels them.
         desk.state.borrow_mut().readiness = Readiness::Starting;
         let desk = desk.clone();
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             for (symbol, side, quantity) in positions {
                 position(&desk, symbol, side, quantity, true).await;
             }
@@ -449,7 +449,7 @@ impl PaperHouse {
         }
         for (symbol, side, quantity) in changed {
             watched.insert((symbol.clone(), side), quantity);
-            actix_rt::spawn(position_of(desk.clone(), symbol, side, quantity));
+            crate::alive::spawn(position_of(desk.clone(), symbol, side, quantity));
         }
     }
 
@@ -503,7 +503,7 @@ impl PaperHouse {
         tracing::warn!(symbol = instrument.code, "a paper position is liquidated");
         self.forced_order(desk, instrument, &liquidation);
         let (desk, instrument) = (desk.clone(), instrument.clone());
-        actix_rt::spawn(async move {
+        crate::alive::spawn(async move {
             let super::desk::House::Paper(paper) = &desk.house else {
                 return;
             };

@@ -103,7 +103,7 @@ pub(crate) fn find_out(desk: &Rc<Desk>, id: OrderId) {
         return;
     }
     let desk = desk.clone();
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         let mut wait = Duration::from_millis(250);
         loop {
             // The exchange first takes in what may be under way. Where it has said often enough that
@@ -149,7 +149,7 @@ pub(crate) fn fetch_fills_soon(desk: &Rc<Desk>, id: OrderId) {
         return;
     }
     let desk = desk.clone();
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         let mut wait = SOON;
         for _ in 0..8 {
             desk.clock.sleep(wait).await;
@@ -196,7 +196,7 @@ pub(crate) fn fetch_balances_soon(desk: &Rc<Desk>) {
         return;
     }
     let desk = desk.clone();
-    actix_rt::spawn(async move {
+    crate::alive::spawn(async move {
         desk.clock.sleep(SOON).await;
         desk.state.borrow_mut().is_fetching_balances = false;
         match balances(&desk, &live).await {

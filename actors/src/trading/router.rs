@@ -30,7 +30,9 @@ use super::{
     AmendOrder, Amended, Canceled, DeskObservation, DeskStats, DeskStatus, PlaceOrder, Placed,
     Published, TradingContext, TradingError, flows, guard, private, resolve,
 };
+use crate::alive::{Alive, Kind};
 use crate::rest_client::tls_config;
+use crate::trace::{Traceable, Traced};
 use crate::trading::options::{AccountOptions, TradingOptions};
 
 /// Requests that wait for an account.
@@ -45,6 +47,7 @@ const SYNC: Duration = Duration::from_millis(50);
 /// The actor. See the module's text.
 pub struct OrderRouter {
     desk: Rc<Desk>,
+    _alive: Alive,
 }
 
 impl OrderRouter {
@@ -60,23 +63,23 @@ impl Actor for OrderRouter {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
         let desk = self.desk.clone();
-        actix_rt::spawn(sync_journal(desk.clone()));
+        crate::alive::spawn(sync_journal(desk.clone()));
         match &self.desk.house {
             House::Live(live) => {
                 for (index, route) in live.venue.private_routes().iter().enumerate() {
                     if desk.options.uses(route.markets) {
-                        actix_rt::spawn(private::keep(desk.clone(), live.clone(), index));
+                        crate::alive::spawn(private::keep(desk.clone(), live.clone(), index));
                     }
                 }
                 if let Some(lines) = &live.lines {
                     lines.keep(live, &desk.options.name);
                 }
-                actix_rt::spawn(resolve::keep(desk.clone()));
+                crate::alive::spawn(resolve::keep(desk.clone()));
                 if let Some(source) = desk.options.key_source.clone() {
-                    actix_rt::spawn(keys::follow(desk.clone(), live.clone(), source));
+                    crate::alive::spawn(keys::follow(desk.clone(), live.clone(), source));
                 }
                 if self.desk.options.dead_man_secs > 0 {
-                    actix_rt::spawn(dead_man(desk, live.clone()));
+                    crate::alive::spawn(dead_man(desk, live.clone()));
                 }
             }
             House::Paper(paper) => paper.begin(&desk),
@@ -99,6 +102,7 @@ pub(super) fn start_all(
             key,
             OrderRouter {
                 desk: Rc::new(desk),
+                _alive: Alive::new(Kind::OrderRouter),
             }
             .start(),
         );
@@ -187,6 +191,7 @@ fn desk(
         is_journal_dirty: false,
         risk: limits,
         guards: super::guard::Guards::default(),
+        traces: super::desk::Traces::default(),
     };
     Ok(Desk {
         provider,
@@ -296,6 +301,38 @@ impl Handler<PlaceOrder> for OrderRouter {
     fn handle(&mut self, request: PlaceOrder, _: &mut Self::Context) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move { flows::place(&desk, request).await })
+    }
+}
+
+macro_rules! traceable {
+    ($($message:ty),*) => {$(
+        impl Traceable<OrderRouter> for $message {
+            fn handled(
+                self,
+                router: &mut OrderRouter,
+                context: &mut Context<OrderRouter>,
+            ) -> ResponseFuture<Self::Result> {
+                router.handle(self, context)
+            }
+        }
+    )*};
+}
+
+traceable!(
+    PlaceOrder,
+    CancelOrder,
+    CancelMany,
+    AmendOrder,
+    SetLeverage,
+    Halt,
+    ResetPaper
+);
+
+impl<M: Traceable<Self>> Handler<Traced<M>> for OrderRouter {
+    type Result = ResponseFuture<M::Result>;
+
+    fn handle(&mut self, message: Traced<M>, context: &mut Self::Context) -> Self::Result {
+        message.handled(self, context)
     }
 }
 

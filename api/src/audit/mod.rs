@@ -41,8 +41,9 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Longest time that an order waits for its entry.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Proofs that were none, told in a minute; how many more there were is told with the next.
-const FAILURES_PER_MINUTE: u32 = 60;
+/// Proofs that were none, and sessions that were opened, told in a minute each; how many more there were is
+/// told with the next.
+const TOLD_PER_MINUTE: u32 = 60;
 
 enum Order {
     Write(Box<Record>),
@@ -60,10 +61,34 @@ struct Counts {
     waiting: AtomicU64,
 }
 
-struct Failures {
+/// What anybody can have told as often as they like is told so often a minute.
+struct Bounded {
     since: Instant,
     told: u32,
     not_told: u64,
+}
+
+impl Bounded {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            told: 0,
+            not_told: 0,
+        }
+    }
+
+    /// Whether one more is told, and then how many were not since the last that was.
+    fn take(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= Duration::from_secs(60) {
+            (self.since, self.told) = (Instant::now(), 0);
+        }
+        if self.told >= TOLD_PER_MINUTE {
+            self.not_told += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.not_told))
+    }
 }
 
 struct Inner {
@@ -71,7 +96,8 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     counts: Counts,
     trouble: Mutex<Option<String>>,
-    failures: Mutex<Failures>,
+    failures: Mutex<Bounded>,
+    sessions: Mutex<Bounded>,
     is_required: bool,
 }
 
@@ -137,11 +163,8 @@ impl Audit {
             thread: Mutex::default(),
             counts: Counts::default(),
             trouble: Mutex::default(),
-            failures: Mutex::new(Failures {
-                since: Instant::now(),
-                told: 0,
-                not_told: 0,
-            }),
+            failures: Mutex::new(Bounded::new()),
+            sessions: Mutex::new(Bounded::new()),
             is_required: config.audit.required,
         });
         let mut writer = Writer {
@@ -217,22 +240,10 @@ impl Audit {
         why: &CryptoError,
     ) {
         let Some(inner) = &self.0 else { return };
-        let not_told = {
-            let mut failures = lock(&inner.failures);
-            if failures.since.elapsed() >= Duration::from_secs(60) {
-                (failures.since, failures.told) = (Instant::now(), 0);
-            }
-            if failures.told >= FAILURES_PER_MINUTE {
-                failures.not_told += 1;
-                return;
-            }
-            failures.told += 1;
-            std::mem::take(&mut failures.not_told)
+        let Some(not_told) = lock(&inner.failures).take() else {
+            return;
         };
-        let mut note = Map::new();
-        if not_told > 0 {
-            note.insert("not_told_before".to_owned(), not_told.into());
-        }
+        let note = noted(not_told, Map::new());
         self.record(Record {
             who: key.to_owned(),
             via,
@@ -243,6 +254,29 @@ impl Audit {
             code: Some(why.code.as_str()),
             note,
             ..Record::new("auth.failure")
+        });
+    }
+
+    /// A WebSocket session has proven a key: from now on it may see accounts, and may have asked for orders
+    /// to be canceled at its end. Above a number a minute they are only counted.
+    pub fn session_opened(
+        &self,
+        key: &str,
+        from: IpAddr,
+        trace: &str,
+        details: Map<String, Value>,
+    ) {
+        let Some(inner) = &self.0 else { return };
+        let Some(not_told) = lock(&inner.sessions).take() else {
+            return;
+        };
+        self.record(Record {
+            who: key.to_owned(),
+            via: "ws",
+            from: from.to_string(),
+            trace_id: trace.to_owned(),
+            note: noted(not_told, details),
+            ..Record::new("session.auth")
         });
     }
 
@@ -286,6 +320,14 @@ impl Audit {
             let _ = thread.join();
         }
     }
+}
+
+/// Details, with how many entries were not told before.
+fn noted(not_told: u64, mut details: Map<String, Value>) -> Map<String, Value> {
+    if not_told > 0 {
+        details.insert("not_told_before".to_owned(), not_told.into());
+    }
+    details
 }
 
 impl Inner {

@@ -13,13 +13,15 @@ use serde_json::{Map, Value};
 use crate::error::wall_clock;
 
 /// Fields of requests that are told.
-const REQUEST: [&str; 21] = [
+const REQUEST: [&str; 23] = [
     "account",
     "client_order_id",
     "engaged",
     "entity_id",
     "entity_type",
     "exchange",
+    "filter",
+    "for_seconds",
     "leverage",
     "margin_trading",
     "order_id",

@@ -41,6 +41,7 @@ fn action(method: &Method, path: &str) -> Option<&'static str> {
         }
         ("POST", ["api", "crypto", "history", "backfill"]) => "history.backfill",
         ("PUT", ["api", "crypto", "config", "exchanges", _]) => "config.change",
+        ("PUT", ["api", "crypto", "log"]) => "log.change",
         // It only calculates.
         ("POST", ["api", "crypto", "validation", "price"]) => return None,
         (_, ["api", ..]) => "command",
@@ -180,6 +181,7 @@ mod tests {
                 "/api/crypto/config/exchanges/okx",
                 Some("config.change"),
             ),
+            (Method::PUT, "/api/crypto/log", Some("log.change")),
             (Method::POST, "/api/something/new", Some("command")),
             (Method::POST, "/api/crypto/validation/price", None),
             (Method::POST, "/elsewhere", None),

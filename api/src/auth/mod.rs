@@ -65,6 +65,8 @@ pub struct SessionProof<'a> {
     pub timestamp: &'a str,
     /// 64 hex digits.
     pub signature: &'a str,
+    /// Id of the client's connection.
+    pub trace: &'a str,
 }
 
 /// Keys in force and what is counted about them. Clones are the same.
@@ -324,7 +326,8 @@ impl Auth {
             .signed(proof.api_key, &timestamp, signature, parts, from, now)
             .inspect_err(|error| {
                 let key = self.shown(proof.api_key);
-                self.audit().auth_failed("ws", key, from, "", error);
+                self.audit()
+                    .auth_failed("ws", key, from, proof.trace, error);
             })?;
         if !identity.providers.has(provider) {
             return Err(not_for(&identity, provider));
@@ -424,6 +427,12 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the key is for all providers.
+    #[must_use]
+    pub fn has_all_providers(&self) -> bool {
+        self.identity.providers.names().is_none()
     }
 
     /// Counts a request of the key. The answer's `X-RateLimit-*` headers are then those of this bucket.

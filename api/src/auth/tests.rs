@@ -606,6 +606,7 @@ async fn the_log_holds_no_secret() {
             provider: "binance",
             timestamp: &wall_clock().as_ms().to_string(),
             signature: &signature,
+            trace: "a-trace",
         };
         assert!(auth.session(&proof, from, wall_clock()).is_err());
         let dir = tempfile::tempdir().unwrap();

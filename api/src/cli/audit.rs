@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use bookwire_engine::audit::{AuditLog, Entry, Outcome, Report, Sealer, verify};
+use bookwire_engine::audit::{AUDIT_FOLDER, AuditLog, Entry, Outcome, Report, Sealer, verify};
 use bookwire_engine::config::Config;
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::vault::MasterKey;
@@ -181,10 +181,45 @@ pub fn record(config: &Config, action: &str, details: Value) -> Result<(), Failu
     }
 }
 
+/// Another master key is in force: the log so far stays as it is, in a folder of its own, and what is done
+/// from now on is sealed with the new one. Its name, where there was a log.
+///
+/// # Errors
+/// The system refuses.
+pub fn put_aside(config: &Config, old: &MasterKey) -> Result<Option<PathBuf>, Failure> {
+    let folder = log::folder(config);
+    let aside = folder.with_file_name(format!("{AUDIT_FOLDER}.{}", old.id()));
+    if folder.is_dir() && !aside.exists() {
+        std::fs::rename(&folder, &aside)?;
+    }
+    Ok(aside.is_dir().then_some(aside))
+}
+
+/// Records something under a master key that is not in its place yet.
+///
+/// # Errors
+/// It can't be recorded.
+pub fn record_under(
+    config: &Config,
+    master: &MasterKey,
+    action: &str,
+    details: Value,
+) -> Result<(), Failure> {
+    if !config.audit.enabled {
+        return Ok(());
+    }
+    let added = add_sealed(config, Sealer::keyed(master)?, action, details);
+    added.map_err(|error| anyhow!("not recorded in the audit log: {error}").into())
+}
+
 fn add(config: &Config, action: &str, details: Value) -> Result<(), String> {
+    let sealer = sealer(config).map_err(|error| error.to_string())?;
+    add_sealed(config, sealer, action, details)
+}
+
+fn add_sealed(config: &Config, sealer: Sealer, action: &str, details: Value) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let now = wall_clock();
-    let sealer = sealer(config).map_err(|error| text(&error))?;
     let folder = log::folder(config);
     let size = config.audit.file_bytes_max;
     let opened = AuditLog::open(&folder, sealer, size, now, || None);

@@ -144,7 +144,7 @@ pub fn start_logging(config: &Config) {
         LogFormat::Text => super::LogFormat::Text,
         LogFormat::Json => super::LogFormat::Json,
     };
-    log::start(format, config.log.level.as_str());
+    log::start(format, &config.log.filter());
 }
 
 /// Where a provider's hosts are, for those that are not at their usual address.

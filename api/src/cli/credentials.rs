@@ -1,8 +1,12 @@
 //! `bookwire credentials …`: exchanges' keys, sealed on disk.
 
+use std::path::{Path, PathBuf};
+
+use bookwire_engine::config::Config;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::vault::{
-    AccountView, DEFAULT_ACCOUNT, MasterKey, NewCredential, SecretKind, Vault,
+    self, AccountView, DEFAULT_ACCOUNT, MASTER_KEY_FILE, MasterKey, NewCredential, Secret,
+    SecretKind, Vault,
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -27,6 +31,17 @@ pub enum CredentialsCommand {
     Rotate(Key),
     /// Forgets the key of an account
     Remove(Account),
+    /// Seals everything with another master key: credentials and our own API keys. The new one is read from
+    /// BOOKWIRE_NEW_MASTER_KEY or a file; stop the server first, and start it with the new one. What broke
+    /// off is finished by the same command again
+    Rekey {
+        /// File with the new master key: 32 bytes as hex or base64 in one line, mode 0600
+        #[arg(long, env = "BOOKWIRE_NEW_MASTER_KEY_FILE", value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+        /// Where the configuration is
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Which account.
@@ -96,6 +111,10 @@ pub fn run(global: &GlobalArgs, command: &CredentialsCommand) -> Result<(), Fail
             ));
             Ok(())
         }
+        CredentialsCommand::Rekey {
+            new_key_file,
+            place,
+        } => reseal(&place.load(global)?, new_key_file.as_deref()),
         CredentialsCommand::List { place } => {
             let list = existing(global, place)?.list();
             for view in &list {
@@ -107,6 +126,71 @@ pub fn run(global: &GlobalArgs, command: &CredentialsCommand) -> Result<(), Fail
             Ok(())
         }
     }
+}
+
+/// The environment's name of the key that is to take the place of the master key.
+const NEW_KEY_VARIABLE: &str = "BOOKWIRE_NEW_MASTER_KEY";
+
+fn new_key(file: Option<&Path>) -> Result<MasterKey, Failure> {
+    let told = std::env::var_os(NEW_KEY_VARIABLE)
+        .map(|text| Secret::new(text.to_string_lossy().into_owned()))
+        .filter(|text| !text.expose_text().trim().is_empty());
+    match (told, file) {
+        (Some(_), Some(_)) => Err(Failure::Usage(format!(
+            "{NEW_KEY_VARIABLE} and --new-key-file are both given; accepted: one of them"
+        ))),
+        (Some(text), None) => Ok(MasterKey::parse(NEW_KEY_VARIABLE, text.expose_text())?),
+        (None, Some(file)) => Ok(MasterKey::of_file(file)?),
+        (None, None) => Err(Failure::Usage(format!(
+            "there is no new master key; accepted: {NEW_KEY_VARIABLE}, or --new-key-file FILE \
+             (`head -c 32 /dev/urandom | base64`)"
+        ))),
+    }
+}
+
+/// Each step can be done again: what is done is found to be.
+fn reseal(config: &Config, file: Option<&Path>) -> Result<(), Failure> {
+    let sources = secrets::master_sources(config);
+    let new = new_key(file)?;
+    let Some(old) = MasterKey::find(&sources)? else {
+        sources.check_nothing_is_sealed()?;
+        super::say("there is no master key, and nothing that is sealed: nothing to do");
+        return Ok(());
+    };
+    let data_dir = &config.server.data_dir;
+    let done = vault::rekey(data_dir, &old, &new)?;
+    for file in &done {
+        let how = match file.was_done {
+            true => "was sealed with the new key before",
+            false => "is sealed with the new key",
+        };
+        let path = file.path.display();
+        super::say(&format!("{path}: {how}, entries: {}", file.entries));
+    }
+    let details = json!({"old_key": old.id(), "new_key": new.id()});
+    if let Some(aside) = audit::put_aside(config, &old)? {
+        super::say(&format!(
+            "the audit log so far is in {}: verify it with the old key",
+            aside.display()
+        ));
+    }
+    audit::record_under(config, &new, "master_key.change", details)?;
+    // Where it was made by itself it is replaced; elsewhere it is somebody's who has put it there.
+    let own = data_dir.join(MASTER_KEY_FILE);
+    let is_own = old.origin() == own.display().to_string();
+    match is_own {
+        true => {
+            let path = new.install(data_dir)?;
+            super::say(&format!("{} is the new key", path.display()));
+        }
+        false => super::say(&format!(
+            "put the new key (id {}) where the old one is: {}",
+            new.id(),
+            old.origin()
+        )),
+    }
+    super::say("start the server again, with the new key; keep the old one for older backups");
+    Ok(())
 }
 
 fn put(global: &GlobalArgs, key: &Key, is_there: bool) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use bookwire_actors::gateway::Gateway;
-use bookwire_engine::config::Config;
+use bookwire_engine::config::{Config, LogFilter, LogLevel};
 use bookwire_engine::instrument::Instrument;
 use bookwire_engine::keys::KeySpec;
 use bookwire_engine::vault::Secret;
@@ -64,7 +64,7 @@ pub fn run(global: &GlobalArgs, args: &DemoArgs) -> Result<(), Failure> {
     let is_screen = !global.quiet && std::io::stdout().is_terminal();
     if is_screen && std::io::stderr().is_terminal() {
         // Log lines in the middle of the figures help nobody; BOOKWIRE_LOG still asks for them.
-        super::log::start(super::LogFormat::Text, "error");
+        super::log::start(super::LogFormat::Text, &LogFilter::new(LogLevel::Error));
     } else {
         config::start_logging(&config);
     }

@@ -1,33 +1,51 @@
-//! Log lines on standard error: text for people or JSON, filtered by `BOOKWIRE_LOG`.
+//! Log lines on standard error: text for people or JSON. Which are written: `BOOKWIRE_LOG`, else `[log]`, and
+//! what an operator has changed since ([`crate::logs`]).
 
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::EnvFilter;
+use bookwire_engine::config::{FILTER_FORM, LogFilter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
 
 use super::LogFormat;
+use crate::logs;
 
-/// What the libraries below say of clients that break off or send nonsense is no error of ours.
-const QUIET: &str = "actix_server=warn,actix_http=off";
+/// Names levels, and comes before the configuration.
+const VARIABLE: &str = "BOOKWIRE_LOG";
 
-/// Starts logging. Directives of `BOOKWIRE_LOG` (`info`, `bookwire_actors=debug`) come before
-/// `level`. A second call in one process changes nothing.
-pub fn start(format: LogFormat, level: &str) {
-    let filter = std::env::var("BOOKWIRE_LOG")
+/// Starts logging. `BOOKWIRE_LOG` comes before `configured`. A second call in one process changes nothing.
+pub fn start(format: LogFormat, configured: &LogFilter) {
+    let told = std::env::var(VARIABLE)
         .ok()
-        .and_then(|text| EnvFilter::try_new(text).ok())
-        .or_else(|| EnvFilter::try_new(format!("{level},{QUIET}")).ok())
-        .unwrap_or_else(|| EnvFilter::new("info"));
-    let is_terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || OneLine {
-            out: io::stderr(),
-            is_terminal,
-        });
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(is_terminal).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        .map(|text| text.parse::<LogFilter>());
+    let (filter, wrong) = match told {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(why)) => (configured.clone(), Some(why)),
+        None => (configured.clone(), None),
     };
+    let Some(layer) = logs::layer(&filter) else {
+        return;
+    };
+    let is_terminal = io::stderr().is_terminal();
+    let writer = move || OneLine {
+        out: io::stderr(),
+        is_terminal,
+    };
+    let lines = fmt::layer().with_writer(writer);
+    let _ = match format {
+        LogFormat::Text => {
+            let lines = lines.with_ansi(is_terminal);
+            registry().with(layer).with(lines).try_init()
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            registry().with(layer).with(lines).try_init()
+        }
+    };
+    if let Some(why) = wrong {
+        tracing::warn!("{VARIABLE} is not accepted: {why}; accepted: {FILTER_FORM}");
+    }
 }
 
 /// Keeps an event on one line, whatever texts of clients and exchanges are in it: control characters

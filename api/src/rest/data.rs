@@ -15,7 +15,7 @@ use bookwire_engine::wire::OrderbookView;
 use serde_json::json;
 
 use super::answer::{Listing, Shape};
-use super::entities;
+use super::entities::{self, Served};
 use super::params::{self, Params};
 use super::schema::Schema;
 use super::series::{self, SeriesRequest};
@@ -154,16 +154,19 @@ async fn list(
 ) -> Result<Listing, CryptoError> {
     prepare(gateway, schema, params).await?;
     let table = gateway.instruments();
+    let served = Served(gateway.markets().collect());
     match schema {
-        Schema::Asset => entities::assets(&table, params, &shape),
-        Schema::Instruments(market) => entities::instruments(&table, market, params, &shape),
+        Schema::Asset => entities::assets(&table, &served, params, &shape),
+        Schema::Instruments(market) => {
+            entities::instruments((&table, &served), market, params, &shape)
+        }
         Schema::Orderbook => {
             let depth = params.integer("depth")?.unwrap_or(20) as usize;
-            let series = SeriesRequest::read(schema, &table, params, &shape)?;
+            let series = SeriesRequest::read(schema, (&table, &served), params, &shape)?;
             in_time(books(gateway, series, depth, &shape)).await
         }
         Schema::Klines(..) | Schema::Trades | Schema::Funding => {
-            let request = SeriesRequest::read(schema, &table, params, &shape)?;
+            let request = SeriesRequest::read(schema, (&table, &served), params, &shape)?;
             series::check_columns(schema, &shape)?;
             in_time(stored(gateway, schema, request, shape)).await
         }

@@ -21,10 +21,11 @@ use super::schema::Schema;
 /// A parameter that is wrong.
 pub fn assets(
     table: &InstrumentTable,
+    served: &Served,
     params: &Params,
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
-    let filter = Filter::read(params, table, None)?;
+    let filter = Filter::read(params, table, served, None)?;
     let columns = shape.columns::<AssetRow<'_>>()?;
     let codes: Vec<String> = params
         .list("codes")?
@@ -77,12 +78,12 @@ fn asset_row<'a>(row: &'a (&'a str, String, &'a str)) -> AssetRow<'a> {
 /// # Errors
 /// A parameter that is wrong.
 pub fn instruments(
-    table: &InstrumentTable,
+    (table, served): (&InstrumentTable, &Served),
     market: Market,
     params: &Params,
     shape: &Shape,
 ) -> Result<Listing, CryptoError> {
-    let filter = Filter::read(params, table, Some(market))?;
+    let filter = Filter::read(params, table, served, Some(market))?;
     let named = named_instruments(table, market, params, &filter)?;
     let mut rows: Vec<Arc<Instrument>> = table
         .iter()
@@ -174,6 +175,7 @@ impl Filter {
     fn read(
         params: &Params,
         table: &InstrumentTable,
+        served: &Served,
         market: Option<Market>,
     ) -> Result<Self, CryptoError> {
         let symbols = |name| -> Result<Vec<String>, CryptoError> {
@@ -184,7 +186,7 @@ impl Filter {
                 .collect())
         };
         let provider = params.provider()?;
-        require_loaded(table, provider, market)?;
+        require_loaded(table, served, provider, market)?;
         Ok(Self {
             provider,
             exchange: exchange(params, table)?,
@@ -254,16 +256,34 @@ pub fn exchange(params: &Params, table: &InstrumentTable) -> Result<Option<Strin
     ))
 }
 
+/// Markets that the configuration has in use: of others there are no instruments, and there never will be.
+#[derive(Clone, Debug)]
+pub struct Served(pub Vec<(ProviderId, Market)>);
+
+impl Served {
+    fn has(&self, provider: Option<ProviderId>, market: Option<Market>) -> bool {
+        self.0.iter().any(|(of, one)| {
+            provider.is_none_or(|provider| provider == *of)
+                && market.is_none_or(|market| market == *one)
+        })
+    }
+}
+
 /// An empty table means that the exchange has not told us its instruments yet, not that it has
-/// none.
+/// none; unless its market is not in use.
 ///
 /// # Errors
 /// `CRYPTO_PROVIDER_UNAVAILABLE` while nothing is known of the provider.
 pub fn require_loaded(
     table: &InstrumentTable,
+    served: &Served,
     provider: Option<ProviderId>,
     market: Option<Market>,
 ) -> Result<(), CryptoError> {
+    // Of a provider that is switched off nothing is known, other than of a market that it has not in use.
+    if served.has(provider, None) && !served.has(provider, market) {
+        return Ok(());
+    }
     // Venues behind a bridge have been loaded before; one may lack a market.
     if provider.is_some_and(|provider| provider.exchange().bridge().is_some()) {
         return Ok(());

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use bookwire_actors::alive::{Kind, alive};
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::latency::{STAGES, StageLatency};
 use bookwire_actors::recorder::Recorder;
@@ -18,12 +19,13 @@ use bookwire_actors::status::{ProviderState, ProviderStatus};
 use bookwire_actors::worker::WorkerMeter;
 use serde_json::{Map, Value, json};
 
-use super::ops::{Started, no_parameters, resident_bytes};
+use super::ops::{Started, no_parameters};
 use crate::audit::{Audit, AuditStats};
 use crate::auth::Auth;
 use crate::deviations::PriceWatch;
 use crate::error::{ApiError, wall_clock};
 use crate::gate::Gate;
+use crate::process::Process;
 
 /// How often the rolling windows are moved on.
 pub const SAMPLE: Duration = Duration::from_secs(60);
@@ -91,12 +93,16 @@ impl Windows {
     pub fn sample(&self, gateway: &Gateway, gate: &Gate, watch: &PriceWatch) {
         let latencies = gateway.latencies();
         let sums = sums(gateway, gate, watch, &latencies);
+        self.keep(sums, latencies, Instant::now());
+    }
+
+    fn keep(&self, sums: Sums, latencies: Vec<StageLatency>, at: Instant) {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         log.day.push_back(sums);
         if log.day.len() > DAY {
             log.day.pop_front();
         }
-        log.recent.push_back((Instant::now(), latencies));
+        log.recent.push_back((at, latencies));
         if log.recent.len() > RECENT {
             log.recent.pop_front();
         }
@@ -190,7 +196,7 @@ pub async fn summary(
     let exchange_connections: u64 = status.iter().map(|status| status.connections_up).sum();
     let workers = gateway.workers();
     let sessions: u64 = workers.iter().map(|worker| worker.sessions.get()).sum();
-    let resident = resident_bytes();
+    let resident = Process::now().resident_bytes;
     let accounts = trading::observed(&gateway).await;
     Ok(HttpResponse::Ok().json(json!({
         "trading_metrics": trading::summary(&accounts),
@@ -270,18 +276,37 @@ pub async fn metrics(
     let uptime = started.0.elapsed().as_secs_f64();
     let name = "bookwire_uptime_seconds";
     sample(&mut out, name, "gauge", &[("", uptime)]);
-    if let Some(bytes) = resident_bytes() {
-        let name = "process_resident_memory_bytes";
-        sample(&mut out, name, "gauge", &[("", bytes as f64)]);
-    }
+    process_samples(&mut out, &Process::now());
     HttpResponse::Ok()
         .insert_header(("content-type", "text/plain; version=0.0.4; charset=utf-8"))
         .body(out)
 }
 
+/// What the operating system says of the process, and how many actors and tasks live in it.
+fn process_samples(out: &mut String, process: &Process) {
+    let rows = [
+        ("process_resident_memory_bytes", process.resident_bytes),
+        ("process_virtual_memory_bytes", process.virtual_bytes),
+        ("process_threads", process.threads),
+        ("process_open_fds", process.open_files),
+        ("process_max_fds", process.open_files_max),
+    ];
+    for (name, value) in rows {
+        if let Some(value) = value {
+            sample(out, name, "gauge", &[("", value as f64)]);
+        }
+    }
+    let rows = Kind::ALL.map(|kind| {
+        let labels = format!("{{kind=\"{}\"}}", kind.as_str());
+        (labels, alive(kind) as f64)
+    });
+    let rows: Vec<(&str, f64)> = rows.iter().map(|(l, v)| (l.as_str(), *v)).collect();
+    sample(out, "bookwire_alive", "gauge", &rows);
+}
+
 fn provider_samples(out: &mut String, status: &[ProviderStatus]) {
     type Field = (&'static str, &'static str, fn(&ProviderStatus) -> f64);
-    let fields: [Field; 6] = [
+    let fields: [Field; 7] = [
         ("bookwire_provider_up", "gauge", |s| {
             f64::from(matches!(
                 s.state,
@@ -299,6 +324,9 @@ fn provider_samples(out: &mut String, status: &[ProviderStatus]) {
         }),
         ("bookwire_provider_api_latency_seconds", "gauge", |s| {
             s.api_latency_ms.unwrap_or(f64::NAN) / 1000.0
+        }),
+        ("bookwire_provider_silent_streams", "gauge", |s| {
+            s.incidents.silent_streams(Duration::ZERO) as f64
         }),
         (
             "bookwire_provider_last_data_timestamp_seconds",

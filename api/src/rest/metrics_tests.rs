@@ -175,13 +175,58 @@ fn windows_forget_what_is_older() {
     assert_eq!(windows.recent(&mut now), None);
     assert_eq!(now[0].histogram.len(), 100, "all since the start");
     for minute in 1..=10 {
-        let mut log = windows.0.lock().unwrap();
-        log.recent.push_back((Instant::now(), stage(minute * 10)));
-        if log.recent.len() > RECENT {
-            log.recent.pop_front();
-        }
+        windows.keep(Sums::default(), stage(minute * 10), Instant::now());
     }
     assert!(windows.recent(&mut now).is_some());
     // The sixth minute's sixty are gone.
     assert_eq!((now[0].histogram.len(), now[0].sum_ns), (40, 40_000));
+}
+
+/// Three of everything happen each minute, for two days: each field has what the last day had, the day
+/// before is gone, and the window moves with every minute.
+#[test]
+fn a_day_is_a_day_that_moves() {
+    let windows = Windows::default();
+    let sums = |minute: u64| Sums {
+        lag_ns: 9_000 * minute,
+        lags: 3 * minute,
+        dropped: 3 * minute,
+        failures: 3 * minute,
+        deviations: 3 * minute,
+        gaps: 3 * minute,
+        requests: 3 * minute,
+        busy_us: 9_000 * minute,
+    };
+    let day = DAY as u64;
+    for minute in 1..=2 * day {
+        // What is told just before the next sample is taken.
+        let (now, before) = (sums(minute), windows.day_ago());
+        let fields = |of: &Sums| {
+            [
+                of.lags,
+                of.dropped,
+                of.failures,
+                of.deviations,
+                of.gaps,
+                of.requests,
+            ]
+        };
+        for (now, before) in fields(&now).into_iter().zip(fields(&before)) {
+            assert_eq!(now - before, 3 * minute.min(day), "minute {minute}");
+        }
+        let lag = mean(now.lag_ns - before.lag_ns, now.lags - before.lags, 1e6);
+        assert!((lag.unwrap() - 0.003).abs() < 1e-9);
+        windows.keep(now, Vec::new(), Instant::now());
+    }
+    // A day without anything: all fields are nothing, and a mean of nothing is none.
+    let last = sums(2 * day);
+    for _ in 0..day {
+        windows.keep(last, Vec::new(), Instant::now());
+    }
+    let before = windows.day_ago();
+    assert_eq!((before.requests, before.gaps), (last.requests, last.gaps));
+    assert_eq!(
+        mean(last.lag_ns - before.lag_ns, last.lags - before.lags, 1e6),
+        None
+    );
 }

@@ -7,6 +7,7 @@ pub mod body;
 pub mod config;
 pub mod data;
 pub mod entities;
+pub mod log;
 pub mod metrics;
 pub mod ops;
 pub mod params;

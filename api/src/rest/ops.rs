@@ -14,6 +14,7 @@ use serde_json::{Map, json};
 use super::params::Params;
 use crate::audit::{Audit, AuditStats};
 use crate::error::{ApiError, wall_clock};
+use crate::process::Process;
 
 /// Data older than this are worth a warning in the health answer.
 const FRESH: Duration = Duration::from_secs(30);
@@ -177,7 +178,7 @@ pub async fn health(
         connectivity(&status),
         streams(&status),
         freshness(&status),
-        memory(resident_bytes()),
+        memory(Process::now().resident_bytes),
         audited(&audit.stats()),
     ];
     let worst = checks
@@ -293,9 +294,12 @@ fn freshness(providers: &[ProviderStatus]) -> Check {
                 .last_data
                 .map(|ts| Duration::from_nanos(now.abs_diff(ts.0)));
             let name = status.provider.name();
+            // The newest of a provider says nothing of each of its streams.
+            let silent = status.incidents.silent_streams(FRESH);
             match age {
                 None => Some(format!("{name}: no data yet")),
                 Some(age) if age > FRESH => Some(format!("{name}: {} s old", age.as_secs())),
+                Some(_) if silent > 0 => Some(format!("{name}: {silent} streams are silent")),
                 Some(_) => None,
             }
         })
@@ -315,17 +319,6 @@ fn memory(resident: Option<u64>) -> Check {
     };
     let mib = resident.unwrap_or_default() >> 20;
     Check::new("memory_usage", grade, Some(format!("{mib} MiB resident")))
-}
-
-/// Resident memory of this process; `None` where the system does not say.
-#[must_use]
-pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 #[cfg(test)]
@@ -367,6 +360,41 @@ mod tests {
         assert!(!reason.contains("secret"), "{reason}");
         stats.spool_trouble = Some("full".to_owned());
         assert_eq!(grade(&stats).0, Grade::Fail);
+    }
+
+    /// The newest data of a provider hide nothing of its other streams.
+    #[test]
+    fn data_are_as_fresh_as_each_stream_is() {
+        use bookwire_actors::incidents::{Cause, Subject};
+        use bookwire_engine::exchange::Feed;
+        use bookwire_engine::instrument::InstrumentId;
+        let meter = ProviderMeter::new(ProviderId::BINANCE);
+        let at = |secs| Moment {
+            wall: wall_clock(),
+            monotonic: Duration::from_secs(secs),
+        };
+        meter.request_ok(at(0), Duration::from_millis(3));
+        meter.connection_wanted(true);
+        meter.connection_up(true);
+        meter.data(wall_clock());
+        let stream = Subject::Stream(InstrumentId(3), Feed::Trades);
+        meter
+            .incidents
+            .begin(stream, Cause::Known("silent"), at(10));
+        let told = |secs| {
+            let status = ProviderStatus {
+                incidents: meter.incidents.view(at(secs)),
+                ..meter.status(Duration::ZERO)
+            };
+            let check = freshness(&[status]);
+            (check.grade, check.reason.unwrap_or_default())
+        };
+        assert_eq!(told(30).0, Grade::Pass, "for a moment");
+        let (grade, reason) = told(60);
+        assert_eq!(
+            (grade, &*reason),
+            (Grade::Warn, "binance: 1 streams are silent")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use bookwire_engine::wire::{FundingView, KlineView, OrderbookView, TradeView};
 use rust_decimal::Decimal;
 
 use super::answer::{Listing, Shape};
-use super::entities;
+use super::entities::{self, Served};
 use super::params::Params;
 use super::schema::Schema;
 
@@ -50,7 +50,7 @@ impl SeriesRequest {
     /// A parameter that is wrong, or none of the symbols exists.
     pub fn read(
         schema: Schema,
-        table: &InstrumentTable,
+        (table, served): (&InstrumentTable, &Served),
         params: &Params,
         shape: &Shape,
     ) -> Result<Self, CryptoError> {
@@ -82,7 +82,7 @@ impl SeriesRequest {
         let hours = params.integer("funding_interval_hours")?;
         let side = params.choice("side", &sides)?;
         let min_volume = params.decimal("min_volume")?;
-        entities::require_loaded(table, Some(provider), market_of(schema))?;
+        entities::require_loaded(table, served, Some(provider), market_of(schema))?;
         let (instruments, is_named, warnings) = resolve(schema, table, provider, params)?;
         Ok(Self {
             provider,

@@ -76,6 +76,7 @@ fn bar(entity: &Arc<Entity>, minutes: i64, close: i64) -> Row {
 
 struct Rig {
     table: InstrumentTable,
+    served: Served,
     store: Embedded,
     _dir: tempfile::TempDir,
 }
@@ -132,6 +133,11 @@ impl Rig {
         store.flush().unwrap();
         Self {
             table,
+            served: Served(vec![
+                (ProviderId::BINANCE, Market::Spot),
+                (ProviderId::BINANCE, Market::Perp),
+                (ProviderId::OKX, Market::Spot),
+            ]),
             store,
             _dir: dir,
         }
@@ -142,12 +148,13 @@ impl Rig {
         let params = Params::parse(query, &crate::spec::data::parameters(schema))?;
         let shape = Shape::read(&params)?;
         let listing = match schema {
-            Schema::Asset => entities::assets(&self.table, &params, &shape)?,
+            Schema::Asset => entities::assets(&self.table, &self.served, &params, &shape)?,
             Schema::Instruments(market) => {
-                entities::instruments(&self.table, market, &params, &shape)?
+                entities::instruments((&self.table, &self.served), market, &params, &shape)?
             }
             _ => {
-                let request = SeriesRequest::read(schema, &self.table, &params, &shape)?;
+                let request =
+                    SeriesRequest::read(schema, (&self.table, &self.served), &params, &shape)?;
                 let reader = self.store.reader().unwrap();
                 match schema {
                     Schema::Klines(_, level) => {

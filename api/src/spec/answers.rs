@@ -489,6 +489,14 @@ pub(super) fn config() -> Value {
     ])
 }
 
+pub(super) fn log() -> Value {
+    object([
+        ("filter", text()),
+        ("configured", text()),
+        ("until", nullable(time())),
+    ])
+}
+
 pub(super) fn changed() -> Value {
     let change = object([("from", json!({})), ("to", json!({}))]);
     let reconnect = json!({"anyOf": [

@@ -351,6 +351,51 @@ pub const CONFIG: Operation = Operation {
     ..PLAIN
 };
 
+/// Longest time that a change of the log lasts by itself, seconds.
+pub const LOG_SECONDS_MAX: u32 = 86_400;
+
+/// `GET /api/crypto/log`
+pub const LOG: Operation = Operation {
+    path: "/api/crypto/log",
+    id: "getLog",
+    tag: CONFIG_TAG,
+    summary: "Which log lines are written",
+    access: ADMIN,
+    answers: &[Answer::ok("The levels in force.", answers::log)],
+    errors: &[Unsupported],
+    ..PLAIN
+};
+
+/// `PUT /api/crypto/log`
+pub const CHANGE_LOG: Operation = Operation {
+    verb: Verb::Put,
+    path: "/api/crypto/log",
+    id: "changeLog",
+    tag: CONFIG_TAG,
+    summary: "Change which log lines are written, while it runs",
+    about: "A level, or levels of modules. It ends with the process, or after `for_seconds`.",
+    body: &[
+        Field::new(
+            "filter",
+            Kind::Text,
+            "A level, then levels of bookwire's modules; null: as configured.",
+        )
+        .required()
+        .nullable()
+        .such_as("info,bookwire_actors=debug"),
+        Field::new(
+            "for_seconds",
+            Kind::Integer(1, LOG_SECONDS_MAX as u64),
+            "How long it lasts; without it: for good.",
+        ),
+    ],
+    body_example: r#"{"filter":"info,bookwire_actors=debug","for_seconds":60}"#,
+    access: ADMIN,
+    answers: &[Answer::ok("The levels in force.", answers::log)],
+    errors: &[Unsupported],
+    ..PLAIN
+};
+
 /// What can be changed of an exchange's limits.
 pub const RATE_LIMITS: &[Field] = &[
     Field::new(
@@ -488,6 +533,8 @@ pub const ALL: &[&Operation] = &[
     &ORDER_BACKFILL,
     &CONFIG,
     &CHANGE,
+    &LOG,
+    &CHANGE_LOG,
     &VALIDATE,
     &OPENAPI,
     &ASYNCAPI,

@@ -1,6 +1,7 @@
 //! API keys as a session sees them: with the address of its client.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use bookwire_actors::session::keys::SessionKeys;
 use bookwire_actors::session::request::AuthRequest;
@@ -9,6 +10,7 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::keys::{Ended, Identity};
 use bookwire_engine::time::TsNanos;
 use futures_util::future::LocalBoxFuture;
+use serde_json::Map;
 
 use crate::auth::{Auth, SessionProof};
 
@@ -16,6 +18,7 @@ use crate::auth::{Auth, SessionProof};
 pub(super) struct KeysOfAddress {
     pub(super) auth: Auth,
     pub(super) address: IpAddr,
+    pub(super) trace_id: Rc<str>,
 }
 
 impl SessionKeys for KeysOfAddress {
@@ -24,13 +27,21 @@ impl SessionKeys for KeysOfAddress {
         proof: &AuthRequest,
         now: TsNanos,
     ) -> Result<(ProviderId, Identity), CryptoError> {
-        let proof = SessionProof {
+        let shown = SessionProof {
             api_key: &proof.api_key,
             provider: &proof.provider,
             timestamp: &proof.timestamp,
             signature: &proof.signature,
+            trace: &self.trace_id,
         };
-        self.auth.session(&proof, self.address, now)
+        let (provider, identity) = self.auth.session(&shown, self.address, now)?;
+        let mut details = Map::new();
+        details.insert("provider".to_owned(), provider.name().into());
+        let cancels = proof.cancel_on_disconnect.unwrap_or(false);
+        details.insert("cancel_on_disconnect".to_owned(), cancels.into());
+        let audit = self.auth.audit();
+        audit.session_opened(&identity.key_id, self.address, &self.trace_id, details);
+        Ok((provider, identity))
     }
 
     fn ended(&self, identity: &Identity, now: TsNanos) -> Option<Ended> {

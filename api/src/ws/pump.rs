@@ -16,6 +16,7 @@ use actix_http::ws::{Codec, Item, OpCode, Parser};
 use actix_web::Error;
 use actix_web::error::PayloadError;
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext};
+use bookwire_actors::alive::{Alive, Kind};
 use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::latency::Stamp;
 use bookwire_actors::session::flow::Close;
@@ -47,6 +48,7 @@ pub struct Pump {
     is_draining: Rc<Cell<bool>>,
     fragments: Option<Fragments>,
     _permit: Permit,
+    _alive: Alive,
 }
 
 struct Fragments {
@@ -85,6 +87,7 @@ impl Pump {
             is_draining: options.is_draining,
             fragments: None,
             _permit: options.permit,
+            _alive: Alive::new(Kind::ClientSocket),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
+use bookwire_actors::alive::counted;
 use bookwire_actors::dispatcher::WorkerHub;
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::session::flow::{Close, OutboxLimits};
@@ -63,6 +64,8 @@ impl From<&Config> for WsOptions {
         let session = SessionLimits::default();
         Self {
             session: SessionLimits {
+                // Whether they are, the server says.
+                is_data_open: true,
                 subscriptions: config.subscriptions_per_connection,
                 requests_per_second: config.messages_per_second,
                 outbox: OutboxLimits {
@@ -169,14 +172,14 @@ impl WsWorker {
                 let hub = (self.state.0.start_hub)().await?;
                 let mut stop = self.state.0.stop.subscribe();
                 let weak = Rc::downgrade(&hub);
-                actix_web::rt::spawn(async move {
+                actix_web::rt::spawn(counted(async move {
                     // Ends with the state or with the one stop there is.
                     if let Ok(close) = stop.wait_for(Option::is_some).await
                         && let (Some(hub), Some(close)) = (weak.upgrade(), &*close)
                     {
                         hub.close_all(close);
                     }
-                });
+                }));
                 Ok::<_, CryptoError>(hub)
             })
             .await?;
@@ -267,10 +270,14 @@ async fn connect(
         hub: hub.clone(),
         limits: options.session,
         numbers,
-        keys: shared
-            .auth
-            .clone()
-            .map(|auth| -> Box<dyn SessionKeys> { Box::new(KeysOfAddress { auth, address }) }),
+        keys: shared.auth.clone().map(|auth| -> Box<dyn SessionKeys> {
+            let trace_id = trace_id.clone();
+            Box::new(KeysOfAddress {
+                auth,
+                address,
+                trace_id,
+            })
+        }),
         encode: Box::new(move |reply, now| protocol::encode(reply, &for_replies, now)),
         cut: Box::new(move || {
             if let Some(link) = link.upgrade() {
@@ -278,7 +285,7 @@ async fn connect(
             }
         }),
     });
-    tracing::debug!(%trace_id, %address, "client connected");
+    tracing::debug!(%address, "client connected");
     let is_draining = Rc::new(Cell::new(false));
     let inbound = FrameGuard::new(
         payload,

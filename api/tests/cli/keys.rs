@@ -293,3 +293,73 @@ fn without_its_master_key_nothing_opens_and_nothing_is_made() {
     );
     assert_eq!(with(&other, &["config", "check"]).0, Some(0));
 }
+
+#[test]
+fn everything_is_sealed_with_another_master_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let lines = format!("the-key-of-binance\n{CANARY}\n");
+    let set = ["credentials", "set", "binance"];
+    says(dir, &set, &lines, 0, "binance/default");
+    says(dir, &["keys", "create"], "", 0, "data_access");
+    let old = std::fs::read_to_string(dir.join("master.key")).unwrap();
+    let rekey = ["credentials", "rekey"];
+    says(dir, &rekey, "", 2, "BOOKWIRE_NEW_MASTER_KEY");
+    let file = dir.join("new.key");
+    std::fs::write(&file, "not a key\n").unwrap();
+    let with_file = [
+        "credentials",
+        "rekey",
+        "--new-key-file",
+        file.to_str().unwrap(),
+    ];
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        says(dir, &with_file, "", 1, "chmod 600");
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, mode).unwrap();
+    }
+    says(dir, &with_file, "", 2, "accepted: 32 random bytes");
+    says(dir, &["credentials", "list"], "", 0, "binance/default");
+    let new = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    std::fs::write(&file, format!("{new}\n")).unwrap();
+    let said = says(dir, &with_file, "", 0, "credentials.vault: is sealed with");
+    assert!(said.contains("keys.vault: is sealed with"), "{said}");
+    assert!(!said.contains(new) && !said.contains(old.trim()), "{said}");
+    // The data directory's own key is replaced, and all opens.
+    let installed = std::fs::read_to_string(dir.join("master.key")).unwrap();
+    assert_eq!(installed.trim(), new);
+    says(dir, &["credentials", "list"], "", 0, "binance/default");
+    says(dir, &["keys", "list"], "", 0, "bw-");
+    // Each log is as it was written, under its own key.
+    says(dir, &["audit", "verify"], "", 0, "as they were written");
+    says(dir, &["audit", "show"], "", 0, "master_key.change");
+    let mut folders = std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path());
+    let aside = folders.find(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("audit.") && path.is_dir()
+    });
+    let aside = aside.unwrap();
+    let aside = aside.to_str().unwrap();
+    let with = |key: &str, args: &[&str]| {
+        let output = bookwire()
+            .args(args)
+            .arg("--data-dir")
+            .arg(dir)
+            .env("BOOKWIRE_MASTER_KEY", key)
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (code, said) = with(&old, &["audit", "verify", aside]);
+    assert_eq!(code, Some(0), "{said}");
+    // The old key opens nothing more.
+    let (code, said) = with(&old, &["credentials", "list"]);
+    assert!(
+        code != Some(0) && said.contains("another master key"),
+        "{said}"
+    );
+    says(dir, &with_file, "", 2, "is the old one");
+}

@@ -174,3 +174,40 @@ async fn a_session_ends_when_its_key_expires() {
         "{code} {reason}"
     );
 }
+
+#[tokio::test]
+async fn market_data_that_are_not_open_need_a_key_for_their_provider() {
+    let auth = Auth::new(&Config::default(), None);
+    let reads = |providers| KeySpec::parse("data_access", providers, "").unwrap();
+    let reader = auth.add("bw-reader", reads("binance")).unwrap();
+    let trader = auth.add("bw-trader", spec("")).unwrap();
+    let elsewhere = auth.add("bw-okx", reads("okx")).unwrap();
+    let rig = Rig::start_closed(auth);
+    let trades = r#"{"method":"subscribe","params":{"stream":"crypto.trades","provider":"binance","symbols":["btcusdt"]}}"#;
+    let mut client = rig.client().await;
+    let answer = client.ask(trades).await;
+    assert_eq!(answer["error"]["code"], "CRYPTO_UNAUTHORIZED", "{answer}");
+    let told = answer["error"]["recovery_suggestions"].to_string();
+    assert!(told.contains("data_access"), "{answer}");
+    // Neither a key for something else, nor one for somebody else.
+    let answer = prove(&mut client, "bw-okx", &elsewhere, "okx").await;
+    assert_eq!(answer["status"], "authenticated", "{answer}");
+    let answer = client.ask(trades).await;
+    assert_eq!(answer["error"]["code"], "CRYPTO_UNAUTHORIZED", "{answer}");
+    let answer = prove(&mut client, "bw-trader", &trader, "binance").await;
+    assert_eq!(answer["status"], "authenticated", "{answer}");
+    let answer = client.ask(trades).await;
+    assert_eq!(answer["error"]["code"], "CRYPTO_FORBIDDEN", "{answer}");
+    let answer = prove(&mut client, "bw-reader", &reader, "binance").await;
+    assert_eq!(answer["status"], "authenticated", "{answer}");
+    let answer = client.ask(trades).await;
+    assert_eq!(answer["status"], "subscribed", "{answer}");
+    // What is not there is told as before.
+    let nowhere = trades.replace("binance", "mtgox");
+    let answer = client.ask(&nowhere).await;
+    assert_eq!(
+        answer["error"]["code"], "CRYPTO_INVALID_PARAMETER",
+        "{answer}"
+    );
+    assert_eq!(client.ask(r#"{"method":"ping"}"#).await["status"], "pong");
+}

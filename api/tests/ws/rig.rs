@@ -374,6 +374,13 @@ impl Rig {
         Self::start_for(1, WsOptions::default(), Arc::default(), Some(auth))
     }
 
+    /// The same, where market data need a key.
+    pub fn start_closed(auth: Auth) -> Self {
+        let mut options = WsOptions::default();
+        options.session.is_data_open = false;
+        Self::start_for(1, options, Arc::default(), Some(auth))
+    }
+
     fn start_for(
         workers: usize,
         options: WsOptions,

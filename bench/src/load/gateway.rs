@@ -1,5 +1,6 @@
 //! The gateway under load: against simulators of all exchanges, and the instruments that it lists.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,16 @@ use crate::gateway::{Gateway, Program};
 
 /// The gateway with the hosts that the simulators stand for.
 pub(crate) fn start(program: &Program, endpoints: &Value, more: &str) -> Result<Gateway> {
+    start_prepared(program, endpoints, more, |_| Ok(()))
+}
+
+/// As [`start`], after something was done to its data directory.
+pub(crate) fn start_prepared(
+    program: &Program,
+    endpoints: &Value,
+    more: &str,
+    prepare: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Gateway> {
     let mut text = more.to_owned();
     for id in ProviderId::all() {
         if id.exchange().bridge().is_some() {
@@ -27,7 +38,7 @@ pub(crate) fn start(program: &Program, endpoints: &Value, more: &str) -> Result<
             text.push_str(&format!("{host:?} = {url}\n"));
         }
     }
-    Gateway::start(program, "", &text)
+    Gateway::start_prepared(program, "", &text, prepare)
 }
 
 impl Gateway {

@@ -66,12 +66,12 @@ impl Default for Load {
 #[derive(Clone, Debug)]
 pub(crate) struct Symbol {
     pub(crate) exchange: Exchange,
-    segment: Segment,
+    pub(crate) segment: Segment,
     /// The exchange's name.
     native: String,
     /// As it is subscribed to.
     pub(crate) symbol: String,
-    code: String,
+    pub(crate) code: String,
 }
 
 /// What was measured. Everything that would be a loss has been an error before this exists.

@@ -10,9 +10,9 @@
 //! Floors: a proxy of the same two hops that does nothing, and the client talking to the exchange itself.
 //! Peers: ccxt (Python), the client of its own orders, as it is used: directly.
 
-mod client;
+pub(crate) mod client;
 mod exchange;
-mod http;
+pub(crate) mod http;
 mod peers;
 
 use std::path::PathBuf;

@@ -82,6 +82,9 @@ pub fn default_bases(id: ProviderId) -> BTreeMap<&'static str, &'static str> {
     for route in venue.map_or(&[][..], |venue| venue.private_routes()) {
         all.insert(route.host, route.base_url);
     }
+    for route in venue.map_or(&[][..], |venue| venue.order_routes()) {
+        all.insert(route.host, route.base_url);
+    }
     all
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use super::change;
+use super::log;
 use super::problem::{ConfigErrors, ConfigProblem, Place};
 use super::read::Reader;
 use super::trading;
 use super::url::{self, Serves};
 use super::zvt;
 use super::{
-    BridgeConfig, Config, Durability, LogFormat, LogLevel, ProviderConfig, ProxyHeader,
+    BridgeConfig, Config, Durability, LogFormat, LogLevel, OpenData, ProviderConfig, ProxyHeader,
     QuestDbConfig, ServerConfig, StoreKind,
 };
 use crate::exchange::ProviderId;
@@ -230,6 +231,9 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
     reader.section("log", |r| {
         r.choice("format", &mut config.log.format, &LogFormat::ALL);
         r.choice("level", &mut config.log.level, &LogLevel::ALL);
+        let accepted =
+            "texts such as \"bookwire_actors::trading=debug\"; of libraries nothing below info";
+        r.list("modules", &mut config.log.modules, accepted, log::module);
     });
 }
 
@@ -248,6 +252,7 @@ fn visit_doors(server: &mut ServerConfig, r: &mut Reader<'_>) {
         let accepted = format!("the path of a file, because server.{other} names one");
         r.problem(name, "\"\"".to_owned(), &accepted);
     }
+    r.choice("open_data", &mut server.open_data, &OpenData::ALL);
     let hosts = &mut server.allowed_hosts;
     r.list("allowed_hosts", hosts, HOSTS, host_name);
     r.list("cors_origins", &mut server.cors_origins, ORIGINS, origin_of);

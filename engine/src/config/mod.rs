@@ -8,6 +8,7 @@
 
 mod change;
 mod keys;
+mod log;
 mod problem;
 mod read;
 mod source;
@@ -24,6 +25,7 @@ use rust_decimal::Decimal;
 pub use change::{
     ExchangeChange, ExchangeOverlay, Overlay, Refusal, default_bases, exchange_limits,
 };
+pub use log::{FILTER_FORM, LogFilter, Severity};
 pub use problem::{ConfigErrors, ConfigProblem, Place};
 pub use source::{FileText, Override};
 pub use trading::{JournalSync, PaperConfig, ProviderTradingConfig, TradingConfig, Transport};
@@ -87,6 +89,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<Network>,
     /// The header in which they tell it.
     pub proxy_header: ProxyHeader,
+    /// Who may read market data without a key.
+    pub open_data: OpenData,
 }
 
 /// How proxies tell for whom they ask.
@@ -341,6 +345,36 @@ pub struct AuditConfig {
     pub file_bytes_max: u64,
 }
 
+/// Who may read market data without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenData {
+    /// Everybody while the server is bound to a loopback address, else nobody.
+    Loopback,
+    /// Everybody.
+    Always,
+    /// Nobody.
+    Never,
+}
+
+impl OpenData {
+    /// All of them with their names.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("loopback", Self::Loopback),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+
+    /// Whether no key is needed on a server that is reachable on loopback only, or not.
+    #[must_use]
+    pub const fn is_open(self, is_loopback: bool) -> bool {
+        match self {
+            Self::Loopback => is_loopback,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -443,6 +477,7 @@ impl Default for Config {
                 cors_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 proxy_header: ProxyHeader::XForwardedFor,
+                open_data: OpenData::Loopback,
             },
             engine: EngineConfig {
                 shards: 0,
@@ -501,6 +536,7 @@ impl Default for Config {
             log: LogConfig {
                 format: LogFormat::Text,
                 level: LogLevel::Info,
+                modules: Vec::new(),
             },
         }
     }
@@ -513,6 +549,19 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The least severe lines that are logged.
     pub level: LogLevel,
+    /// Modules that have another level: what their names begin with.
+    pub modules: Vec<(String, Severity)>,
+}
+
+impl LogConfig {
+    /// Which lines are written.
+    #[must_use]
+    pub fn filter(&self) -> LogFilter {
+        LogFilter {
+            level: Some(self.level),
+            modules: self.modules.clone(),
+        }
+    }
 }
 
 impl Config {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::exchange::ProviderId;
 
 fn load(text: &str) -> Result<Config, ConfigErrors> {
     Config::load(
@@ -372,4 +373,35 @@ fn a_certificate_needs_its_key_and_names_are_names() {
     assert_eq!(server.allowed_hosts, ["desk.example"]);
     assert_eq!(server.trusted_proxies.len(), 2);
     assert_eq!(server.proxy_header, ProxyHeader::Forwarded);
+}
+
+/// Each host that an adapter dials can be moved, and is on the list of those that others may be moved to.
+#[test]
+fn every_host_of_an_exchange_is_known_with_its_base() {
+    for id in ProviderId::all().filter(|id| id.exchange().bridge().is_none()) {
+        let bases = default_bases(id);
+        for host in id.hosts() {
+            assert!(bases.contains_key(host), "{}: {host}", id.name());
+        }
+    }
+    let binance = default_bases(ProviderId::BINANCE);
+    for route in ProviderId::BINANCE
+        .exchange()
+        .trading()
+        .unwrap()
+        .order_routes()
+    {
+        assert_eq!(binance.get(route.host), Some(&route.base_url));
+    }
+}
+
+#[test]
+fn levels_of_modules_are_configured() {
+    let text = "[log]\nlevel = \"warn\"\nmodules = [\"bookwire_actors=debug\", \"rustls=off\"]\n";
+    let config = load(text).unwrap();
+    let filter = config.log.filter().to_string();
+    assert_eq!(filter, "warn,bookwire_actors=debug,rustls=off");
+    let bad = "[log]\nmodules = [\"tungstenite=trace\"]\n";
+    let told = problems(bad).join(" ");
+    assert!(told.contains("log.modules"), "{told}");
 }

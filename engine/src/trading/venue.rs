@@ -609,6 +609,13 @@ pub trait TradingVenue: Sync {
         window_ms: u32,
     ) -> Result<SignedRequest, CryptoError>;
 
+    /// Whether a request that was taken costs nothing of its budget after all: it is charged until it is
+    /// answered, and for good where it is refused or lost.
+    fn is_free_when_taken(&self, request: &NativeRequest) -> bool {
+        let _ = request;
+        false
+    }
+
     /// Connections that tell an account's events.
     fn private_routes(&self) -> &'static [PrivateRoute];
 

@@ -285,22 +285,17 @@ impl SealedFile {
         let (mut entries, _) = self.read()?;
         let result = change(self, &mut entries)?;
         entries.generation += 1;
-        let bytes = self.render(&entries)?;
-        let beside = beside(&self.path)?;
-        let written = write_private(&beside, &bytes).and_then(|()| {
-            std::fs::rename(&beside, &self.path)
-                .map_err(|e| VaultError::io("replace", &self.path, e))
-        });
-        if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
-        }
-        written?;
-        sync_folder(dir);
+        self.replace(&entries)?;
         Ok(result)
     }
 
+    /// Puts entries in the place of those there. Whoever calls it holds the lock.
+    pub(super) fn replace(&self, entries: &Entries) -> Result<(), VaultError> {
+        replace(&self.path, &self.render(entries)?)
+    }
+
     /// The lock is on a file of its own, because the vault's is replaced.
-    fn lock(&self) -> Result<File, VaultError> {
+    pub(super) fn lock(&self) -> Result<File, VaultError> {
         let path = with_ending(&self.path, "lock");
         let mut options = private();
         let file = options
@@ -382,6 +377,20 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError>
             file.sync_all()
         })
         .map_err(|e| VaultError::io("write", path, e))
+}
+
+/// Puts a secret file in the place of the one there, whole or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    let beside = beside(path)?;
+    let written = write_private(&beside, bytes).and_then(|()| {
+        std::fs::rename(&beside, path).map_err(|e| VaultError::io("replace", path, e))
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written?;
+    sync_folder(folder(path));
+    Ok(())
 }
 
 /// Makes a rename last. Not every file system can; then it lasts a little later.

@@ -168,11 +168,7 @@ impl MasterKey {
     fn make(path: &Path) -> Result<bool, VaultError> {
         let dir = super::file::folder(path);
         std::fs::create_dir_all(dir).map_err(|e| VaultError::io("create the folder", dir, e))?;
-        let key = Self::random()?;
-        // One allocation: growing would leave a copy behind.
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        data_encoding::BASE64.encode_append(key.bytes.as_slice(), &mut text);
-        text.push('\n');
+        let text = Self::random()?.text();
         let beside = super::file::beside(path)?;
         let written = super::file::write_private(&beside, text.as_bytes())
             // A link, not a rename: what is there is never replaced.
@@ -207,6 +203,23 @@ impl MasterKey {
             .map_err(|e| VaultError::io("read the master key", path, e))?;
         let place = path.display().to_string();
         Self::parse(&place, std::str::from_utf8(&text).unwrap_or_default())
+    }
+
+    /// Reads the key of a file that its owner alone can read.
+    ///
+    /// # Errors
+    /// There is none that can be used, or others can read it.
+    pub fn of_file(path: &Path) -> Result<Self, VaultError> {
+        Self::read(path, true)
+    }
+
+    /// As it stands in a file.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        // One allocation: growing would leave a copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        data_encoding::BASE64.encode_append(self.bytes.as_slice(), &mut text);
+        text.push('\n');
+        text
     }
 
     /// Where it came from.

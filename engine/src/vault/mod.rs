@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fields;
 pub(crate) mod file;
 mod master;
+mod rekey;
 mod secret;
 mod signing;
 
@@ -21,6 +22,7 @@ pub use error::VaultError;
 pub use master::{
     MASTER_KEY_CREDENTIAL, MASTER_KEY_FILE, MASTER_KEY_VARIABLE, MasterKey, MasterSources,
 };
+pub use rekey::{Rekeyed, rekey};
 pub use secret::Secret;
 pub use signing::{SecretKind, ec, ed25519};
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bookwire_actors::gateway::Gateway;
 use bookwire_actors::trading::router::Observe;
-use bookwire_actors::trading::{DeskObservation, ORDER_STAGES, Trading};
+use bookwire_actors::trading::{DeskObservation, LineStatus, ORDER_STAGES, Trading};
 use serde_json::{Map, Value, json};
 
 use super::{histogram_rows, stages};
@@ -183,6 +183,7 @@ pub(super) fn samples(out: &mut String, all: &[DeskObservation]) {
             let _ = writeln!(out, "{name}{{{labels},stream=\"{stream}\"}} {up}");
         }
     }
+    line_samples(out, &owned);
     let name = "bookwire_order_journal_errors_total";
     head(
         out,
@@ -210,6 +211,61 @@ pub(super) fn samples(out: &mut String, all: &[DeskObservation]) {
             let labels = format!("{labels},stage=\"{}\"", stage.stage);
             histogram_rows(out, name, &labels, stage);
         }
+    }
+}
+
+/// Connections that take orders, of the accounts that have some.
+fn line_samples(out: &mut String, owned: &[(String, &DeskObservation)]) {
+    type Figure = (&'static str, &'static str, fn(&LineStatus) -> u64);
+    let of_each: [Figure; 2] = [
+        (
+            "bookwire_order_line_up",
+            "1 while this connection for orders takes them.",
+            |line| u64::from(line.is_up),
+        ),
+        (
+            "bookwire_order_line_in_flight",
+            "Frames that were written to this connection and are not answered.",
+            |line| line.in_flight as u64,
+        ),
+    ];
+    let with_lines = || {
+        let all = owned.iter();
+        all.filter_map(|(labels, of)| Some((labels, of.status.lines.as_ref()?)))
+    };
+    for (name, help, value) in of_each {
+        head(out, name, "gauge", help);
+        for (labels, lines) in with_lines() {
+            for line in &lines.lines {
+                let (line_name, value) = (line.name, value(line));
+                let _ = writeln!(out, "{name}{{{labels},line=\"{line_name}\"}} {value}");
+            }
+        }
+    }
+    let name = "bookwire_order_line_requests_total";
+    let help = "Commands that were written to a connection for orders and answered, or not answered (lost); \
+                those that went by HTTP because none was up or had room (http).";
+    head(out, name, "counter", help);
+    for (labels, lines) in with_lines() {
+        // One that is under way is neither; it is counted when it ends.
+        let lost = lines.written.saturating_sub(lines.answered);
+        for (outcome, count) in [
+            ("answered", lines.answered),
+            ("lost", lost),
+            ("http", lines.by_rest),
+        ] {
+            let _ = writeln!(out, "{name}{{{labels},outcome=\"{outcome}\"}} {count}");
+        }
+    }
+    let name = "bookwire_order_line_reconnects_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Connections for orders that were up and were lost.",
+    );
+    for (labels, lines) in with_lines() {
+        let _ = writeln!(out, "{name}{{{labels}}} {}", lines.reconnects);
     }
 }
 
@@ -256,7 +312,7 @@ pub(super) fn summary(all: &[DeskObservation]) -> Value {
 mod tests {
     use super::*;
     use bookwire_actors::latency::{StageHistogram, StageLatency};
-    use bookwire_actors::trading::{DeskStats, DeskStatus};
+    use bookwire_actors::trading::{DeskStats, DeskStatus, LinesStatus};
     use bookwire_engine::exchange::ProviderId;
     use bookwire_engine::trading::order::TradingMode;
 
@@ -282,7 +338,25 @@ mod tests {
                 halted_by: Some("somebody".to_owned()),
                 open_orders: 4,
                 stats,
-                lines: None,
+                lines: Some(LinesStatus {
+                    is_up: false,
+                    lines: vec![
+                        LineStatus {
+                            name: "orders_spot",
+                            is_up: true,
+                            in_flight: 2,
+                        },
+                        LineStatus {
+                            name: "orders_perp",
+                            is_up: false,
+                            in_flight: 0,
+                        },
+                    ],
+                    written: 9,
+                    answered: 8,
+                    by_rest: 3,
+                    reconnects: 4,
+                }),
                 guards: 0,
             },
             unknown_orders: 1,
@@ -311,6 +385,13 @@ mod tests {
             "bookwire_trading_kill_switch_engaged{WHOSE} 1",
             "bookwire_trading_private_stream_up{WHOSE,stream=\"private_spot\"} 1",
             "bookwire_trading_private_stream_up{WHOSE,stream=\"private_perp\"} 0",
+            "bookwire_order_line_up{WHOSE,line=\"orders_spot\"} 1",
+            "bookwire_order_line_up{WHOSE,line=\"orders_perp\"} 0",
+            "bookwire_order_line_in_flight{WHOSE,line=\"orders_spot\"} 2",
+            "bookwire_order_line_requests_total{WHOSE,outcome=\"answered\"} 8",
+            "bookwire_order_line_requests_total{WHOSE,outcome=\"lost\"} 1",
+            "bookwire_order_line_requests_total{WHOSE,outcome=\"http\"} 3",
+            "bookwire_order_line_reconnects_total{WHOSE} 4",
             "bookwire_order_journal_bytes{WHOSE} 4096",
             "bookwire_order_journal_writes_total{WHOSE} 21",
             "bookwire_order_journal_errors_total{WHOSE,operation=\"sync\"} 6",

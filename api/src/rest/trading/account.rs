@@ -176,7 +176,7 @@ pub async fn leverage(
         instrument,
         leverage,
     };
-    Trading::ask(&router, wanted).await?;
+    Trading::command(&router, wanted).await?;
     Ok(HttpResponse::Ok().json(json!({
         "provider": provider.name(),
         "account": account,
@@ -220,7 +220,7 @@ pub async fn kill_switch(
             is_engaged,
             by: caller.id().to_owned(),
         };
-        match Trading::ask(router, halt).await {
+        match Trading::command(router, halt).await {
             Ok(outcomes) => {
                 providers.push(provider.name());
                 ended.add(outcomes);
@@ -278,9 +278,10 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
             "private_reconnects": stats.private_reconnects,
             "journal_errors": stats.journal_errors,
             "unmapped_errors": stats.unmapped,
-            "order_socket": status.lines.map(|lines| json!({
+            "order_socket": status.lines.as_ref().map(|lines| json!({
                 "up": lines.is_up,
                 "commands": lines.written,
+                "answered": lines.answered,
                 "by_rest": lines.by_rest,
                 "reconnects": lines.reconnects,
             })),
@@ -308,7 +309,7 @@ pub async fn reset(
         caller.require(Permission::to_trade(*market), provider)?;
     }
     let router = trading(&gateway)?.router(provider, &account)?;
-    Trading::ask(&router, ResetPaper).await?;
+    Trading::command(&router, ResetPaper).await?;
     Ok(HttpResponse::Ok().json(json!({
         "provider": provider.name(),
         "account": account,

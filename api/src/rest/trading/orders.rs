@@ -144,7 +144,7 @@ pub async fn place(
         by: caller.id().to_owned(),
         received,
     };
-    let placed = Trading::ask(&router, wanted).await?;
+    let placed = Trading::command(&router, wanted).await?;
     let status = match (placed.is_new, placed.order.status) {
         (false, _) => StatusCode::OK,
         (true, OrderStatus::Unknown) => StatusCode::ACCEPTED,
@@ -281,7 +281,7 @@ pub async fn amend(
         price,
         by: caller.id().to_owned(),
     };
-    let amended = Trading::ask(&router, wanted).await?;
+    let amended = Trading::command(&router, wanted).await?;
     let extra = match amended.is_replaced {
         true => format!(",\"amended\":\"replaced\",\"replaces\":\"{id}\""),
         false => ",\"amended\":\"in_place\"".to_owned(),
@@ -308,7 +308,7 @@ pub async fn cancel(
     let id = id_of(&path)?;
     let (router, order) = find(&gateway, &caller, FindOrder::Id(id), &path).await?;
     may_cancel(&caller, [(order.terms.provider, order.terms.market)])?;
-    let canceled = Trading::ask(&router, CancelOrder(id)).await?;
+    let canceled = Trading::command(&router, CancelOrder(id)).await?;
     let numbers = numbers(&params)?;
     Ok(order_answer(StatusCode::OK, &canceled.order, numbers, ""))
 }
@@ -341,7 +341,7 @@ pub async fn cancel_all(
     let mut ended = Ended::default();
     for (_, _, router) in trading.routers(Some(provider), account) {
         let which = CancelMany(entity.as_ref().map(|one| one.entity_id()));
-        ended.add(Trading::ask(router, which).await?);
+        ended.add(Trading::command(router, which).await?);
     }
     let mut out = vec![b'{'];
     ended.write(&mut out, numbers, trace(&request));

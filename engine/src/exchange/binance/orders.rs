@@ -172,7 +172,8 @@ fn place_perp(
     };
     let is_stop = terms.order_type.is_stop();
     let mut ask = match is_stop {
-        false => Ask::of(Method::Post, instrument, "/fapi/v1/order", 1),
+        // Orders have limits of their own there, and no weight.
+        false => Ask::of(Method::Post, instrument, "/fapi/v1/order", 0),
         true => Ask::of(Method::Post, instrument, "/fapi/v1/algoOrder", 1)
             .with("algoType", "CONDITIONAL"),
     };

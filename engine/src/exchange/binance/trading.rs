@@ -281,6 +281,13 @@ impl TradingVenue for Binance {
         }
     }
 
+    /// Spot orders that are taken cost no weight since 2026-04-02 (changelog of the spot API).
+    fn is_free_when_taken(&self, request: &NativeRequest) -> bool {
+        request.market == Market::Spot
+            && request.method == Method::Post
+            && request.path == "/api/v3/order"
+    }
+
     fn order_routes(&self) -> &'static [OrderRoute] {
         socket::ROUTES
     }

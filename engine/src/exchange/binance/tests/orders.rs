@@ -8,7 +8,9 @@ use crate::instrument::{Instrument, Market};
 use crate::time::TsNanos;
 use crate::trading::order::{OrderTerms, OrderType, PositionSide, TimeInForce};
 use crate::trading::venue::tests::{NOW, decimal, lines, order_ref, terms};
-use crate::trading::venue::{Amend, Command, OrderRef, Question, Touch, TradingVenue as _};
+use crate::trading::venue::{
+    Access, Amend, Command, Method, NativeRequest, OrderRef, Question, Touch, TradingVenue as _,
+};
 
 use super::super::Binance;
 use super::{perp, spot};
@@ -436,4 +438,27 @@ fn executions_are_asked_for_in_windows() {
     );
     // However long ago, there is an end to the asking.
     assert!(ask(&spot, None, TsNanos(i64::MIN)).len() <= 101);
+}
+
+/// Spot orders that are taken cost nothing since 2026-04-02; cancels and questions do.
+#[test]
+fn orders_that_are_taken_are_free() {
+    let request = |market, method, path: &str| NativeRequest {
+        method,
+        market,
+        path: path.to_owned(),
+        query: String::new(),
+        body: String::new(),
+        access: Access::Signed,
+        budget: (0, 1),
+    };
+    let place = request(Market::Spot, Method::Post, "/api/v3/order");
+    assert!(Binance.is_free_when_taken(&place));
+    for other in [
+        request(Market::Spot, Method::Delete, "/api/v3/order"),
+        request(Market::Spot, Method::Get, "/api/v3/order"),
+        request(Market::Perp, Method::Post, "/fapi/v1/leverage"),
+    ] {
+        assert!(!Binance.is_free_when_taken(&other), "{}", other.path);
+    }
 }

@@ -1,5 +1,11 @@
-//! `soak`: memory over time. Simulators of four exchanges, symbols of all of them, clients that take
-//! trades, books and tickers; then subscriptions and connections that come and go by the thousand.
+//! `soak`: does anything grow over time? Simulators of four exchanges, symbols of all of them, clients that
+//! take trades, books and tickers; a user who each second trades on paper, asks over REST, connects,
+//! subscribes and goes ([`work`]); then subscriptions and connections that come and go by the thousand.
+//!
+//! Memory, open files, threads, actors and tasks of the gateway are read once a second, between two rounds of
+//! the user. What is found is judged: [`judge`].
+
+mod work;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -15,8 +21,9 @@ use serde_json::{Value, json};
 use crate::gateway::{Gateway, Program};
 use crate::load;
 use crate::report::Report;
-use crate::trend::{Reading, slope};
+use crate::trend::{self, Reading, slope};
 use crate::ws::{self, Frames};
+use work::User;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -41,18 +48,40 @@ pub struct Options {
 const SPARE: usize = 10;
 /// Symbols that a client takes.
 const SYMBOLS_OF_A_CLIENT: usize = 5;
+/// How often a long run tells where it is.
+const TELL: Duration = Duration::from_secs(60);
 /// Time that everything may need to start.
 const START: Duration = Duration::from_secs(120);
+
+/// Growth of memory that is no leak: what the allocator keeps of a moment that needed more.
+const MEMORY_NOISE: u64 = 2 << 20;
+/// Memory that each order may leave behind: up to 50,000 that are over are kept for those who ask.
+const MEMORY_OF_AN_ORDER: u64 = 3 << 10;
+/// What is counted besides memory, as `/metrics` calls it.
+const LEVELS: [(&str, &str); 8] = [
+    ("open files", "process_open_fds"),
+    ("threads", "process_threads"),
+    ("sessions", "bookwire_alive{kind=\"subscription_session\"}"),
+    ("client sockets", "bookwire_alive{kind=\"client_socket\"}"),
+    (
+        "connections",
+        "bookwire_alive{kind=\"exchange_connection\"}",
+    ),
+    ("books", "bookwire_alive{kind=\"order_book\"}"),
+    ("order routers", "bookwire_alive{kind=\"order_router\"}"),
+    ("tasks", "bookwire_alive{kind=\"task\"}"),
+];
 
 /// Runs the scenario.
 ///
 /// # Errors
-/// When anything does not start, breaks off, or a subscription is refused.
+/// When anything does not start, breaks off, or a subscription, an order or a question is refused.
 pub fn run(options: &Options, program: &Program) -> Result<Report> {
     let mut report = Report::new(
         "soak",
         "simulators of four exchanges and all clients are in this process, the gateway in its own; \
-         resident memory read every second; the slope is of the line that fits best (least squares)",
+         resident memory, files, threads, actors and tasks read every second; the slope is of the line \
+         that fits best (least squares)",
     );
     report.condition("symbols", options.symbols);
     report.condition("clients", options.clients);
@@ -70,13 +99,36 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         ..SimConfig::default()
     }))?;
     let more = "[websocket]\nconnections_per_ip = 100000\nmessages_per_second = 10000\n\n";
-    let gateway = load::gateway::start(program, &sim.endpoints(), more)?;
+    let mut key = String::new();
+    let gateway = load::gateway::start_prepared(program, &sim.endpoints(), more, |data| {
+        let words = ["keys", "create", "--quiet", "--permissions"];
+        key = program.command(
+            &[&words[..], &["spot_trading,data_access"]].concat(),
+            data,
+            "",
+        )?;
+        Ok(())
+    })?;
     let mut symbols = gateway.symbols(of_each, START)?;
     symbols.truncate(options.symbols);
     let crowd = Readers::start(gateway.api(), options.clients, &symbols)?;
-    thread::sleep(Duration::from_secs(options.warm_up));
-    let readings = watch(&gateway, &crowd, options.seconds)?;
+    let mut user = User::new(&gateway, &key, &symbols).with_context(|| gateway.log())?;
+    let warm_up = watch(&gateway, &crowd, &mut user, options.warm_up)?;
+    let orders = user.orders;
+    let readings = watch(&gateway, &crowd, &mut user, options.seconds)?;
+    let orders = user.orders - orders;
+    report.condition("readings of the warm-up", warm_up.len());
     over_time(&mut report, options, &gateway, &readings, crowd.messages())?;
+    report.figure(&subject(options), "orders", "", orders as f64);
+    let (requests, again) = (user.requests, user.again);
+    let most = (requests / 100).max(10);
+    report.figure(&subject(options), "requests", "", requests as f64);
+    report.verdict(
+        format!("requests: {again} of {requests} were answered with 5xx at first, at most {most}"),
+        again <= most,
+    );
+    judge(&mut report, &readings, orders);
+    drop(user);
     subscriptions(&mut report, options, &gateway, &symbols[0])?;
     connections(&mut report, options, &gateway, &symbols[0])?;
     crowd.well()?;
@@ -86,19 +138,82 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     Ok(report)
 }
 
-fn watch(gateway: &Gateway, crowd: &Readers, seconds: u64) -> Result<Vec<Reading>> {
+fn subject(options: &Options) -> String {
+    format!("{} symbols, {} clients", options.symbols, options.clients)
+}
+
+/// What was there between two rounds.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    memory: Reading,
+    levels: [u64; LEVELS.len()],
+}
+
+impl State {
+    fn now(gateway: &Gateway, since: Instant) -> Result<Self> {
+        let metrics = gateway.metrics()?;
+        let mut levels = [0; LEVELS.len()];
+        for (level, (_, series)) in levels.iter_mut().zip(LEVELS) {
+            *level = metrics.level(series)?;
+        }
+        Ok(Self {
+            memory: Reading {
+                seconds: since.elapsed().as_secs_f64(),
+                bytes: gateway.usage().memory()?,
+            },
+            levels,
+        })
+    }
+}
+
+fn watch(gateway: &Gateway, crowd: &Readers, user: &mut User, seconds: u64) -> Result<Vec<State>> {
     let start = Instant::now();
     let mut readings = Vec::new();
-    for second in 0..=seconds {
-        let next = start + Duration::from_secs(second);
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+    // Told while it runs, for whoever waits for hours.
+    let mut told = Instant::now();
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let next = Instant::now() + Duration::from_secs(1);
         crowd.well()?;
-        readings.push(Reading {
-            seconds: start.elapsed().as_secs_f64(),
-            bytes: gateway.usage().memory()?,
-        });
+        user.round(gateway).with_context(|| gateway.log())?;
+        // Connections that were closed are noticed a little later.
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        let state = State::now(gateway, start)?;
+        if told.elapsed() > TELL {
+            told = Instant::now();
+            eprintln!(
+                "{:.0} s: {:.1} MiB, {:?}",
+                state.memory.seconds,
+                mib(state.memory.bytes),
+                state.levels
+            );
+        }
+        readings.push(state);
     }
     Ok(readings)
+}
+
+/// Judges what was read: a count must not have risen for good ([`trend::risen`]), memory by no more than noise
+/// and what orders leave behind ([`trend::grown`]).
+fn judge(report: &mut Report, readings: &[State], orders: u64) {
+    for (index, (name, _)) in LEVELS.into_iter().enumerate() {
+        let values: Vec<u64> = readings.iter().map(|state| state.levels[index]).collect();
+        let risen = trend::risen(&values);
+        let ends = (values.first().unwrap_or(&0), values.last().unwrap_or(&0));
+        let what = format!("{name}: {} at the start, {} at the end", ends.0, ends.1);
+        report.verdict(format!("{what}, risen by {risen}, at most 0"), risen == 0);
+    }
+    let values: Vec<u64> = readings.iter().map(|state| state.memory.bytes).collect();
+    let grown = trend::grown(&values);
+    // From the middle of the second quarter to that of the last lies half of the time.
+    let allowed = (MEMORY_NOISE + orders / 2 * MEMORY_OF_AN_ORDER).cast_signed();
+    report.verdict(
+        format!(
+            "memory: grown by {} KiB from the second quarter to the last, at most {} KiB",
+            grown >> 10,
+            allowed >> 10
+        ),
+        grown <= allowed,
+    );
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -109,10 +224,11 @@ fn over_time(
     report: &mut Report,
     options: &Options,
     gateway: &Gateway,
-    readings: &[Reading],
+    readings: &[State],
     messages: u64,
 ) -> Result<()> {
-    let subject = format!("{} symbols, {} clients", options.symbols, options.clients);
+    let subject = subject(options);
+    let readings: Vec<Reading> = readings.iter().map(|state| state.memory).collect();
     let first = readings.first().context("no reading")?.bytes;
     let last = readings.last().context("no reading")?.bytes;
     let most = readings
@@ -127,7 +243,7 @@ fn over_time(
         ("memory at the start", "MiB", mib(first)),
         ("memory at the end", "MiB", mib(last)),
         ("memory at most", "MiB", mib(most)),
-        ("slope", "KiB/min", slope(readings) * 60.0 / 1024.0),
+        ("slope", "KiB/min", slope(&readings) * 60.0 / 1024.0),
         ("slope of the second half", "KiB/min", late * 60.0 / 1024.0),
         ("delivered to clients", "msg", messages as f64),
         ("frames read", "msg", metrics.get("frames")? as f64),
@@ -365,5 +481,48 @@ async fn read(socket: tokio::net::TcpStream, messages: Arc<AtomicU64>) -> Result
             }
         }
         messages.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(state: impl Fn(u64) -> (u64, [u64; LEVELS.len()])) -> Vec<(String, bool)> {
+        let reading = |second| {
+            let (bytes, levels) = state(second);
+            let memory = Reading {
+                seconds: second as f64,
+                bytes,
+            };
+            State { memory, levels }
+        };
+        let readings: Vec<State> = (0..60).map(reading).collect();
+        let mut report = Report::new("soak", "");
+        judge(&mut report, &readings, 60);
+        let verdict = |v: crate::report::Verdict| (v.what, v.is_met);
+        report.verdicts.into_iter().map(verdict).collect()
+    }
+
+    #[test]
+    fn a_leak_of_anything_is_missed_and_nothing_else_is() {
+        let levels = |n: u64| [40 + n % 5, 12 + n % 3, 7, 7, 6, 4, 4, 60 + n % 9];
+        let flat = verdicts(|n| ((50 << 20) + (n % 4) * 4_096, levels(n)));
+        assert_eq!(flat.len(), LEVELS.len() + 1);
+        assert!(flat.iter().all(|(_, is_met)| *is_met), "{flat:?}");
+        for (leaking, (name, _)) in LEVELS.iter().enumerate() {
+            let all = verdicts(|n| {
+                let mut levels = levels(n);
+                // One that is left behind every other second.
+                levels[leaking] += n / 2;
+                (50 << 20, levels)
+            });
+            for (index, (what, is_met)) in all.iter().enumerate() {
+                assert_eq!(*is_met, index != leaking, "{name}: {what}");
+            }
+        }
+        let all = verdicts(|n| ((50 << 20) + n * (128 << 10), levels(n)));
+        let (what, is_met) = all.last().unwrap();
+        assert!(!is_met && what.starts_with("memory: grown by 3"), "{what}");
     }
 }
