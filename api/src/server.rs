@@ -23,6 +23,8 @@ use crate::net::guard::Refuse;
 use crate::net::serve::{Serving, serve};
 use crate::net::tls::{Tls, TlsFiles};
 use crate::operator::OperatorKey;
+use crate::rest::kept::KeptAnswers;
+use crate::rest::pages::Shelf;
 use crate::rest::{
     auth, backfill, config, data, log, metrics, ops, prices, providers, trading, validation,
 };
@@ -133,6 +135,8 @@ pub fn start_changed(
     let door = Door::new(config, tls);
     let started = web::Data::new(ops::Started(Instant::now()));
     let windows = web::Data::new(metrics::Windows::default());
+    let shelf = web::Data::new(Shelf::default());
+    let kept = web::Data::new(KeptAnswers::new(config.store.answer_cache_bytes));
     let watch = web::Data::new(PriceWatch::new(&config.data_collection));
     let sampler = sample(&windows, &gateway, &gate, &watch);
     let deviations = PriceWatch::clone(&watch).run(gateway.clone());
@@ -171,6 +175,8 @@ pub fn start_changed(
             .app_data(shared_audit.clone())
             .app_data(started.clone())
             .app_data(windows.clone())
+            .app_data(shelf.clone())
+            .app_data(kept.clone())
             .app_data(watch.clone())
             .app_data(web::PayloadConfig::new(body_bytes_max))
             .wrap(middleware::from_fn(audit::watch))

@@ -3,7 +3,8 @@
 //! was due.
 //!
 //! The bars come from the exchange once, by the gateway's own way to fetch what it lacks, and from
-//! its embedded store from then on.
+//! its embedded store from then on: the same range again and again, which is given again as it was, and
+//! one range after the other, more than are kept.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -41,6 +42,8 @@ pub struct Options {
 const ZVT_RATE: u64 = 4;
 /// Bars of an answer.
 const BARS: usize = 1_000;
+/// Ranges that are asked for one after the other: more bytes than `store.answer_cache_bytes`.
+const RANGES: i64 = 64;
 /// A day and a bit of 2024 in minutes: a range that is closed, so that all of it can be stored.
 const RANGE: &str = "start_timestamp=2024-08-01T00:00:00Z&end_timestamp=2024-08-01T16:39:00Z";
 
@@ -52,13 +55,14 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
     let mut report = Report::new(
         "rest",
         "requests a second: closed loop, a thread of this process for each connection; latency: \
-         open loop on one connection, from when a request was due; every answer has to have the \
-         first one's length",
+         open loop on one connection, from when a request was due; an answer has to have the length \
+         that it had before",
     );
     report.condition("seconds of each measurement", options.seconds);
     report.condition("connections", options.connections);
     report.condition("rate on one connection", format!("{}/s", options.rate));
-    report.condition("warm-up", "10 requests on each connection");
+    report.condition("warm-up", "10 requests on each connection, each range once");
+    report.condition("other ranges", RANGES);
     let fake = Fake::start(b"{}")?;
     let mut gateway = Gateway::start(program, "", &fake.config(&[]))?;
     gateway.wait("binance")?;
@@ -74,25 +78,42 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
         thread::sleep(Duration::from_millis(100));
     };
     same_bars(&first)?;
+    let base = "/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt";
+    let others: Vec<String> = (1..=RANGES)
+        .map(|minutes| {
+            let start = 1_722_470_400 + minutes * 60;
+            let end = start + 999 * 60;
+            format!("{base}&start_timestamp={start}&end_timestamp={end}&limit={BARS}")
+        })
+        .collect();
     let at = free_address()?;
     let bars = BARS.to_string();
     let _floor = Floor::start(&["rest", &at.to_string(), &bars])?;
     let sides = [
-        ("bookwire, embedded store", gateway.api()),
-        ("floor: actix-web, serde_json, structs in memory", at),
+        (
+            "bookwire, the same bars again",
+            gateway.api(),
+            std::slice::from_ref(&path),
+        ),
+        ("bookwire, others each time", gateway.api(), &others),
+        (
+            "floor: actix-web, serde_json, structs in memory",
+            at,
+            std::slice::from_ref(&path),
+        ),
     ];
     let mut figures = Vec::new();
     let mut curves = Vec::new();
     let mut sizes = Vec::new();
-    for (name, address) in sides {
-        let (rate, size) = many(address, &path, options)?;
+    for (name, address, paths) in sides {
+        let (rate, size) = many(address, paths, options)?;
         figures.push((name.to_owned(), rate));
         sizes.push(size);
-        curves.push(one(name, address, &path, options.rate, options)?);
+        curves.push(one(name, address, paths, options.rate, options)?);
     }
     let subject = format!("{BARS} bars, {} connections", options.connections);
     report.add(&subject, "requests/s", figures);
-    for ((name, _), size) in sides.iter().zip(&sizes) {
+    for ((name, ..), size) in sides.iter().zip(&sizes) {
         report.figure(&subject, name, "bytes", *size as f64);
     }
     report.latencies(&format!("{BARS} bars, one connection"), curves);
@@ -128,9 +149,10 @@ fn beside_zvt(
             ("bookwire", gateway.api(), ours),
             (&*zvt.name, zvt.at, theirs),
         ] {
-            figures.push((name.to_owned(), many(address, path, options)?.0));
+            let path = [path.to_owned()];
+            figures.push((name.to_owned(), many(address, &path, options)?.0));
             let rate = options.rate.min(ZVT_RATE);
-            curves.push(one(name, address, path, rate, options)?);
+            curves.push(one(name, address, &path, rate, options)?);
         }
         let subject = format!("{subject}, {} connections", options.connections);
         report.add(&subject, "requests/s", figures);
@@ -163,11 +185,13 @@ fn same_bars(answer: &Value) -> Result<()> {
 struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
-    request: Vec<u8>,
+    /// What is asked, one after the other, and how large its answer was.
+    requests: Vec<(Vec<u8>, Option<usize>)>,
+    at: usize,
 }
 
 impl Connection {
-    fn open(address: SocketAddr, path: &str) -> Result<Self> {
+    fn open(address: SocketAddr, paths: &[String]) -> Result<Self> {
         let end = Instant::now() + Duration::from_secs(10);
         let socket = loop {
             match TcpStream::connect(address) {
@@ -181,13 +205,30 @@ impl Connection {
         Ok(Self {
             socket,
             buffer: vec![0; 64 << 10],
-            request: format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes(),
+            requests: paths
+                .iter()
+                .map(|path| {
+                    let text = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+                    (text.into_bytes(), None)
+                })
+                .collect(),
+            at: 0,
         })
     }
 
-    /// Asks and reads the whole answer. Bytes of its body.
+    /// Asks the next question. Bytes of its answer, which has to be as large as before.
     fn ask(&mut self) -> Result<usize> {
-        self.socket.write_all(&self.request)?;
+        let index = self.at % self.requests.len();
+        self.at += 1;
+        let size = self.answer(index)?;
+        let known = self.requests[index].1.get_or_insert(size);
+        ensure!(*known == size, "two answers differ");
+        Ok(size)
+    }
+
+    /// Asks and reads the whole answer. Bytes of its body.
+    fn answer(&mut self, index: usize) -> Result<usize> {
+        self.socket.write_all(&self.requests[index].0)?;
         let mut filled = 0;
         let (head, size) = loop {
             ensure!(filled < self.buffer.len(), "a head without an end");
@@ -219,31 +260,30 @@ impl Connection {
         Ok(size)
     }
 
-    /// Asks ten times. The size of an answer.
+    /// Asks everything, ten times at least. The size of the first answer.
     fn warm_up(&mut self) -> Result<usize> {
         let size = self.ask()?;
-        for _ in 0..9 {
-            ensure!(self.ask()? == size, "two answers differ");
+        for _ in 1..self.requests.len().max(10) {
+            self.ask()?;
         }
         Ok(size)
     }
 }
 
 /// Requests a second over all connections, and the size of an answer.
-fn many(address: SocketAddr, path: &str, options: &Options) -> Result<(f64, usize)> {
-    let size = Connection::open(address, path)?.warm_up()?;
+fn many(address: SocketAddr, paths: &[String], options: &Options) -> Result<(f64, usize)> {
+    let size = Connection::open(address, paths)?.warm_up()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (warm, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     let mut threads = Vec::new();
     for _ in 0..options.connections {
         let (stop, warm, answers) = (stop.clone(), warm.clone(), answers.clone());
-        let mut connection = Connection::open(address, path)?;
+        let mut connection = Connection::open(address, paths)?;
         threads.push(thread::spawn(move || -> Result<()> {
-            let its = connection.warm_up()?;
-            ensure!(its == size, "two answers differ");
+            connection.warm_up()?;
             warm.fetch_add(1, Ordering::Relaxed);
             while !stop.load(Ordering::Relaxed) {
-                ensure!(connection.ask()? == size, "two answers differ");
+                connection.ask()?;
                 answers.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
@@ -268,15 +308,21 @@ fn many(address: SocketAddr, path: &str, options: &Options) -> Result<(f64, usiz
 }
 
 /// Latencies on one connection, from when a request was due.
-fn one(name: &str, address: SocketAddr, path: &str, rate: u64, options: &Options) -> Result<Curve> {
-    let mut connection = Connection::open(address, path)?;
-    let size = connection.warm_up()?;
+fn one(
+    name: &str,
+    address: SocketAddr,
+    paths: &[String],
+    rate: u64,
+    options: &Options,
+) -> Result<Curve> {
+    let mut connection = Connection::open(address, paths)?;
+    connection.warm_up()?;
     let mut curve = Curve::new(name)?;
     let start = Instant::now();
     for index in 0..(rate as f64 * options.seconds).ceil() as u64 {
         let due = start + Duration::from_nanos(index * 1_000_000_000 / rate);
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        ensure!(connection.ask()? == size, "two answers differ");
+        connection.ask()?;
         curve.arrived(due)?;
     }
     curve.took = start.elapsed();

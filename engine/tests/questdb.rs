@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use bookwire_engine::store::suite::{self, Fixture, entity, trade};
 use bookwire_engine::store::{
-    CoverageRow, QuestDbOptions, Row, Secret, Series, Span, Store, StoreClass, StoreError,
-    TimeWindow, TradeQuery, TradeRow, open_questdb,
+    CoverageRow, KlineQuery, KlineRow, Order, QuestDbOptions, QuestDbReader, Row, Secret, Series,
+    Span, Store, StoreClass, StoreError, StoreReader, TimeWindow, TradeQuery, TradeRow,
+    open_questdb,
 };
-use bookwire_engine::time::TsNanos;
+use bookwire_engine::time::{Level, TsNanos};
+use rust_decimal::Decimal;
 
 use server::{Server, free_port, local};
 
@@ -387,4 +389,151 @@ fn rows_survive_the_death_of_the_server() {
     // Times grow with the ids: the order of writing is the order of the answer.
     assert_eq!(found.len(), expected.len());
     assert!(found == expected);
+}
+
+/// Minutes drawn from a seed: holes, quiet ones, values that are not told.
+fn minutes(seed: u64, from: i64, count: i64) -> Vec<Row> {
+    let mut state = seed;
+    let mut next = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % 1_000
+    };
+    let entity = entity("btcusdt");
+    let mut rows = Vec::new();
+    for minute in from..from + count {
+        // The second day has no holes.
+        if next() < 3 && minute < 1_440 {
+            continue;
+        }
+        let mut price = || Decimal::new(1_000_000 + i64::try_from(next()).unwrap(), 2);
+        let (open, high, low, close) = (price(), price(), price(), price());
+        let volume_base = match next() {
+            0..=150 => Decimal::ZERO,
+            volume => Decimal::new(i64::try_from(volume).unwrap(), 20),
+        };
+        rows.push(Row::Kline(KlineRow {
+            entity: Arc::clone(&entity),
+            level: Level::M1,
+            ts: TsNanos(DAY0 + minute * MINUTE),
+            open,
+            high,
+            low,
+            close,
+            volume_base,
+            volume_quote: (next() > 2).then(|| Decimal::new(i64::try_from(next()).unwrap(), 25)),
+            trade_count: (next() > 2).then(|| next()),
+        }));
+    }
+    rows
+}
+
+const MINUTE: i64 = 60_000_000_000;
+/// 2024-08-01.
+const DAY0: i64 = 1_722_470_400_000_000_000;
+
+/// Waits until the views have taken everything in, and compares what they say with what the code says.
+fn same_by_views(with: &QuestDbReader, without: &dyn StoreReader, what: &str) {
+    let windows = [
+        TimeWindow::latest(10_000),
+        TimeWindow::latest(3),
+        TimeWindow::between(
+            TsNanos(DAY0 + 7 * MINUTE),
+            TsNanos(DAY0 + 2_000 * MINUTE),
+            50,
+        ),
+        TimeWindow {
+            order: Order::Descending,
+            ..TimeWindow::between(TsNanos(DAY0), TsNanos(DAY0 + 2_700 * MINUTE), 7)
+        },
+    ];
+    let end = Instant::now() + Duration::from_secs(60);
+    for level in [
+        Level::M5,
+        Level::M15,
+        Level::M30,
+        Level::H1,
+        Level::H4,
+        Level::D1,
+    ] {
+        // All of them with the shortest and the longest bars: the code reads every minute each time.
+        let count = if [Level::M5, Level::D1].contains(&level) {
+            4
+        } else {
+            1
+        };
+        for window in windows.into_iter().take(count) {
+            let query = KlineQuery {
+                provider: "binance".to_owned(),
+                entity_ids: vec![entity("btcusdt").entity_id.clone()],
+                level,
+                window,
+            };
+            let expected = without.rolled_up(&query).unwrap();
+            let found = loop {
+                if let Some(found) = with.rolled_up_by_views(&query).unwrap() {
+                    break found;
+                }
+                assert!(Instant::now() < end, "{what}: {level} is not refreshed");
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            assert_eq!(found, expected, "{what}: {level} {window:?}");
+            assert_eq!(with.rolled_up(&query).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn views_say_what_the_code_says() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    let options = QuestDbOptions {
+        materialized_views: true,
+        ..server.options("views_")
+    };
+    let mut store = open_questdb(options.clone()).unwrap();
+    let with = store.own_reader();
+    let without = open_questdb(QuestDbOptions {
+        materialized_views: false,
+        ..options
+    })
+    .unwrap();
+    let without = without.reader().unwrap();
+    store.write(&minutes(1, 0, 2_880)).unwrap();
+    store.flush().unwrap();
+    same_by_views(&with, &*without, "first");
+    // A hole is promised to have been quiet; minutes are corrected; others come late.
+    let promise = Row::Coverage(CoverageRow {
+        entity: entity("btcusdt"),
+        series: Series::Klines(Level::M1),
+        span: Span {
+            start: TsNanos(DAY0),
+            end: TsNanos(DAY0 + 1_000 * MINUTE),
+        },
+    });
+    store.write(&[promise]).unwrap();
+    store.write(&minutes(2, 1_400, 400)).unwrap();
+    store.write(&minutes(3, -20_000, 300)).unwrap();
+    store.flush().unwrap();
+    same_by_views(&with, &*without, "corrected");
+    // A sum that no number holds is the code's error.
+    let huge = (0..5).map(|minute| {
+        let mut rows = minutes(4, 5_000 + minute, 1);
+        if let Row::Kline(row) = &mut rows[0] {
+            row.volume_base = "50000000000000000000000000000".parse().unwrap();
+        }
+        rows.remove(0)
+    });
+    store.write(&huge.collect::<Vec<_>>()).unwrap();
+    store.flush().unwrap();
+    let query = KlineQuery {
+        provider: "binance".to_owned(),
+        entity_ids: vec![entity("btcusdt").entity_id.clone()],
+        level: Level::M5,
+        window: TimeWindow::latest(1),
+    };
+    let error = with.rolled_up(&query).unwrap_err();
+    assert!(error.to_string().contains("volume_base"), "{error}");
 }

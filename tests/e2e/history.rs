@@ -15,7 +15,7 @@ use bookwire_api::operator::OperatorKey;
 use bookwire_api::{engine, server};
 use bookwire_engine::config::Config;
 use bookwire_engine::quality::Fault;
-use bookwire_engine::store::{Entity, KlineRow, open_embedded};
+use bookwire_engine::store::{Entity, KlineRow, Row, open_embedded};
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_sim::market::Segment;
 use bookwire_sim::{Exchange, Sim, SimConfig};
@@ -342,23 +342,7 @@ async fn gaps_tell_their_reason_and_are_repaired() {
     );
 
     // One of them comes, and is not believed.
-    let table = gateway.instruments();
-    let instrument = table
-        .iter()
-        .find(|row| row.entity_id() == "cryptopair_binance_btcusdt")
-        .unwrap();
-    let row = KlineRow {
-        entity: Entity::of(instrument),
-        level: Level::M1,
-        ts: TsNanos::from_ms(minute - 3 * 60_000),
-        open: 1.into(),
-        high: 1.into(),
-        low: 1.into(),
-        close: 1.into(),
-        volume_base: 1.into(),
-        volume_quote: None,
-        trade_count: None,
-    };
+    let row = bar_of_one(&gateway, minute - 3 * 60_000);
     let quarantine = gateway.quarantine();
     quarantine.put(row, Fault::Outlier, Source::Live, TsNanos(0));
     let body = ask(&server, &path).await;
@@ -380,12 +364,60 @@ async fn gaps_tell_their_reason_and_are_repaired() {
         reasons(&body).iter().all(|gap| gap.0 == "no_trades"),
         "{body}"
     );
+    corrections_replace(&server, &gateway, minute).await;
     server.stop().await;
     let kept = std::fs::read_to_string(folder.path().join("uptime.log")).unwrap();
     assert_eq!(
         kept.lines().filter(|line| line.starts_with("run ")).count(),
         1
     );
+}
+
+/// An answer that was given before is not given again when one of its bars was corrected.
+async fn corrections_replace(server: &server::ServerHandle, gateway: &Gateway, minute: i64) {
+    let path = format!(
+        "/api/data/CryptoPair1mKdata?provider=binance&codes=btcusdt&numbers=string\
+         &start_timestamp={}&end_timestamp={}",
+        minute - 3 * 60_000,
+        minute - 60_000
+    );
+    let first = ask(server, &path).await;
+    assert_eq!(first["total"], 3, "{first}");
+    assert_eq!(ask(server, &path).await, first);
+    let recorder = gateway.recorder().unwrap();
+    for (before, expected) in [(2, [1, 7, 1]), (1, [1, 7, 7]), (4, [1, 7, 7])] {
+        let mut row = bar_of_one(gateway, minute - before * 60_000);
+        row.close = 7.into();
+        recorder.write(vec![Row::Kline(row)]).await.unwrap();
+        let body = ask(server, &path).await;
+        let rows = body["data"].as_array().unwrap().iter();
+        let found: Vec<bool> = rows.map(|row| row["close"] == "7").collect();
+        assert_eq!(found, expected.map(|close| close == 7), "{body}");
+    }
+    // The bar before the first one is what its change is against.
+    let body = ask(server, &path).await;
+    assert_ne!(
+        body["data"][0]["change_pct"], first["data"][0]["change_pct"],
+        "{body}"
+    );
+}
+
+fn bar_of_one(gateway: &Gateway, ms: i64) -> KlineRow {
+    let table = gateway.instruments();
+    let mut rows = table.iter();
+    let instrument = rows.find(|row| row.entity_id() == "cryptopair_binance_btcusdt");
+    KlineRow {
+        entity: Entity::of(instrument.unwrap()),
+        level: Level::M1,
+        ts: TsNanos::from_ms(ms),
+        open: 1.into(),
+        high: 1.into(),
+        low: 1.into(),
+        close: 1.into(),
+        volume_base: 1.into(),
+        volume_quote: None,
+        trade_count: None,
+    }
 }
 
 /// The bar in quarantine is shown, and stored at the operator's word alone.

@@ -4,6 +4,7 @@
 // A test that can't go on should panic, helpers of tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod bridge;
 mod captures;
 mod ccxt;
@@ -18,6 +19,7 @@ mod export;
 mod faults;
 mod history;
 mod hostile;
+mod kills;
 mod klines;
 mod load;
 mod logs;

@@ -12,7 +12,7 @@ use crate::rig::{Feed, Rig};
 
 #[path = "../../engine/tests/questdb/server.rs"]
 #[allow(dead_code, reason = "the engine's own tests use all of it")]
-mod server;
+pub(crate) mod server;
 
 const CODES: [&str; 2] = ["btcusdt", "ethusdt"];
 /// Rows, by id, as JSON without what only one of both sides has.
@@ -106,10 +106,14 @@ async fn killed_servers_cost_no_row_and_double_none() {
         return;
     };
     let options = server.options("e2e_");
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "quest\n").unwrap();
     let more = format!(
         "[store]\nkind = \"questdb\"\n[store.questdb]\nhttp = \"http://{}\"\npg = \"{}\"\n\
-         table_prefix = \"e2e_\"\nrequest_timeout_ms = 2000\n",
-        options.http, options.pg
+         table_prefix = \"e2e_\"\nrequest_timeout_ms = 2000\npassword_file = {:?}\n",
+        options.http,
+        options.pg,
+        password.path()
     );
     let mut rig = Rig::start_with(SimConfig::default(), &more).await;
     let mut seen = Seen::default();
@@ -156,6 +160,21 @@ async fn killed_servers_cost_no_row_and_double_none() {
     for id in seen.trades.keys() {
         assert!(ids.contains(&**id), "{id} is not in the file");
     }
+
+    // Another password than the server's: told, and nothing but the store is lost.
+    std::fs::write(password.path(), "wrong\n").unwrap();
+    rig.kill_gateway();
+    rig.start_gateway().await;
+    let mut feed = subscribed(&rig).await;
+    assert!(watch(&mut feed, &mut Seen::default(), Duration::from_secs(2)).await > 0);
+    let (grade, reason) = check(&rig).await;
+    assert_eq!(
+        (&*grade, &*reason),
+        ("fail", "the store refuses the password")
+    );
+    let log = rig.log();
+    assert!(log.contains("BOOKWIRE_QUESTDB_PASSWORD"), "{log}");
+    assert!(!log.contains("wrong"), "{log}");
 }
 
 fn contains(stored: &Trades, seen: &Trades) {

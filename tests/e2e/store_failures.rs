@@ -176,3 +176,21 @@ async fn a_store_damaged_under_way_is_said_and_live_data_flows() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_as_large_as_is_allowed_stops_the_store_and_nothing_else() {
+    // Half a megabyte: the store's log is larger after a day of bars. What else is written is smaller.
+    let more = "[data_collection]\ndefault_backfill_days = 10\nbackfill_trades_max = 0\n\
+                [providers.binance]\nsymbols = [\"btcusdt\"]\n";
+    let rig = Rig::start_wrapped(SimConfig::default(), more, |_| {
+        let words = ["sh", "-c", "ulimit -f 1024 && exec \"$@\"", "sh"];
+        words.map(str::to_owned).to_vec()
+    })
+    .await;
+    let mut feed = feed(&rig).await;
+    let (_, reason) = store_health(&rig, |grade| grade != "pass").await;
+    assert!(reason.contains("see the log"), "{reason}");
+    let log = rig.log();
+    assert!(log.contains("ulimit -f"), "{log}");
+    is_live(&mut feed).await;
+}

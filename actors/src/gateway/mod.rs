@@ -3,7 +3,7 @@
 
 mod market;
 pub mod operate;
-mod read;
+pub mod read;
 mod venues;
 
 use std::pin::pin;

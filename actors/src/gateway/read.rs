@@ -3,14 +3,12 @@
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Scope;
-use bookwire_engine::store::{
-    FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Store, StoreError, StoreReader,
-    TimeWindow, TradeQuery, TradeRow,
-};
+use bookwire_engine::store::{Series, Store, StoreError, StoreReader, TimeWindow};
+use bookwire_engine::time::{Level, TsNanos};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Gateway;
-use crate::history::Rows;
+use crate::history::{Need, Rows};
 
 /// Readers of the store, and so queries of it at the same time.
 pub(super) const READERS: usize = 4;
@@ -31,59 +29,106 @@ impl ReaderPool {
     }
 }
 
+/// Rows that are asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Source of the data.
+    pub provider: String,
+    /// Whose. Those that are not listed are read from the store alone.
+    pub entity_ids: Vec<String>,
+    /// Which rows.
+    pub series: Series,
+    /// Which part.
+    pub window: TimeWindow,
+    /// What the store lacks is fetched before.
+    pub is_fetched: bool,
+}
+
 impl Gateway {
-    /// Closed bars, after what the store lacks has been fetched. Entities that are not listed are
-    /// read from the store alone.
+    /// Reads rows and makes an answer of them, both on a thread that may block, after what the store
+    /// lacks has been fetched.
     ///
     /// # Errors
-    /// What the store answers; or why nothing could be fetched, when nothing is stored either.
-    pub async fn klines(&self, query: KlineQuery) -> Result<Rows<KlineRow>, CryptoError> {
-        let series = Series::Klines(query.level);
-        let incomplete = self
-            .ensure(&query.provider, &query.entity_ids, series, query.window)
-            .await;
-        let rows = self
-            .query_store(move |reader| reader.klines(&query))
-            .await?;
-        answer(rows, incomplete)
-    }
-
-    /// Matches, as [`Gateway::klines`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn trades(&self, query: TradeQuery) -> Result<Rows<TradeRow>, CryptoError> {
-        let incomplete = self
-            .ensure(
-                &query.provider,
-                &query.entity_ids,
-                Series::Trades,
-                query.window,
-            )
-            .await;
-        let rows = self
-            .query_store(move |reader| reader.trades(&query))
-            .await?;
-        answer(rows, incomplete)
-    }
-
-    /// Settled funding, as [`Gateway::klines`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn funding(&self, query: FundingQuery) -> Result<Rows<FundingRow>, CryptoError> {
+    /// What `answer` does; what the store answers; or why nothing could be fetched, when nothing is stored
+    /// either.
+    pub async fn answer<R, T>(
+        &self,
+        asked: Asked,
+        read: impl Fn(&dyn StoreReader) -> Result<Vec<R>, StoreError> + Send + 'static,
+        answer: impl FnOnce(&dyn StoreReader, Rows<R>) -> Result<T, CryptoError> + Send + 'static,
+    ) -> Result<T, CryptoError>
+    where
+        T: Send + 'static,
+    {
+        let mut work = (read, answer);
+        if let Some(needs) = self.needs(&asked) {
+            let provider = asked.provider.clone();
+            // In one visit of the store, when it has all. Else the work comes back undone.
+            let visit = self.query_store(move |reader| {
+                for need in needs {
+                    if !need.is_met(reader, &provider)? {
+                        return Ok(Err(work));
+                    }
+                }
+                let (read, answer) = work;
+                let rows = read(reader)?;
+                let incomplete = None;
+                Ok(Ok(answer(reader, Rows { rows, incomplete })))
+            });
+            match visit.await? {
+                Ok(done) => return done,
+                Err(undone) => work = undone,
+            }
+        }
+        let (read, answer) = work;
         let incomplete = self
             .ensure(
-                &query.provider,
-                &query.entity_ids,
-                Series::Funding,
-                query.window,
+                &asked.provider,
+                &asked.entity_ids,
+                asked.series,
+                asked.window,
             )
             .await;
-        let rows = self
-            .query_store(move |reader| reader.funding(&query))
-            .await?;
-        answer(rows, incomplete)
+        let answered = self.query_store(move |reader| {
+            let rows = read(reader)?;
+            Ok(match incomplete {
+                Some(error) if rows.is_empty() => Err(error),
+                incomplete => answer(reader, Rows { rows, incomplete }),
+            })
+        });
+        answered.await?
+    }
+
+    /// Up to where bars of a level are over and final by now.
+    #[must_use]
+    pub fn settled(&self, level: Level) -> TsNanos {
+        self.0.history.settled(Series::Klines(level))
+    }
+
+    /// What the store has to promise before it can answer alone; `None`: that takes more to find out.
+    fn needs(&self, asked: &Asked) -> Option<Vec<Need>> {
+        let mut needs = Vec::new();
+        if !asked.is_fetched {
+            return Some(needs);
+        }
+        let provider = ProviderId::parse(&asked.provider)?;
+        let scope = Scope {
+            provider: Some(provider),
+            ..Scope::default()
+        };
+        let table = self.instruments();
+        for entity_id in &asked.entity_ids {
+            let Ok(instrument) = table.resolve(entity_id, scope) else {
+                continue;
+            };
+            let history = &self.0.history;
+            if let Some(need) = history.needs(self, instrument, asked.series, asked.window) {
+                needs.push(need);
+            }
+        }
+        // How far back the latest trades reach is not known before they are there.
+        let is_open = asked.series == Series::Trades && asked.window.start.is_none();
+        (needs.is_empty() || !is_open).then_some(needs)
     }
 
     /// Fetches what is missing of each entity; the last reason why something could not be.
@@ -143,12 +188,5 @@ impl Gateway {
                 "the store's reader has stopped",
             )),
         }
-    }
-}
-
-fn answer<T>(rows: Vec<T>, incomplete: Option<CryptoError>) -> Result<Rows<T>, CryptoError> {
-    match incomplete {
-        Some(error) if rows.is_empty() => Err(error),
-        incomplete => Ok(Rows { rows, incomplete }),
     }
 }

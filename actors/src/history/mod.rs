@@ -15,7 +15,8 @@ use ahash::AHashMap;
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::instrument::{Instrument, InstrumentId};
 use bookwire_engine::store::{
-    CoverageRow, Entity, KlineQuery, Order, Row, Series, Span, StoreReader, TimeWindow, TradeQuery,
+    CoverageRow, Entity, KlineQuery, Order, Row, Series, Span, StoreError, StoreReader, TimeWindow,
+    TradeQuery,
 };
 use bookwire_engine::time::{Level, TsNanos};
 use parking_lot::Mutex;
@@ -70,6 +71,29 @@ pub(crate) struct Step {
     pub(crate) missing: i64,
     /// Holes between what the store has, seen before it.
     pub(crate) holes: usize,
+}
+
+/// A part of a series that has to be in the store.
+pub(crate) struct Need {
+    entity_id: String,
+    series: Series,
+    span: Span,
+    refused: Vec<Span>,
+}
+
+impl Need {
+    /// Whether the store promises all of it.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn is_met(
+        &self,
+        reader: &dyn StoreReader,
+        provider: &str,
+    ) -> Result<bool, StoreError> {
+        let missing = reader.missing(provider, &self.entity_id, self.series, self.span)?;
+        Ok(without(missing, &self.refused).is_empty())
+    }
 }
 
 impl History {
@@ -233,6 +257,41 @@ impl History {
         Ok(without(missing, &refused))
     }
 
+    /// The part of a series that `window` can show and that has to be in the store; `None`: whatever is
+    /// there is all that there can be.
+    fn needed(
+        &self,
+        gateway: &Gateway,
+        instrument: &Instrument,
+        series: Series,
+        window: TimeWindow,
+    ) -> Option<Span> {
+        self.recorder.as_ref()?;
+        gateway.options().provider(instrument.spec.provider)?;
+        needed(instrument, series, window, self.clock.now())
+    }
+
+    /// What has to be promised before the store alone can answer `window`: what is in quarantine aside.
+    pub(crate) fn needs(
+        &self,
+        gateway: &Gateway,
+        instrument: &Instrument,
+        series: Series,
+        window: TimeWindow,
+    ) -> Option<Need> {
+        let span = self.needed(gateway, instrument, series, window)?;
+        let refused = match series {
+            Series::Klines(level) => self.quarantine.spans(&Entity::of(instrument), level, span),
+            Series::Trades | Series::Funding => Vec::new(),
+        };
+        Some(Need {
+            entity_id: instrument.entity_id(),
+            series,
+            span,
+            refused,
+        })
+    }
+
     /// Sees to it that the store holds all that `window` can show of a series.
     ///
     /// # Errors
@@ -247,14 +306,7 @@ impl History {
         let Some(recorder) = &self.recorder else {
             return Ok(());
         };
-        if gateway
-            .options()
-            .provider(instrument.spec.provider)
-            .is_none()
-        {
-            return Ok(());
-        }
-        let Some(span) = needed(instrument, series, window, self.clock.now()) else {
+        let Some(span) = self.needed(gateway, instrument, series, window) else {
             return Ok(());
         };
         let turn = self.turn(instrument, series);

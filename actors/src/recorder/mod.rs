@@ -9,6 +9,7 @@
 //! (`store.flush_ms`) and those being written, at most; with [`RecorderOptions::is_spool_first`] the
 //! former alone.
 
+mod changes;
 mod collector;
 mod writer;
 
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::options::RecorderOptions;
+pub use changes::{Bars, Changes};
 use collector::Collector;
 use writer::{Job, Work, Writer};
 
@@ -70,6 +72,8 @@ struct Shared {
     stopping: AtomicBool,
     /// The collector has handed on its last batch.
     collected: AtomicBool,
+    /// Changes of bars, where readers see rows as soon as they are written.
+    changes: Option<Changes>,
     written: AtomicU64,
     known: AtomicU64,
     retries: AtomicU64,
@@ -255,7 +259,10 @@ impl Recorder {
             });
             rings.push(consumer);
         }
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            changes: store.shows_at_once().then(Changes::default),
+            ..Shared::default()
+        });
         let spool = match &options.spool {
             Some(at) => Some(Arc::new(SharedSpool {
                 spool: Mutex::new(Spool::open(at.clone())?),
@@ -338,6 +345,13 @@ impl Recorder {
         let (done, answer) = oneshot::channel();
         self.0.flushes.try_send(done).map_err(refused)?;
         answer.await.map_err(|_| gone())?.map_err(CryptoError::from)
+    }
+
+    /// The latest changes of bars; `None` where readers see what was written at a later time that is not
+    /// known.
+    #[must_use]
+    pub fn changes(&self) -> Option<&Changes> {
+        self.0.shared.changes.as_ref()
     }
 
     /// Figures.

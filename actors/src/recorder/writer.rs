@@ -275,8 +275,13 @@ impl Writer {
     }
 
     fn write(&mut self, rows: &[Row]) -> Result<(), StoreError> {
-        let report = self.store.write(rows)?;
+        let result = self.store.write(rows);
         let shared = &self.shared;
+        if let Some(changes) = &shared.changes {
+            // After a failure too: parts can be there.
+            changes.note(rows);
+        }
+        let report = result?;
         shared
             .written
             .fetch_add(report.written as u64, Ordering::Relaxed);

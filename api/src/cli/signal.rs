@@ -12,6 +12,8 @@ pub fn listen() -> std::io::Result<StopSignal> {
     #[cfg(unix)]
     let (mut interrupt, mut terminate) = {
         use tokio::signal::unix::{SignalKind, signal};
+        // A file that may not grow any more (`ulimit -f`) is an error of that write, and kills nothing.
+        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         (
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,

@@ -1,9 +1,15 @@
 //! The shape of list answers: paging, columns, JSON or CSV, and the envelope round the rows.
 
-use actix_web::HttpResponse;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::wire::{self, Columns, Numbers, TableRow};
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::params::Params;
@@ -11,8 +17,12 @@ use super::params::Params;
 /// Rows in an answer when nothing else is asked for.
 const ROWS_DEFAULT: u64 = 1000;
 
+/// Bytes of an answer that are handed to the connection at once. It copies them, so that what waits for a
+/// slow client is there once and not twice.
+pub(super) const SLICE: usize = 32 << 10;
+
 /// Form of an answer's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The envelope.
     Json,
@@ -21,7 +31,7 @@ pub enum Format {
 }
 
 /// How a list is cut and printed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Most rows in the whole result.
     pub limit: usize,
@@ -75,78 +85,42 @@ impl Shape {
         let start = (self.page - 1).saturating_mul(self.page_size).min(total);
         start..start.saturating_add(self.page_size).min(total)
     }
-}
 
-/// An encoded list, ready to be sent. Made on a thread that may block.
-#[derive(Debug)]
-pub struct Listing {
-    body: Vec<u8>,
-    format: Format,
-    total: usize,
-    has_more: bool,
-    warnings: Vec<String>,
-}
-
-impl Listing {
-    /// Encodes the page of `rows`, the whole result in the order asked.
-    pub fn encode<'a, T, R: TableRow>(
-        shape: &Shape,
-        columns: &Columns<R>,
-        rows: &'a [T],
-        view: impl Fn(&'a T) -> R,
-        warnings: Vec<String>,
-    ) -> Self {
-        let total = rows.len();
-        let slice = shape.slice(total);
-        let has_more = slice.end < total;
-        let page = rows[slice].iter().map(view);
-        let mut body = Vec::with_capacity(256 + page.len() * 256);
-        match shape.format {
-            Format::Csv => wire::write_csv(&mut body, columns, page),
-            Format::Json if shape.is_bare => {
-                wire::write_json_rows(&mut body, columns, page, shape.numbers);
-            }
-            Format::Json => {
-                body.extend_from_slice(b"{\"data\":");
-                wire::write_json_rows(&mut body, columns, page, shape.numbers);
-                let tail = format!(
-                    ",\"total\":{total},\"page\":{},\"page_size\":{},\"has_more\":{has_more}",
-                    shape.page, shape.page_size
-                );
-                body.extend_from_slice(tail.as_bytes());
-                if !warnings.is_empty() {
-                    body.extend_from_slice(b",\"warnings\":");
-                    let list = Value::from(warnings.clone()).to_string();
-                    body.extend_from_slice(list.as_bytes());
-                }
-                body.push(b'}');
-            }
-        }
-        Self {
-            body,
-            format: shape.format,
+    /// What stands after the rows of the page in the envelope.
+    pub(super) fn end(&self, facts: &Facts) -> String {
+        let Facts {
             total,
             has_more,
             warnings,
+        } = facts;
+        let mut text = format!(
+            ",\"total\":{total},\"page\":{},\"page_size\":{},\"has_more\":{has_more}",
+            self.page, self.page_size
+        );
+        if !warnings.is_empty() {
+            text.push_str(",\"warnings\":");
+            text.push_str(&Value::from(warnings.clone()).to_string());
         }
+        text.push('}');
+        text
     }
+}
 
-    /// What will be sent.
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
+/// What is told of a result besides its rows.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Rows of the whole result.
+    pub total: usize,
+    /// Rows follow on the next page.
+    pub has_more: bool,
+    /// What the client should know.
+    pub warnings: Vec<String>,
+}
 
-    /// True when the whole result has no row.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-
-    /// The HTTP answer. CSV has no envelope, so the page's facts are in headers too.
-    #[must_use]
-    pub fn respond(self) -> HttpResponse {
-        let content_type = match self.format {
+impl Facts {
+    /// The head of the HTTP answer. CSV has no envelope, so the page's facts are in headers too.
+    pub(super) fn head(&self, format: Format) -> HttpResponseBuilder {
+        let content_type = match format {
             Format::Json => "application/json",
             Format::Csv => "text/csv; charset=utf-8; header=present",
         };
@@ -163,6 +137,105 @@ impl Listing {
                 .collect();
             answer.append_header(("x-warning", plain));
         }
-        answer.body(self.body)
+        answer
+    }
+}
+
+/// Bytes that go out one slice after the other.
+struct Sliced(Bytes);
+
+impl MessageBody for Sliced {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let left = &mut self.get_mut().0;
+        Poll::Ready(match left.len() {
+            0 => None,
+            size => Some(Ok(left.split_to(size.min(SLICE)))),
+        })
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        Ok(self.0)
+    }
+}
+
+/// An encoded list, ready to be sent. Made on a thread that may block; its clones share the bytes.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    body: Bytes,
+    format: Format,
+    facts: Facts,
+}
+
+impl Listing {
+    /// Encodes the page of `rows`, the whole result in the order asked.
+    pub fn encode<'a, T, R: TableRow>(
+        shape: &Shape,
+        columns: &Columns<R>,
+        rows: &'a [T],
+        view: impl Fn(&'a T) -> R,
+        warnings: Vec<String>,
+    ) -> Self {
+        let total = rows.len();
+        let slice = shape.slice(total);
+        let facts = Facts {
+            total,
+            has_more: slice.end < total,
+            warnings,
+        };
+        let page = rows[slice].iter().map(view);
+        let mut body = Vec::with_capacity(256 + page.len() * 512);
+        match shape.format {
+            Format::Csv => wire::write_csv(&mut body, columns, page),
+            Format::Json if shape.is_bare => {
+                wire::write_json_rows(&mut body, columns, page, shape.numbers);
+            }
+            Format::Json => {
+                body.extend_from_slice(b"{\"data\":");
+                wire::write_json_rows(&mut body, columns, page, shape.numbers);
+                body.extend_from_slice(shape.end(&facts).as_bytes());
+            }
+        }
+        Self {
+            body: body.into(),
+            format: shape.format,
+            facts,
+        }
+    }
+
+    /// What will be sent.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// True when the whole result has no row.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.facts.total == 0
+    }
+
+    /// What is told besides the rows.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The HTTP answer.
+    #[must_use]
+    pub fn respond(self) -> HttpResponse {
+        let mut answer = self.facts.head(self.format);
+        match self.body.len() {
+            0..=SLICE => answer.body(self.body),
+            _ => answer.body(Sliced(self.body)),
+        }
     }
 }

@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bookwire_actors::gateway::Gateway;
+use bookwire_actors::gateway::read::Asked;
 use bookwire_actors::history::Rows;
+use bookwire_actors::recorder::Recorder;
 use bookwire_actors::shard::messages::BookView;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::{EXCHANGES, ProviderId};
 use bookwire_engine::instrument::Instrument;
+use bookwire_engine::store::Series;
+use bookwire_engine::time::Level;
 use bookwire_engine::wire::OrderbookView;
 use serde_json::json;
 
 use super::answer::{Listing, Shape};
 use super::entities::{self, Served};
+use super::kept::{KeptAnswers, Question};
+use super::pages::{self, Outline, Shelf};
 use super::params::{self, Params};
 use super::schema::Schema;
 use super::series::{self, SeriesRequest};
@@ -118,7 +124,7 @@ pub async fn rows(
     let schema = Schema::of_path(&path)?;
     let params = Params::parse(request.query_string(), &spec::parameters(schema))?;
     let shape = Shape::read(&params)?;
-    Ok(list(&gateway, schema, &params, shape).await?.respond())
+    answer(&request, &gateway, schema, &params, shape).await
 }
 
 /// `GET /api/data/query_data`: up to 100 rows of any schema as a bare list.
@@ -143,32 +149,62 @@ pub async fn query_data(request: HttpRequest, gateway: web::Data<Gateway>) -> An
     let mut shape = Shape::read(&params)?;
     shape.limit = shape.limit.min(QUERY_DATA_ROWS);
     shape.is_bare = true;
-    Ok(list(&gateway, schema, &params, shape).await?.respond())
+    answer(&request, &gateway, schema, &params, shape).await
 }
 
-async fn list(
+/// What answers are made with.
+struct Serving<'a> {
+    gateway: &'a Gateway,
+    kept: Option<&'a KeptAnswers>,
+}
+
+async fn answer(
+    request: &HttpRequest,
     gateway: &Gateway,
     schema: Schema,
     params: &Params,
     shape: Shape,
-) -> Result<Listing, CryptoError> {
+) -> Answer {
+    let kept = request.app_data::<web::Data<KeptAnswers>>();
+    let server = Serving {
+        gateway,
+        kept: kept.map(|kept| &***kept),
+    };
+    match list(&server, schema, params, shape).await? {
+        Reply::Whole(listing) => Ok(listing.respond()),
+        Reply::Pages(outline) => {
+            let shelf = request.app_data::<web::Data<Shelf>>();
+            let shelf = shelf.map_or_else(Arc::default, |shelf| Arc::clone(shelf));
+            Ok(pages::respond(request, gateway, &shelf, outline).await?)
+        }
+    }
+}
+
+async fn list(
+    server: &Serving<'_>,
+    schema: Schema,
+    params: &Params,
+    shape: Shape,
+) -> Result<Reply, CryptoError> {
+    let gateway = server.gateway;
     prepare(gateway, schema, params).await?;
     let table = gateway.instruments();
     let served = Served(gateway.markets().collect());
     match schema {
-        Schema::Asset => entities::assets(&table, &served, params, &shape),
+        Schema::Asset => entities::assets(&table, &served, params, &shape).map(Reply::Whole),
         Schema::Instruments(market) => {
-            entities::instruments((&table, &served), market, params, &shape)
+            entities::instruments((&table, &served), market, params, &shape).map(Reply::Whole)
         }
         Schema::Orderbook => {
             let depth = params.integer("depth")?.unwrap_or(20) as usize;
             let series = SeriesRequest::read(schema, (&table, &served), params, &shape)?;
-            in_time(books(gateway, series, depth, &shape)).await
+            let books = in_time(books(gateway, series, depth, &shape));
+            books.await.map(Reply::Whole)
         }
         Schema::Klines(..) | Schema::Trades | Schema::Funding => {
             let request = SeriesRequest::read(schema, (&table, &served), params, &shape)?;
             series::check_columns(schema, &shape)?;
-            in_time(stored(gateway, schema, request, shape)).await
+            in_time(stored(server, schema, request, shape)).await
         }
     }
 }
@@ -203,52 +239,58 @@ async fn prepare(gateway: &Gateway, schema: Schema, params: &Params) -> Result<(
     Ok(())
 }
 
+/// What a request is answered with.
+enum Reply {
+    Whole(Listing),
+    /// Too long for that.
+    Pages(Outline),
+}
+
 /// Rows out of the store, after what it lacks has been fetched. Only for requests that name their
 /// instruments: a look at everything stored must not set off thousands of fetches.
 async fn stored(
-    gateway: &Gateway,
+    server: &Serving<'_>,
     schema: Schema,
-    mut request: SeriesRequest,
+    request: SeriesRequest,
     shape: Shape,
-) -> Result<Listing, CryptoError> {
-    let is_named = request.is_named;
+) -> Result<Reply, CryptoError> {
+    let gateway = server.gateway;
+    let asked = |series| Asked {
+        provider: request.provider.name().to_owned(),
+        entity_ids: request.entity_ids(),
+        series,
+        window: request.window,
+        is_fetched: request.is_named,
+    };
     match schema {
-        Schema::Klines(_, level) => {
-            let query = request.kline_query(level);
-            let rows = if is_named {
-                taken(gateway.klines(query).await?, &mut request)
-            } else {
-                gateway
-                    .query_store(move |reader| reader.klines(&query))
-                    .await?
-            };
-            gateway
-                .query_store(move |reader| {
-                    Ok(series::klines(reader, &request, level, rows, &shape))
-                })
-                .await?
-        }
+        Schema::Klines(_, level) => bars(server, level, request, shape).await.map(Reply::Whole),
         Schema::Trades => {
-            let query = request.trade_query();
-            let rows = if is_named {
-                taken(gateway.trades(query).await?, &mut request)
-            } else {
-                gateway
-                    .query_store(move |reader| reader.trades(&query))
-                    .await?
-            };
-            off_thread(move || series::trades(&request, &rows, &shape)).await
+            let (asked, query) = (asked(Series::Trades), request.trade_query());
+            let read = query.clone();
+            let answer = gateway.answer(
+                asked,
+                move |reader| reader.trades(&read),
+                move |_, rows| {
+                    let (request, rows) = told(request, rows);
+                    match Outline::of(&query, &shape, &rows, &request.warnings) {
+                        Some(outline) => Ok(Reply::Pages(outline)),
+                        None => series::trades(&request, &rows, &shape).map(Reply::Whole),
+                    }
+                },
+            );
+            answer.await
         }
         Schema::Funding => {
-            let query = request.funding_query();
-            let rows = if is_named {
-                taken(gateway.funding(query).await?, &mut request)
-            } else {
-                gateway
-                    .query_store(move |reader| reader.funding(&query))
-                    .await?
-            };
-            off_thread(move || series::funding(&request, &rows, &shape)).await
+            let (asked, query) = (asked(Series::Funding), request.funding_query());
+            let answer = gateway.answer(
+                asked,
+                move |reader| reader.funding(&query),
+                move |_, rows| {
+                    let (request, rows) = told(request, rows);
+                    series::funding(&request, &rows, &shape).map(Reply::Whole)
+                },
+            );
+            answer.await
         }
         Schema::Asset | Schema::Instruments(_) | Schema::Orderbook => Err(CryptoError::new(
             CryptoCode::Unsupported,
@@ -257,27 +299,62 @@ async fn stored(
     }
 }
 
+/// Closed bars; an answer that was given before is given again while it is right.
+async fn bars(
+    server: &Serving<'_>,
+    level: Level,
+    request: SeriesRequest,
+    shape: Shape,
+) -> Result<Listing, CryptoError> {
+    let gateway = server.gateway;
+    let changes = gateway.recorder().and_then(Recorder::changes);
+    let kept = server.kept.filter(|kept| kept.is_on() && request.is_named);
+    let question = kept.zip(changes).map(|(kept, changes)| {
+        let question = Question::of(&request, level, &shape, gateway.settled(level));
+        (kept, changes, question)
+    });
+    let mut mark = 0;
+    if let Some((kept, changes, question)) = &question {
+        if let Some(listing) = kept.get(question, changes) {
+            return Ok(listing);
+        }
+        // Before the store is read.
+        mark = changes.mark();
+    }
+    let query = request.kline_query(level);
+    let asked = Asked {
+        provider: query.provider.clone(),
+        entity_ids: query.entity_ids.clone(),
+        series: Series::Klines(level),
+        window: query.window,
+        is_fetched: request.is_named,
+    };
+    let depends = question.as_ref().map(|(_, _, question)| question.clone());
+    let answer = gateway.answer(
+        asked,
+        move |reader| reader.klines(&query),
+        move |reader, rows| {
+            let (request, rows) = told(request, rows);
+            let bars = depends.map(|question| question.bars(&rows));
+            let listing = series::klines(reader, &request, level, rows, &shape)?;
+            Ok((listing, bars))
+        },
+    );
+    let (listing, bars) = answer.await?;
+    if let (Some((kept, _, question)), Some(bars)) = (question, bars) {
+        kept.put(question, &listing, bars, mark);
+    }
+    Ok(listing)
+}
+
 /// The rows; that they may not be all of them is told in a warning.
-fn taken<T>(rows: Rows<T>, request: &mut SeriesRequest) -> Vec<T> {
+fn told<T>(mut request: SeriesRequest, rows: Rows<T>) -> (SeriesRequest, Vec<T>) {
     if let Some(error) = rows.incomplete {
         request
             .warnings
             .push(format!("{}: {}", error.code.as_str(), error.message));
     }
-    rows.rows
-}
-
-/// Encodes away from the worker's thread, which has sockets to serve.
-async fn off_thread(
-    encode: impl FnOnce() -> Result<Listing, CryptoError> + Send + 'static,
-) -> Result<Listing, CryptoError> {
-    match web::block(encode).await {
-        Ok(result) => result,
-        Err(_) => Err(CryptoError::new(
-            CryptoCode::InternalError,
-            "the answer was not encoded",
-        )),
-    }
+    (request, rows.rows)
 }
 
 /// Books as they were recorded.
@@ -295,11 +372,12 @@ async fn stored_books(
         ));
     }
     let query = request.book_query(depth);
-    let rows = gateway
-        .query_store(move |reader| reader.books(&query))
-        .await?;
     let shape = shape.clone();
-    off_thread(move || series::books(&request, &rows, &shape)).await
+    let answer = gateway.query_store(move |reader| {
+        let rows = reader.books(&query)?;
+        Ok(series::books(&request, &rows, &shape))
+    });
+    answer.await?
 }
 
 /// Live books.

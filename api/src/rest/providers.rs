@@ -13,7 +13,7 @@ use bookwire_actors::options::ProviderOptions;
 use bookwire_actors::status::ProviderStatus;
 use bookwire_actors::topic::stream_name;
 use bookwire_engine::error::{CryptoCode, CryptoError};
-use bookwire_engine::exchange::offer::{self, Offer};
+use bookwire_engine::exchange::offer::{self, Offer, TradeHistory};
 use bookwire_engine::exchange::{MaintenanceWindow, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope};
 use bookwire_engine::time::Level;
@@ -237,11 +237,20 @@ fn offer_json(offer: &Offer) -> Value {
     let streams: Vec<&str> = offer.feeds.iter().map(|feed| stream_name(*feed)).collect();
     let names =
         |levels: &[Level]| -> Vec<&str> { levels.iter().map(|level| level.as_str()).collect() };
+    let (trades_by, newest) = match offer.trade_history {
+        TradeHistory::None => (None, None),
+        TradeHistory::Newest(count) => (Some("newest"), count),
+        TradeHistory::ByTime => (Some("time"), None),
+        TradeHistory::ById => (Some("id"), None),
+    };
     json!({
         "streams": streams,
         "native_live_levels": names(&offer.live_levels),
         "native_history_levels": names(&offer.history_levels),
-        "trade_history": offer.has_trade_history,
+        "trade_history": offer.trade_history != TradeHistory::None,
+        // Of which trades: what was missed for longer than that is lost.
+        "trade_history_by": trades_by,
+        "trade_history_newest": newest,
         "funding_history": offer.has_funding_history,
     })
 }

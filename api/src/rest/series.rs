@@ -147,7 +147,9 @@ impl SeriesRequest {
         }
     }
 
-    fn entity_ids(&self) -> Vec<String> {
+    /// Ids of the instruments.
+    #[must_use]
+    pub fn entity_ids(&self) -> Vec<String> {
         self.instruments.iter().map(|row| row.entity_id()).collect()
     }
 }

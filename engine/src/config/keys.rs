@@ -117,6 +117,11 @@ pub(super) fn visit(config: &mut Config, reader: &mut Reader<'_>) {
             &mut config.store.book_snapshot_depth,
             1..=1_000,
         );
+        r.int(
+            "answer_cache_bytes",
+            &mut config.store.answer_cache_bytes,
+            0..=1_099_511_627_776,
+        );
         r.section("questdb", |r| visit_questdb(&mut config.store.questdb, r));
     });
     reader.section("trading", |r| trading::visit(&mut config.trading, r));
@@ -390,6 +395,7 @@ fn visit_questdb(questdb: &mut QuestDbConfig, r: &mut Reader<'_>) {
         &mut options.keep_funding_months,
         0..=1_200,
     );
+    r.flag("materialized_views", &mut options.materialized_views);
     millis("request_timeout_ms", &mut options.request_timeout, r);
     millis("flush_timeout_ms", &mut options.flush_timeout, r);
 }

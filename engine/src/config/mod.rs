@@ -234,6 +234,8 @@ pub struct StoreConfig {
     pub book_snapshot_secs: u64,
     /// Levels a side of a recorded book.
     pub book_snapshot_depth: usize,
+    /// Bytes of answers with bars that are kept, to be given again; 0: none.
+    pub answer_cache_bytes: usize,
 }
 
 /// What the death of the process may cost of the rows that were received last.
@@ -512,6 +514,7 @@ impl Default for Config {
                 spool_bytes_max: 4 << 30,
                 book_snapshot_secs: 60,
                 book_snapshot_depth: 20,
+                answer_cache_bytes: 16 << 20,
             },
             trading: TradingConfig::default(),
             limits: LimitsConfig::default(),

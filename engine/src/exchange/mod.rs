@@ -561,6 +561,12 @@ pub trait Exchange: Sync {
     /// Request for trades of the same kind (same ids) as the live feed; `None` when the exchange
     /// can't be asked for such a page.
     fn trade_request(&self, instrument: &Instrument, page: PageRequest) -> Option<RestRequest>;
+    /// Where past trades can be asked for neither by id nor by time: how many of the newest ones are
+    /// shown. Others are lost unless they were received live.
+    fn trades_shown(&self, market: Market) -> Option<u32> {
+        let _ = market;
+        None
+    }
     /// Trades out of the answer, ascending.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use super::{Feed, PageRequest, ProviderId};
+use super::{Exchange, Feed, PageRequest, ProviderId};
 use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
-use crate::time::Level;
+use crate::time::{Level, TsNanos};
 
 /// What an adapter can do for the instruments of one market.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +20,50 @@ pub struct Offer {
     pub live_levels: Vec<Level>,
     /// Levels of bars that the exchange has a history of.
     pub history_levels: Vec<Level>,
-    /// Past trades can be asked for.
-    pub has_trade_history: bool,
+    /// Past trades that can be asked for.
+    pub trade_history: TradeHistory,
     /// Settled funding can be asked for.
     pub has_funding_history: bool,
+}
+
+/// Which past trades can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TradeHistory {
+    /// None.
+    None,
+    /// So many of the newest ones; `None`: as many as the exchange sends.
+    Newest(Option<u32>),
+    /// Those of a span of time.
+    ByTime,
+    /// All from an id on, so that none is left out.
+    ById,
+}
+
+impl TradeHistory {
+    fn of(exchange: &dyn Exchange, instrument: &Instrument) -> Self {
+        let page = PageRequest {
+            limit: 1,
+            ..PageRequest::default()
+        };
+        let day = |ts: i64| Some(TsNanos(ts * 86_400_000_000_000));
+        let is_there = |page| exchange.trade_request(instrument, page).is_some();
+        if is_there(PageRequest {
+            from_id: Some(1),
+            ..page
+        }) {
+            Self::ById
+        } else if is_there(PageRequest {
+            start: day(1),
+            end: day(2),
+            ..page
+        }) {
+            Self::ByTime
+        } else if is_there(page) {
+            Self::Newest(exchange.trades_shown(instrument.spec.market))
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// What a provider offers, market by market.
@@ -61,7 +101,7 @@ fn offer(provider: ProviderId, market: Market) -> Option<Offer> {
             .collect(),
         live_levels,
         history_levels,
-        has_trade_history: exchange.trade_request(&instrument, page).is_some(),
+        trade_history: TradeHistory::of(exchange, &instrument),
         has_funding_history: exchange.funding_request(&instrument, page).is_some(),
     })
 }
@@ -146,6 +186,18 @@ mod tests {
         assert_eq!(coinbase.live_levels, [Level::M5]);
         assert!(!coinbase.history_levels.contains(&Level::H4));
         assert!(coinbase.history_levels.contains(&Level::D1));
+    }
+
+    #[test]
+    fn which_trades_can_be_had_is_told() {
+        let by = |provider, market| of(provider, market).trade_history;
+        assert_eq!(by(ProviderId::BINANCE, Market::Spot), TradeHistory::ById);
+        assert_eq!(by(ProviderId::BINANCE, Market::Perp), TradeHistory::ById);
+        assert_eq!(by(ProviderId::OKX, Market::Spot), TradeHistory::ById);
+        assert_eq!(by(ProviderId::COINBASE, Market::Spot), TradeHistory::ByTime);
+        let newest = |count| TradeHistory::Newest(Some(count));
+        assert_eq!(by(ProviderId::BYBIT, Market::Spot), newest(60));
+        assert_eq!(by(ProviderId::BYBIT, Market::Perp), newest(1000));
     }
 
     #[test]

@@ -50,6 +50,20 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The system refused to read or write, for another reason than a lack of space or permission.
+    #[error(
+        "`{}`: {operation} failed ({detail}): see the system's log for a disk that fails; a quota that is \
+         used up (`quota`) or a file as large as is allowed (`ulimit -f`, or 4 GiB on FAT) is told \
+         like this too: raise the limit, or set store.path to another disk", path.display()
+    )]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// The database's words.
+        detail: String,
+    },
     /// Another process holds the file.
     #[error(
         "`{}` is locked by another process for more than {waited_ms} ms: stop the other bookwire \
@@ -222,6 +236,7 @@ impl StoreError {
     pub const fn class(&self) -> StoreClass {
         match self {
             Self::DiskFull { .. }
+            | Self::System { .. }
             | Self::Locked { .. }
             | Self::Database { .. }
             | Self::Unreachable { .. }
@@ -249,6 +264,7 @@ impl From<StoreError> for CryptoError {
             StoreError::Corrupt { .. } => "the stored data is damaged",
             StoreError::NotWritable { .. } => "the store can't be written",
             StoreError::DiskFull { .. } => "the store's disk is full",
+            StoreError::System { .. } => "the store's disk can't be read or written",
             StoreError::Locked { .. } => "the store is locked by another process",
             StoreError::NewerSchema { .. } => "the store belongs to a newer version",
             StoreError::OlderSchema { .. } => "the store belongs to an older version",

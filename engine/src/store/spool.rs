@@ -76,8 +76,8 @@ pub enum SpoolError {
     },
     /// The system refuses.
     #[error(
-        "can't {operation} `{}`: {source}; see to space and write permission there, or set \
-         server.data_dir to another place", path.display()
+        "can't {operation} `{}`: {source}; see to space, quota, largest file size (`ulimit \
+         -f`) and write permission there, or set server.data_dir to another place", path.display()
     )]
     Io {
         /// The file or folder.

@@ -12,7 +12,7 @@ use bookwire_engine::store::{HostPort, QuestDbOptions};
 use tempfile::TempDir;
 
 /// How long a server may take to start on a machine that builds something else.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/questdb/run")

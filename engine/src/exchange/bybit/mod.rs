@@ -253,6 +253,10 @@ impl Exchange for Bybit {
         rest::trades(instrument, page)
     }
 
+    fn trades_shown(&self, market: Market) -> Option<u32> {
+        Some(rest::trades_shown(market))
+    }
+
     fn parse_trades(
         &self,
         instrument: &Instrument,

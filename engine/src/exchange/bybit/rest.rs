@@ -140,15 +140,20 @@ pub(super) fn klines(instrument: &Instrument, level: Level, page: PageRequest) -
     query.build()
 }
 
+/// How many of the newest trades there are.
+pub(super) const fn trades_shown(market: Market) -> u32 {
+    match market {
+        Market::Spot => 60,
+        Market::Perp => 1000,
+    }
+}
+
 /// Only the newest trades can be had: no time, no id, no second page.
 pub(super) fn trades(instrument: &Instrument, page: PageRequest) -> Option<RestRequest> {
     if page.start.is_some() || page.end.is_some() || page.from_id.is_some() {
         return None;
     }
-    let most = match instrument.spec.market {
-        Market::Spot => 60,
-        Market::Perp => 1000,
-    };
+    let most = trades_shown(instrument.spec.market);
     let mut query = Query::of_symbol("recent-trade", instrument);
     query.add("limit", &page.limit.clamp(1, most));
     Some(query.build())

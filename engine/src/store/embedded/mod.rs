@@ -87,6 +87,11 @@ fn failure(
             StoreError::NotWritable { path, detail }
         }
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { path },
+        Some(ErrorCode::SystemIoFailure) => StoreError::System {
+            path,
+            operation,
+            detail,
+        },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked {
             path,
             waited_ms: options.lock_wait_ms,

@@ -30,6 +30,7 @@ mod schema;
 mod session;
 mod spans;
 mod value;
+mod views;
 mod write;
 
 use std::fmt;
@@ -131,6 +132,9 @@ pub struct QuestDbOptions {
     pub keep_klines_months: u32,
     /// Months that settled funding is kept; 0: for good.
     pub keep_funding_months: u32,
+    /// Longer bars are added up by materialised views of the server; else by the code that all stores
+    /// share. The answers are the same.
+    pub materialized_views: bool,
     /// Limit of a single request or question.
     pub request_timeout: Duration,
     /// Limit of a flush: how long accepted rows may take until they can be read.
@@ -170,6 +174,7 @@ impl Default for QuestDbOptions {
             user: "admin".to_owned(),
             password: Secret::new("quest"),
             table_prefix: "bookwire_".to_owned(),
+            materialized_views: false,
             keep_trades_days: 0,
             keep_books_days: 0,
             keep_klines_months: 0,

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::super::answer::{Answer, Missing, direction};
 use super::super::{
     BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Series, Span,
-    StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow,
+    StoreError, StoreReader, TimeWindow, TradeId, TradeQuery, TradeRow, rollup,
 };
 use super::QuestDbOptions;
 use super::books::levels_of;
@@ -30,6 +30,14 @@ impl QuestDbReader {
             session: Session::new(options),
         }
     }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn options(&self) -> &QuestDbOptions {
+        self.session.options()
+    }
 }
 
 fn number(row: &Row, index: usize) -> Result<Decimal, Fault> {
@@ -43,14 +51,21 @@ fn optional_number(row: &Row, index: usize) -> Result<Option<Decimal>, Fault> {
 }
 
 /// The entities of an answer, each once.
-struct Entities<'q> {
+pub(super) struct Entities<'q> {
     provider: &'q str,
     found: HashMap<String, Arc<Entity>>,
 }
 
-impl Entities<'_> {
+impl<'q> Entities<'q> {
+    pub(super) fn new(provider: &'q str) -> Self {
+        Self {
+            provider,
+            found: HashMap::new(),
+        }
+    }
+
     /// Of a row's columns `entity_id`, `code`.
-    fn of(&mut self, row: &Row, index: usize) -> Result<Arc<Entity>, Fault> {
+    pub(super) fn of(&mut self, row: &Row, index: usize) -> Result<Arc<Entity>, Fault> {
         let id: &str = row.try_get(index)?;
         if let Some(entity) = self.found.get(id) {
             return Ok(Arc::clone(entity));
@@ -145,10 +160,7 @@ fn read_klines(link: &mut Link, query: &KlineQuery) -> Result<Vec<KlineRow>, Fau
     };
     let level = level_name(query.level);
     let rows = ask.rows(link, |binds| format!(" AND level = {}", binds.text(level)))?;
-    let mut entities = Entities {
-        provider: &query.provider,
-        found: HashMap::new(),
-    };
+    let mut entities = Entities::new(&query.provider);
     for row in &rows {
         answer.rows.push(KlineRow {
             entity: entities.of(row, 1)?,
@@ -189,10 +201,7 @@ fn read_trades(link: &mut Link, query: &TradeQuery) -> Result<Vec<TradeRow>, Fau
         }
         filter
     })?;
-    let mut entities = Entities {
-        provider: &query.provider,
-        found: HashMap::new(),
-    };
+    let mut entities = Entities::new(&query.provider);
     for row in &rows {
         answer.rows.push(TradeRow {
             entity: entities.of(row, 1)?,
@@ -229,10 +238,7 @@ fn read_funding(link: &mut Link, query: &FundingQuery) -> Result<Vec<FundingRow>
         ),
         None => String::new(),
     })?;
-    let mut entities = Entities {
-        provider: &query.provider,
-        found: HashMap::new(),
-    };
+    let mut entities = Entities::new(&query.provider);
     for row in &rows {
         answer.rows.push(FundingRow {
             entity: entities.of(row, 1)?,
@@ -262,10 +268,7 @@ fn read_books(link: &mut Link, query: &BookQuery) -> Result<Vec<BookRow>, Fault>
         window: query.window,
     };
     let rows = ask.rows(link, |_| String::new())?;
-    let mut entities = Entities {
-        provider: &query.provider,
-        found: HashMap::new(),
-    };
+    let mut entities = Entities::new(&query.provider);
     let scale = |row: &Row, index: usize| -> Result<u8, Fault> {
         let scale: i64 = row.try_get(index)?;
         u8::try_from(scale).map_err(|_| Fault::Damaged("a scale that is none"))
@@ -362,6 +365,13 @@ impl StoreReader for QuestDbReader {
         let query = query.clone();
         self.session
             .run("read bars", move |link| read_klines(link, &query))
+    }
+
+    fn rolled_up(&self, query: &KlineQuery) -> Result<Vec<KlineRow>, StoreError> {
+        match self.rolled_up_by_views(query)? {
+            Some(rows) => Ok(rows),
+            None => rollup::rolled_up(self, query),
+        }
     }
 
     fn trades(&self, query: &TradeQuery) -> Result<Vec<TradeRow>, StoreError> {

@@ -9,6 +9,7 @@ use super::super::{Series, StoreError};
 use super::QuestDbOptions;
 use super::session::{Fault, Link};
 use super::value::Binds;
+use super::views;
 use crate::event::Side;
 use crate::time::Level;
 
@@ -168,7 +169,11 @@ pub(super) fn ensure(link: &mut Link) -> Result<(), Fault> {
     if found < known {
         migrate(link, &options, found)?;
     }
-    set_ttl(link, &options)
+    set_ttl(link, &options)?;
+    match options.materialized_views {
+        true => views::ensure(link),
+        false => Ok(()),
+    }
 }
 
 /// The server's numbers of the tables that are there. A table that was dropped and made again has

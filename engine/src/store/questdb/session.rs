@@ -64,6 +64,10 @@ impl Session {
         }
     }
 
+    pub(super) fn options(&self) -> &QuestDbOptions {
+        &self.options
+    }
+
     /// Runs `ask` with a connection. It is run again, once, when the connection was an old one and
     /// turns out to be gone.
     pub(super) fn run<T: Send + 'static>(

@@ -42,6 +42,12 @@ pub struct QuestDb {
 }
 
 impl QuestDb {
+    /// A reader with what only this store has.
+    #[must_use]
+    pub fn own_reader(&self) -> QuestDbReader {
+        QuestDbReader::new(Arc::clone(&self.options))
+    }
+
     /// See [`super::open_questdb`].
     pub(super) fn open(options: Arc<QuestDbOptions>) -> Result<Self, StoreError> {
         if !QuestDbOptions::is_prefix(&options.table_prefix) {
@@ -273,7 +279,7 @@ impl Store for QuestDb {
     }
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(QuestDbReader::new(Arc::clone(&self.options))))
+        Ok(Box::new(self.own_reader()))
     }
 }
 
