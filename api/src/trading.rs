@@ -67,6 +67,7 @@ fn account_options(
         key_source,
         hosts: provider.hosts.clone(),
         journal: config.trading_dir().join(journal),
+        journal_compact_bytes: trading.journal_compact_bytes,
         is_journal_synced: trading.journal_sync == JournalSync::Always,
         transport: provider.trading.transport,
         patience: Duration::from_millis(trading.answer_timeout_ms),

@@ -1,5 +1,6 @@
 //! The faults in force: whom they strike, and when they end.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -109,6 +110,8 @@ pub(crate) struct FaultDesk {
     seed: u64,
     next_id: u64,
     active: Vec<Active>,
+    /// How often each kind has struck since the start.
+    struck: HashMap<FaultKind, u64>,
 }
 
 impl FaultDesk {
@@ -117,6 +120,7 @@ impl FaultDesk {
             seed,
             next_id: 1,
             active: Vec::new(),
+            struck: HashMap::new(),
         };
         for spec in specs {
             desk.inject(spec.clone());
@@ -170,8 +174,16 @@ impl FaultDesk {
                 && fault.is_due(now)
                 && concerns(&fault.spec, target)
                 && fault.strike(now);
-            strikes.then(|| fault.spec.clone())
+            strikes.then(|| {
+                *self.struck.entry(fault.spec.kind).or_default() += 1;
+                fault.spec.clone()
+            })
         })
+    }
+
+    /// How often faults of a kind have struck since the start.
+    pub(crate) fn struck(&self, kind: FaultKind) -> u64 {
+        self.struck.get(&kind).copied().unwrap_or(0)
     }
 
     /// Whether a fault of this kind is in force for a market; does not count as a strike.
@@ -202,6 +214,7 @@ impl FaultDesk {
             );
             let is_met = kind == FaultKind::Restart || has_any(&fault.spec);
             if wanted && fault.is_due(now) && is_met && fault.strike(now) {
+                *self.struck.entry(kind).or_default() += 1;
                 struck.push(fault.spec.clone());
             }
         }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::chaos::{FaultId, FaultState};
 use crate::config::Exchange;
-use crate::fault::FaultSpec;
+use crate::fault::{FaultKind, FaultSpec};
 use crate::market::{Interval, Segment, TimeRange};
 use crate::venue::control::Steer;
 use crate::venue::hub::Counters;
@@ -65,6 +65,13 @@ impl SimControl {
     #[must_use]
     pub fn faults(&self) -> Vec<FaultState> {
         self.steer().faults()
+    }
+
+    /// How often faults of a kind have struck since the start. Those that last for a time instead of
+    /// striking (`private-outage`, `maintenance`) are not counted.
+    #[must_use]
+    pub fn strikes(&self, kind: FaultKind) -> u64 {
+        self.steer().strikes(kind)
     }
 
     /// What went out so far.

@@ -1,43 +1,68 @@
-//! Orders while everything goes wrong, from a printed seed: answers lost after the order was taken,
-//! requests cut before, answers that come too late, errors after acceptance, private streams that lose,
-//! repeat and reorder messages or are away, an exchange that restarts, and a gateway that is killed.
+//! Orders while everything goes wrong, from a printed seed. Several clients of one account place, repeat,
+//! amend and cancel orders side by side, while answers are lost after the order was taken, requests are cut
+//! before, answers come too late or are errors after acceptance, private streams lose, repeat and reorder
+//! messages or are away, the exchange restarts, and the gateway dies at each step of an order's way.
 //! Afterwards what the gateway believes of orders, executions, balances and positions is what the
 //! exchange really has; no order is there twice, and none is lost.
 //!
-//! `BOOKWIRE_CHAOS_ORDERS` makes the runs longer, `BOOKWIRE_CHAOS_SEED` repeats one,
-//! `BOOKWIRE_CHAOS_TRANSPORT` says how orders travel.
+//! `BOOKWIRE_CHAOS_ORDERS` is how many orders an exchange has to have taken at least,
+//! `BOOKWIRE_CHAOS_SEED` repeats what was drawn, `BOOKWIRE_CHAOS_TRANSPORT` says how orders travel. What the
+//! long runs came to is in `docs/chaos.md`.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bookwire_sim::{AccountTruth, Exchange};
+use bookwire_sim::{Exchange, FaultKind, FaultSpec, SimControl};
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
-use crate::trading::{Trader, live_by};
+use crate::rig::Rig;
+use crate::rig::account::{Account, ORDERS, number};
+use crate::trading::live_by;
 
 /// Orders of one run unless told otherwise.
-const ORDERS: usize = 15;
-
+const SHORT: usize = 40;
+/// A run of so many orders has to have seen everything that can go wrong.
+const LONG: usize = 1_000;
+/// Clients that trade side by side.
+const CLIENTS: u64 = 8;
 /// What can go wrong while an order is under way, and how often.
-const FAULTS: [(&str, f64); 9] = [
-    ("drop-reply", 0.10),
-    ("late-reply:ms=2500,count=1", 0.05),
-    ("cut-request", 0.08),
-    ("fail-reply:status=502", 0.08),
-    ("drop:stream=private,count=2", 0.08),
+const FAULTS: [(&str, f64); 7] = [
+    ("drop-reply", 0.08),
+    ("late-reply:ms=4500,count=1", 0.03),
+    ("cut-request", 0.06),
+    ("fail-reply:status=502", 0.06),
+    ("drop:stream=private,count=2", 0.06),
     ("duplicate:stream=private,count=3", 0.08),
     ("reorder:stream=private,count=2", 0.08),
-    ("private-outage:for=1s", 0.03),
-    ("restart:ms=700", 0.02),
+];
+/// What stops everybody comes by the clock, or a faster run would be a milder one: so long after orders
+/// are taken again, seconds. Else nothing would be done on a slow machine but to come back.
+const PAUSE: std::ops::Range<f64> = 4.0..12.0;
+/// How old the best prices may be that orders are placed by.
+const FRESH: Duration = Duration::from_millis(700);
+/// Steps at which the gateway dies; the last is any moment.
+const STEPS: [&str; 7] = [
+    "BeforeWrite",
+    "Written",
+    "Synced",
+    "BeforeSend",
+    "Answered",
+    "Taken",
+    "any moment",
 ];
 
 /// One thing that is traded.
+#[derive(Clone, Copy)]
 struct Place {
     exchange: Exchange,
     entities: [&'static str; 2],
@@ -48,89 +73,93 @@ struct Place {
 
 const EITHER: &[&str] = &["rest", "websocket"];
 
-fn number(value: &Value) -> Decimal {
-    value.as_str().unwrap_or("0").parse().unwrap()
+/// What the clients have in common.
+struct Run {
+    place: Place,
+    control: SimControl,
+    /// Orders that the exchange has to have taken.
+    wanted: usize,
+    asked: AtomicUsize,
+    /// Orders that it has taken: not every answer that says nothing of a refusal is one of it.
+    taken: AtomicUsize,
+    ids: Mutex<Vec<String>>,
+    /// Cancellations of orders that were at the touch: those that came first, and those that came too late.
+    races: [AtomicUsize; 2],
+    /// Best prices by instrument, and when they were.
+    touches: Mutex<BTreeMap<String, (Instant, Decimal, Decimal)>>,
+    begun: Instant,
 }
 
-/// A request that is repeated until somebody answers it, under the same client order id where it has
-/// one: what every careful client does.
-pub(crate) async fn insist(
-    trader: &Trader,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> (u16, Value) {
-    let url = format!("http://{}{path}", trader.rig.api);
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let mut request = trader
-            .http
-            .request(method.clone(), &url)
-            .bearer_auth(&trader.key);
-        if let Some(body) = &body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body.to_string());
-        }
-        if let Ok(answer) = request.send().await {
-            let status = answer.status().as_u16();
-            if let Ok(value) = answer.json::<Value>().await {
-                // Not ready, limits: nothing was done.
-                if status != 503 && status != 429 {
-                    return (status, value);
+/// One of the clients.
+struct Client {
+    run: Arc<Run>,
+    account: Account,
+    random: StdRng,
+}
+
+impl Client {
+    async fn trade(mut self) {
+        let run = self.run.clone();
+        while run.taken.load(Ordering::Relaxed) < run.wanted {
+            let number = run.asked.fetch_add(1, Ordering::Relaxed);
+            assert!(number < 3 * run.wanted + 500, "most orders are refused");
+            for (fault, chance) in FAULTS {
+                if self.random.random_bool(chance) {
+                    run.control.inject(fault.parse().unwrap());
                 }
             }
-        }
-        assert!(Instant::now() < end, "no answer:\n{}", trader.rig.log());
-        tokio::time::sleep(Duration::from_millis(150)).await;
-    }
-}
-
-async fn run(place: &Place) {
-    let seed = std::env::var("BOOKWIRE_CHAOS_SEED").ok();
-    let seed: u64 = seed.map_or_else(rand::random, |text| text.parse().unwrap());
-    let count = std::env::var("BOOKWIRE_CHAOS_ORDERS").ok();
-    let count: usize = count.map_or(ORDERS, |text| text.parse().unwrap());
-    let mut random = StdRng::seed_from_u64(seed);
-    let provider = place.exchange.as_str();
-    let chosen = place.transports[random.random_range(0..place.transports.len())];
-    let transport = std::env::var("BOOKWIRE_CHAOS_TRANSPORT").ok();
-    let transport = transport.as_deref().unwrap_or(chosen);
-    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
-    // How many requests there may be is tested elsewhere.
-    let more = "\n[limits]\nrequests_per_minute = 1000000\ntrading_per_minute = 1000000\n\
-                cancels_per_minute = 1000000\n";
-    let mut trader = live_by(&[place.exchange], transport, more, |_| {}, Value::clone).await;
-    trader.ready_by(provider, transport).await;
-    let begun = Instant::now();
-    let control = trader.rig.sim.control().of(place.exchange).unwrap();
-    let mut asked: Vec<String> = Vec::new();
-    for number in 0..count {
-        for (fault, chance) in FAULTS {
-            if random.random_bool(chance) {
-                control.inject(fault.parse().unwrap());
+            self.order(number).await;
+            if number % 100 == 99 {
+                // Or the account would be full of orders that rest, and take no more.
+                self.account.cancel_all().await;
+                run.ids.lock().unwrap().clear();
             }
-        }
-        let entity = place.entities[random.random_range(0..2)];
-        let (bid, ask) = loop {
-            // The book is away for moments too.
-            let path = format!(
-                "/api/data/CryptoOrderbook?provider={provider}&entity_ids={entity}&depth=1&numbers=string"
-            );
-            let (status, book) = insist(&trader, Method::GET, &path, None).await;
-            if status == 200 && book["data"][0]["best_bid"].is_string() {
-                let row = &book["data"][0];
-                break (
-                    self::number(&row["best_bid"]),
-                    self::number(&row["best_ask"]),
+            if number % 1_000 == 999 {
+                let secs = run.begun.elapsed().as_secs_f64();
+                let rate = (number + 1) as f64 / secs;
+                let provider = &self.account.provider;
+                println!(
+                    "{provider}: {} orders in {secs:.0} s, {rate:.1} a second",
+                    number + 1
                 );
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        };
+        }
+    }
+
+    async fn touch(&self, entity: &str) -> (Decimal, Decimal) {
+        let known = self.run.touches.lock().unwrap().get(entity).copied();
+        if let Some((_, bid, ask)) = known.filter(|(at, ..)| at.elapsed() < FRESH) {
+            return (bid, ask);
+        }
+        let provider = &self.account.provider;
+        let path = format!(
+            "/api/data/CryptoOrderbook?provider={provider}&entity_ids={entity}&depth=1&numbers=string"
+        );
+        loop {
+            // The book is away for moments too.
+            let (status, book) = self.account.insist(Method::GET, &path, None).await;
+            let row = &book["data"][0];
+            if status == 200 && row["best_bid"].is_string() {
+                let touch = (number(&row["best_bid"]), number(&row["best_ask"]));
+                let told = (Instant::now(), touch.0, touch.1);
+                let mut touches = self.run.touches.lock().unwrap();
+                touches.insert(entity.to_owned(), told);
+                return touch;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn order(&mut self, order_number: usize) {
+        let place = self.run.place;
+        let entity = place.entities[self.random.random_range(0..2)];
+        let (bid, ask) = self.touch(entity).await;
+        let random = &mut self.random;
         let is_buy = random.random_bool(0.5);
         let far =
             |price: Decimal, percent: i64| (price * Decimal::new(100 + percent, 2)).round_dp(0);
-        let price = match (random.random_range(0..3), is_buy) {
+        let manner = random.random_range(0..3);
+        let price = match (manner, is_buy) {
             (0, true) => far(bid, -4),
             (0, false) => far(ask, 4),
             // Rests near the touch, or takes.
@@ -140,14 +169,15 @@ async fn run(place: &Place) {
             (_, false) => far(bid, -1),
         };
         let mut order = json!({
-            "provider": provider,
+            "provider": self.account.provider,
             "entity_id": entity,
             "side": if is_buy { "buy" } else { "sell" },
             "quantity": place.quantity,
-            "client_order_id": format!("chaos-{number}"),
+            "client_order_id": format!("chaos-{order_number}"),
         });
         let fields = order.as_object_mut().unwrap();
-        if random.random_bool(0.25) {
+        let is_market = random.random_bool(0.25);
+        if is_market {
             fields.insert("type".to_owned(), json!("market"));
         } else {
             fields.insert("type".to_owned(), json!("limit"));
@@ -156,232 +186,283 @@ async fn run(place: &Place) {
             let time = times[random.random_range(0..times.len())];
             fields.insert("time_in_force".to_owned(), json!(time));
         }
-        let path = "/api/trading/orders?numbers=string";
-        let placing = insist(&trader, Method::POST, path, Some(order.clone()));
-        let dies = random.random_bool(0.02);
-        if dies {
-            // In the middle of it, wherever that is.
-            let moment = Duration::from_micros(random.random_range(0..6_000));
-            let _ = tokio::time::timeout(moment, placing).await;
-            trader.rig.kill_gateway();
-            trader.rig.start_gateway().await;
-        } else {
-            let (status, answer) = placing.await;
-            assert!(
-                matches!(status, 200 | 201 | 202 | 400 | 403 | 422 | 504),
-                "{order}: {status} {answer}"
-            );
-            asked.extend(answer["order_id"].as_str().map(str::to_owned));
-        }
-        if dies || random.random_bool(0.1) {
-            // Once more: it must not become two.
-            insist(&trader, Method::POST, path, Some(order)).await;
-        }
-        if random.random_bool(0.3) && !asked.is_empty() {
-            let id = &asked[random.random_range(0..asked.len())];
-            let path = format!("/api/trading/orders/{id}");
-            insist(&trader, Method::DELETE, &path, None).await;
-        }
-        if number % 100 == 99 {
-            // Or the account would be full of orders that rest, and take no more.
-            let path = format!("/api/trading/orders?provider={provider}");
-            insist(&trader, Method::DELETE, &path, None).await;
-            asked.clear();
-        }
-        if (number + 1) % 1_000 == 0 || number + 1 == count {
-            let secs = begun.elapsed().as_secs_f64();
-            let rate = (number + 1) as f64 / secs;
-            println!(
-                "{}: {} orders in {secs:.1} s, {rate:.1} a second",
-                provider,
-                number + 1
-            );
-        }
-    }
-    control.clear_all();
-    settle(&trader, provider).await;
-    flatten(&trader, provider).await;
-    let end = Instant::now() + Duration::from_secs(40);
-    loop {
-        // What is told last is told after the order: executions, balances.
-        let differences = compare(&trader, provider, &control.accounts()[0]).await;
-        if differences.is_empty() {
-            break;
-        }
+        let (status, answer) = self
+            .account
+            .insist(Method::POST, ORDERS, Some(&order))
+            .await;
         assert!(
-            Instant::now() < end,
-            "seed {seed}: {differences:#?}\n{}",
-            trader.rig.log()
+            matches!(status, 200 | 201 | 202 | 400 | 403 | 422 | 504),
+            "{order}: {status} {answer}"
         );
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-}
-
-/// Cancels what is open and waits until everything is known.
-pub(crate) async fn settle(trader: &Trader, provider: &str) {
-    trader.ready(provider).await;
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let path = format!("/api/trading/orders?provider={provider}");
-        insist(trader, Method::DELETE, &path, None).await;
-        let open = format!("{path}&status=pending,open,partially_filled,unknown&limit=10000");
-        let (_, answer) = insist(trader, Method::GET, &open, None).await;
-        if answer["orders"].as_array().is_some_and(Vec::is_empty) {
-            return;
-        }
-        assert!(Instant::now() < end, "{answer}\n{}", trader.rig.log());
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-}
-
-/// Closes positions: what they are worth moves with the market, and some exchanges tell balances with
-/// it.
-pub(crate) async fn flatten(trader: &Trader, provider: &str) {
-    let path = format!("/api/trading/positions?provider={provider}&numbers=string");
-    let (_, answer) = insist(trader, Method::GET, &path, None).await;
-    for position in answer["positions"].as_array().unwrap() {
-        let quantity = number(&position["quantity"]);
-        let order = json!({
-            "provider": provider,
-            "entity_id": position["entity_id"],
-            "side": if quantity > Decimal::ZERO { "sell" } else { "buy" },
-            "type": "market",
-            "quantity": quantity.abs().to_string(),
-            "reduce_only": true,
-            "client_order_id": "flatten",
-        });
-        let path = "/api/trading/orders?numbers=string";
-        let (status, answer) = insist(trader, Method::POST, path, Some(order)).await;
-        assert!(matches!(status, 200..=202), "{answer}");
-    }
-    settle(trader, provider).await;
-}
-
-/// All rows of a list, however many: each page ends where the one before began.
-async fn list(trader: &Trader, provider: &str, what: &str, id: &str, time: &str) -> Vec<Value> {
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    let mut end = String::new();
-    loop {
-        let path =
-            format!("/api/trading/{what}?provider={provider}&limit=10000&numbers=string{end}");
-        let (status, page) = insist(trader, Method::GET, &path, None).await;
-        assert_eq!(status, 200, "{page}");
-        let before = all.len();
-        for row in page[what].as_array().unwrap() {
-            // Trades of two instruments can have the same number.
-            let key = format!("{}/{}", row["entity_id"], row[id]);
-            end = format!("&end_timestamp={}", row[time].as_str().unwrap());
-            all.insert(key, row.clone());
-        }
-        if all.len() - before < 10_000 {
-            return all.into_values().collect();
-        }
-    }
-}
-
-/// What the gateway believes and the exchange does not have, or the other way round.
-pub(crate) async fn compare(trader: &Trader, provider: &str, truth: &AccountTruth) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let ours = list(trader, provider, "orders", "order_id", "created_at").await;
-    let ours: BTreeMap<&str, &Value> = ours
-        .iter()
-        .map(|order| (order["order_id"].as_str().unwrap(), order))
-        .collect();
-    let mut theirs = BTreeMap::new();
-    for order in &truth.orders {
-        if theirs.insert(order.client_id.as_str(), order).is_some() {
-            wrong.push(format!("{} is there twice", order.client_id));
-        }
-    }
-    for (id, order) in &ours {
-        let status = order["status"].as_str().unwrap();
-        match theirs.get(id) {
-            None if status == "rejected" => {}
-            None => wrong.push(format!("{id} is {status} here and not there at all")),
-            Some(real) => {
-                let filled = number(&order["filled_quantity"]);
-                if status != real.state || filled != real.filled {
-                    wrong.push(format!(
-                        "{id} is {status} with {filled} here, {} with {} there",
-                        real.state, real.filled
-                    ));
+        if let (200..=202, Some(id)) = (status, answer["order_id"].as_str()) {
+            self.run.ids.lock().unwrap().push(id.to_owned());
+            // What rests at the touch may be filled at this moment.
+            let is_race = manner == 1 && !is_market && self.random.random_bool(0.5);
+            if is_race {
+                let (status, answer) = self.on_order(Method::DELETE, id, None).await;
+                let is_late = answer["error"]["details"]["status"] == "filled";
+                if status == 200 || is_late {
+                    self.run.races[usize::from(is_late)].fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
-    }
-    for id in theirs.keys().filter(|id| !ours.contains_key(*id)) {
-        wrong.push(format!("{id} is there and not here"));
-    }
-    let mut clients: Vec<&str> = ours
-        .values()
-        .filter_map(|order| order["client_order_id"].as_str())
-        .collect();
-    clients.sort_unstable();
-    if let Some(pair) = clients.windows(2).find(|pair| pair[0] == pair[1]) {
-        wrong.push(format!("{} made two orders", pair[0]));
-    }
-    let fills = list(trader, provider, "fills", "fill_id", "timestamp").await;
-    let sums = |rows: Vec<(String, Decimal, Decimal)>| {
-        let mut sums: BTreeMap<String, (usize, Decimal, Decimal)> = BTreeMap::new();
-        for (order, quantity, value) in rows {
-            let sum = sums.entry(order).or_default();
-            sum.0 += 1;
-            sum.1 += quantity;
-            sum.2 += value;
+        if self.random.random_bool(0.1) {
+            // Once more: it must not become two.
+            self.account
+                .insist(Method::POST, ORDERS, Some(&order))
+                .await;
         }
-        sums
+        if self.random.random_bool(0.3) {
+            self.on_any(Method::DELETE, None).await;
+        }
+        if self.random.random_bool(0.04) {
+            let more = number(&json!(place.quantity)) * Decimal::TWO;
+            let change = json!({"quantity": more.to_string()});
+            self.on_any(Method::PATCH, Some(&change)).await;
+        }
+    }
+
+    /// Something about an order that somebody has placed.
+    async fn on_any(&mut self, method: Method, body: Option<&Value>) {
+        let id = {
+            let ids = self.run.ids.lock().unwrap();
+            match ids.len() {
+                0 => return,
+                all => ids[self.random.random_range(0..all)].clone(),
+            }
+        };
+        self.on_order(method, &id, body).await;
+    }
+
+    async fn on_order(&self, method: Method, id: &str, body: Option<&Value>) -> (u16, Value) {
+        let path = format!("/api/trading/orders/{id}?numbers=string");
+        let (status, answer) = self.account.insist(method.clone(), &path, body).await;
+        // It may be over, under way, or nobody knows.
+        assert!(
+            matches!(status, 200 | 202 | 400 | 403 | 404 | 409 | 422 | 504),
+            "{method} {id}: {status} {answer}"
+        );
+        (status, answer)
+    }
+}
+
+/// What stops everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    /// Private streams are away.
+    Outage,
+    /// The exchange restarts.
+    Restart,
+    /// The gateway dies.
+    Death,
+}
+
+/// Things drawn from a bag that is filled again when it is empty: none is left out for long.
+struct Bag<T> {
+    all: Vec<T>,
+    left: Vec<T>,
+}
+
+impl<T: Copy> Bag<T> {
+    fn new(all: &[T]) -> Self {
+        Self {
+            all: all.to_vec(),
+            left: Vec::new(),
+        }
+    }
+
+    fn draw(&mut self, random: &mut StdRng) -> T {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.all);
+            self.left.shuffle(random);
+        }
+        self.left.pop().unwrap()
+    }
+}
+
+struct Storm {
+    random: StdRng,
+    blows: Bag<Blow>,
+    steps: Bag<&'static str>,
+    /// What came, and how often.
+    came: BTreeMap<String, usize>,
+    /// When private streams began to be away, by the exchange's clock, ms.
+    outages: Vec<i64>,
+}
+
+impl Storm {
+    async fn blow(&mut self, rig: &mut Rig, control: &SimControl) {
+        let blow = self.blows.draw(&mut self.random);
+        let name = match blow {
+            Blow::Outage => {
+                self.outages.push(control.now_ms());
+                control.inject("private-outage:for=1s".parse().unwrap());
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                "private-outage".to_owned()
+            }
+            Blow::Restart => {
+                control.inject("restart:ms=700".parse().unwrap());
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                "restart of the exchange".to_owned()
+            }
+            Blow::Death => format!("death at {}", self.die(rig).await),
+        };
+        *self.came.entry(name).or_default() += 1;
+    }
+
+    /// The gateway dies and comes back; where it died.
+    async fn die(&mut self, rig: &mut Rig) -> String {
+        let step = self.steps.draw(&mut self.random);
+        let moment = Duration::from_micros(self.random.random_range(0..20_000));
+        let is_at_step = step != STEPS[6];
+        if is_at_step {
+            rig.die_at(step, self.random.random_range(1..=6));
+            let end = Instant::now() + Duration::from_secs(5);
+            while !rig.has_ended() && Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } else {
+            tokio::time::sleep(moment).await;
+        }
+        let has_ended = rig.has_ended();
+        let died = rig.died();
+        assert!(died.is_some() || !has_ended, "it ended by itself");
+        rig.kill_gateway();
+        rig.start_gateway().await;
+        died.unwrap_or_else(|| STEPS[6].to_owned())
+    }
+}
+
+async fn run(place: &Place) {
+    let seed = std::env::var("BOOKWIRE_CHAOS_SEED").ok();
+    let seed: u64 = seed.map_or_else(rand::random, |text| text.parse().unwrap());
+    let count = std::env::var("BOOKWIRE_CHAOS_ORDERS").ok();
+    let count: usize = count.map_or(SHORT, |text| text.parse().unwrap());
+    let mut random = StdRng::seed_from_u64(seed);
+    let provider = place.exchange.as_str();
+    let chosen = place.transports[random.random_range(0..place.transports.len())];
+    let transport = std::env::var("BOOKWIRE_CHAOS_TRANSPORT").ok();
+    let transport = transport.as_deref().unwrap_or(chosen);
+    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
+    // How many requests there may be is tested elsewhere.
+    // What is late is later than that; a busy machine is not.
+    let more = "answer_timeout_ms = 3000\njournal_sync = \"always\"\njournal_compact_bytes = 65536\n\n[limits]\nrequests_per_minute = 1000000\n\
+                trading_per_minute = 1000000\ncancels_per_minute = 1000000\n";
+    let mut trader = live_by(&[place.exchange], transport, more, |_| {}, Value::clone).await;
+    trader.ready_by(provider, transport).await;
+    let control = trader.rig.sim.control().of(place.exchange).unwrap();
+    let run = Arc::new(Run {
+        place: *place,
+        control: control.clone(),
+        wanted: count,
+        asked: AtomicUsize::new(0),
+        taken: AtomicUsize::new(0),
+        ids: Mutex::new(Vec::new()),
+        races: Default::default(),
+        touches: Mutex::new(BTreeMap::new()),
+        begun: Instant::now(),
+    });
+    let account = trader.account(provider);
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let client = Client {
+            run: run.clone(),
+            account: account.clone(),
+            random: StdRng::from_rng(&mut random),
+        };
+        clients.spawn(client.trade());
+    }
+    let mut storm = Storm {
+        blows: Bag::new(&[Blow::Outage, Blow::Restart, Blow::Death, Blow::Death]),
+        steps: Bag::new(&STEPS),
+        came: BTreeMap::new(),
+        outages: Vec::new(),
+        random,
     };
-    let rows = fills.iter().map(|fill| {
-        let (price, quantity) = (number(&fill["price"]), number(&fill["quantity"]));
-        let order = fill["order_id"].as_str().unwrap().to_owned();
-        (order, quantity, (price * quantity).normalize())
-    });
-    let here = sums(rows.collect());
-    let rows = truth.fills.iter().map(|fill| {
-        let value = (fill.price * fill.qty).normalize();
-        (fill.client_id.clone(), fill.qty, value)
-    });
-    let there = sums(rows.collect());
-    if here != there {
-        wrong.push(format!("executions: {here:?} here, {there:?} there"));
-    }
-    let path = format!("/api/trading/balances?provider={provider}&numbers=string");
-    let (_, balances) = insist(trader, Method::GET, &path, None).await;
-    for real in &truth.balances {
-        let rows = balances["balances"].as_array().unwrap().iter();
-        let market = real.market.map(|market| match market {
-            bookwire_sim::Segment::Spot => "spot",
-            bookwire_sim::Segment::Linear => "perp",
-        });
-        // One wallet for all is told without a market.
-        let mut own = rows.filter(|row| {
-            let is_of = row["market"].is_null() || row["market"] == json!(market);
-            row["asset"] == json!(real.asset) && is_of
-        });
-        let total = own
-            .next()
-            .map_or(Decimal::ZERO, |row| number(&row["total"]));
-        // Exchanges print eight digits.
-        if (total - real.total).abs() > Decimal::new(2, 8) {
-            wrong.push(format!(
-                "{} {market:?}: {total} here, {} there",
-                real.asset, real.total
-            ));
+    // A short run has some of it as well.
+    let mut marks = vec![count * 2 / 3, count / 3];
+    let mut counted = Instant::now();
+    let mut due = Instant::now() + Duration::from_secs_f64(storm.random.random_range(PAUSE));
+    loop {
+        let tick = tokio::time::sleep(Duration::from_millis(20));
+        tokio::select! {
+            ended = clients.join_next() => match ended {
+                Some(Ok(())) => continue,
+                // The test ends as the client did.
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => break,
+            },
+            () = tick => {}
+        }
+        if counted.elapsed() > Duration::from_millis(500) {
+            let orders = control.accounts().remove(0).orders.len();
+            run.taken.store(orders, Ordering::Relaxed);
+            counted = Instant::now();
+        }
+        let taken = run.taken.load(Ordering::Relaxed);
+        let is_marked = marks.pop_if(|mark| taken >= *mark).is_some();
+        if (is_marked || Instant::now() >= due) && taken < count {
+            storm.blow(&mut trader.rig, &control).await;
+            account.comes_back().await;
+            due = Instant::now() + Duration::from_secs_f64(storm.random.random_range(PAUSE));
         }
     }
-    let path = format!("/api/trading/positions?provider={provider}&numbers=string");
-    let (_, positions) = insist(trader, Method::GET, &path, None).await;
-    let sum: Decimal = positions["positions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| number(&row["quantity"]))
-        .sum();
-    let real: Decimal = truth.positions.iter().map(|position| position.qty).sum();
-    if sum != real {
-        wrong.push(format!("positions: {sum} here, {real} there"));
+    let secs = run.begun.elapsed().as_secs_f64();
+    account
+        .comes_to_the_truth(&control, &format!("seed {seed}"))
+        .await;
+    tell(&control, &storm, &run, secs);
+}
+
+/// Says what a run was, and that a long one has left nothing out.
+fn tell(control: &SimControl, storm: &Storm, run: &Run, secs: f64) {
+    let count = run.wanted;
+    let truth = control.accounts().remove(0);
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    for order in &truth.orders {
+        *states.entry(order.state).or_default() += 1;
     }
-    wrong
+    let name = control.exchange().as_str();
+    println!(
+        "{name}: {} orders {states:?} with {} executions in {secs:.0} s",
+        truth.orders.len(),
+        truth.fills.len()
+    );
+    let kinds = FAULTS.map(|(fault, _)| fault.parse::<FaultSpec>().unwrap().kind);
+    let kinds = kinds.into_iter().chain([FaultKind::Restart]);
+    let strikes: BTreeMap<&str, u64> = kinds
+        .map(|kind| (kind.as_str(), control.strikes(kind)))
+        .collect();
+    println!("{name}: faults {strikes:?}, {:?}", storm.came);
+    let is_untold = |at: i64| {
+        storm
+            .outages
+            .iter()
+            .any(|from| (*from..from + 1_000).contains(&at))
+    };
+    let untold = truth
+        .fills
+        .iter()
+        .filter(|fill| is_untold(fill.ts_ms))
+        .count();
+    let [first, late] = [0, 1].map(|at: usize| run.races[at].load(Ordering::Relaxed));
+    println!(
+        "{name}: {untold} executions while private streams were away; of races {first} were won, {late} lost"
+    );
+    assert!(truth.orders.len() >= count, "{}", truth.orders.len());
+    if count >= LONG {
+        assert!(strikes.values().all(|times| *times > 0), "{strikes:?}");
+        assert!(untold > 0 && first > 0 && late > 0);
+        for step in STEPS {
+            let name = format!("death at {step}");
+            assert!(storm.came.contains_key(&name), "{name}: {:?}", storm.came);
+        }
+        assert!(
+            storm.came.contains_key("private-outage"),
+            "{:?}",
+            storm.came
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

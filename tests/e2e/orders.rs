@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use bookwire_sim::{Exchange, SimConfig};
+use bookwire_sim::{Exchange, Segment, SimConfig};
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -335,6 +335,163 @@ async fn an_exchange_cancels_everything_when_the_gateway_is_dead() {
         assert!(Instant::now() < end, "{:?}", states());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bybit_takes_orders_back_when_no_connection_is_left() {
+    let exchange = Exchange::Bybit;
+    let mut trader = live_with(&[exchange], "dead_man_secs = 3", |_| {}, Value::clone).await;
+    trader.ready("bybit").await;
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    let mut resting = Vec::new();
+    for entity in ["cryptopair_bybit_btcusdt", "cryptoperp_bybit_btcusdt"] {
+        let (bid, _) = trader.touch("bybit", "btcusdt", entity).await;
+        let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
+        let body = json!({"provider": "bybit", "entity_id": entity, "side": "buy",
+            "type": "limit", "quantity": "0.01", "price": far});
+        let (status, order) = trader.place(body).await;
+        assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
+        resting.push(order["order_id"].as_str().unwrap().to_owned());
+    }
+    let states = || {
+        let orders = control.accounts().remove(0).orders;
+        let state = |id: &String| {
+            let order = orders.iter().find(|order| order.client_id == *id);
+            order.map(|order| order.state)
+        };
+        resting.iter().map(state).collect::<Vec<_>>()
+    };
+    // A stop that is wanted leaves them where they are.
+    assert!(trader.rig.stop_gateway().await.success());
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    assert_eq!(states(), [Some("new"); 2], "{}", trader.rig.log());
+    trader.rig.start_gateway().await;
+    trader.ready("bybit").await;
+    // While it is there nothing is counted.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert_eq!(states(), [Some("new"); 2], "{}", trader.rig.log());
+    trader.rig.kill_gateway();
+    let end = Instant::now() + Duration::from_secs(8);
+    while states() != [Some("canceled"); 2] {
+        assert!(Instant::now() < end, "{:?}", states());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_position_is_opened_around_a_settlement_of_funding() {
+    // Every four hours: each moment is within two of a settlement.
+    let (entity, far_off) = ("cryptoperp_binance_1000pepeusdt", 7_200);
+    let more = format!("funding_lock_secs = {far_off}");
+    let trader = live_with(&[Exchange::Binance], &more, |_| {}, Value::clone).await;
+    trader.ready("binance").await;
+    let (_, listed) = trader
+        .rig
+        .get("/api/data/CryptoPerp?provider=binance&codes=1000pepeusdt&numbers=string")
+        .await;
+    let row = &listed["data"][0];
+    assert_eq!(row["funding_interval_hours"], 4, "{listed}");
+    let (bid, _) = trader.touch("binance", "1000pepeusdt", entity).await;
+    let quantity = (Decimal::from(50) / bid).round_dp(0).to_string();
+    let order = |entity: &str, side: &str, more: Value| {
+        let mut body = json!({"provider": "binance", "entity_id": entity, "side": side,
+            "type": "market", "quantity": quantity});
+        let fields = body.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        body
+    };
+    let now = || {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_secs()).unwrap()
+    };
+    let asked = now();
+    let (status, error) = trader.place(order(entity, "buy", json!({}))).await;
+    assert_eq!(
+        (status, code(&error)),
+        (423, "CRYPTO_FUNDING_SETTLEMENT"),
+        "{error}"
+    );
+    let details = &error["error"]["details"];
+    assert_eq!(details["lock_seconds"], far_off, "{error}");
+    // Until two hours after the settlement that is nearest.
+    let interval = 4 * 3_600;
+    let nearest = (asked + interval / 2).div_euclid(interval) * interval;
+    let wait = details["retry_after_seconds"].as_i64().unwrap();
+    let expected = nearest + i64::from(far_off) - asked;
+    // Either is the nearest in the middle between two.
+    let is_it = |wait: i64| (wait - expected).abs() <= 5;
+    assert!(is_it(wait) || is_it(wait + interval), "{expected}: {error}");
+    let settlement = details["settlement"].as_str().unwrap();
+    assert!(settlement.ends_with(":00:00.000Z"), "{error}");
+    // What only reduces is no reason to wait, neither is spot.
+    let reduces = order(entity, "sell", json!({"reduce_only": true}));
+    let (_, error) = trader.place(reduces).await;
+    assert_ne!(code(&error), "CRYPTO_FUNDING_SETTLEMENT", "{error}");
+    let spot = json!({"quantity": "0.01"});
+    let (status, order) = trader
+        .place(order("cryptopair_binance_btcusdt", "buy", spot))
+        .await;
+    assert_eq!(status, 201, "{order}");
+    let control = trader.rig.sim.control().of(Exchange::Binance).unwrap();
+    let orders = control.accounts().remove(0).orders;
+    assert!(orders.iter().all(|order| order.symbol == "BTCUSDT"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spot_orders_borrow_where_the_exchange_lends() {
+    let all = [Exchange::Okx, Exchange::Bybit];
+    let trader = live_with(&all, "", |_| {}, Value::clone).await;
+    let (_, able) = trader.rig.get("/api/crypto/providers/capabilities").await;
+    for exchange in all {
+        let provider = exchange.as_str();
+        trader.ready(provider).await;
+        assert_eq!(able[provider]["margin_trading"], true, "{able}");
+        let entity = format!("cryptopair_{provider}_btcusdt");
+        trader.touch(provider, "btcusdt", &entity).await;
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        let total = || {
+            let truth = control.accounts().remove(0);
+            let row = truth.balances.into_iter().find(|row| row.asset == "BTC");
+            row.unwrap().total
+        };
+        control.deposit(0, Segment::Spot, "BTC", Decimal::new(1, 3) - total());
+        let owned = async || {
+            let path =
+                format!("/api/trading/balances?provider={provider}&asset=BTC&numbers=string");
+            let (_, answer) = trader.ask(Method::GET, &path, None).await;
+            let total = answer["balances"][0]["total"].as_str().unwrap();
+            total.parse::<Decimal>().unwrap()
+        };
+        let is = async |wanted: Decimal| {
+            let end = Instant::now() + Duration::from_secs(15);
+            while owned().await != wanted {
+                assert!(Instant::now() < end, "{provider}: {}", owned().await);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        is(Decimal::new(1, 3)).await;
+        let sell = |borrows: bool| {
+            json!({"provider": provider, "entity_id": entity, "side": "sell", "type": "market",
+                "quantity": "0.003", "margin_trading": borrows})
+        };
+        let (status, error) = trader.place(sell(false)).await;
+        assert_eq!(
+            (status, code(&error)),
+            (400, "CRYPTO_INSUFFICIENT_BALANCE"),
+            "{error}"
+        );
+        let (status, order) = trader.place(sell(true)).await;
+        assert_eq!(status, 201, "{order}\n{}", trader.rig.log());
+        assert_eq!(order["margin_trading"], true, "{order}");
+        trader
+            .until(order["order_id"].as_str().unwrap(), &["filled"])
+            .await;
+        assert_eq!(total(), -Decimal::new(2, 3), "{provider}");
+        is(-Decimal::new(2, 3)).await;
+    }
+    assert_eq!(able["binance"]["margin_trading"], false, "{able}");
+    assert_eq!(able["coinbase"]["margin_trading"], false, "{able}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,8 @@ use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::rig::Rig;
+use crate::rig::account::Account;
+use crate::rig::{Rig, gateway};
 
 /// A gateway with a key that may trade.
 pub(crate) struct Trader {
@@ -23,7 +24,7 @@ pub(crate) struct Trader {
 
 /// Runs the gateway's program beside the gateway.
 pub(crate) fn run(rig: &Rig, args: &[&str], input: &str) -> String {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
+    let mut child = Command::new(gateway())
         .args(args)
         .args(["--data-dir", rig.data_dir().to_str().unwrap()])
         .stdin(Stdio::piped())
@@ -70,22 +71,24 @@ impl Trader {
         trader
     }
 
+    /// The same client, at one provider.
+    pub(crate) fn account(&self, provider: &str) -> Account {
+        Account {
+            provider: provider.to_owned(),
+            api: self.rig.api.clone(),
+            key: self.key.clone(),
+            http: self.http.clone(),
+        }
+    }
+
     pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> (u16, Value) {
-        let url = format!("http://{}{path}", self.rig.api);
-        let mut request = self.http.request(method, url).bearer_auth(&self.key);
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body.to_string());
-        }
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap())
+        let answer = self.account("").try_ask(&method, path, body.as_ref()).await;
+        answer.unwrap()
     }
 
     pub(crate) async fn place(&self, body: Value) -> (u16, Value) {
@@ -98,7 +101,7 @@ impl Trader {
     }
 
     /// A figure of the account on paper at Binance, with more labels than its own.
-    async fn figure(&self, name: &str, more: &str) -> f64 {
+    pub(crate) async fn figure(&self, name: &str, more: &str) -> f64 {
         let name = format!(
             "bookwire_{name}{{provider=\"binance\",account=\"default\",mode=\"paper\"{more}}}"
         );

@@ -64,6 +64,10 @@ pub(crate) struct State {
     pub is_reconciling: bool,
     /// Private connections that are up, by route.
     pub streams_up: Vec<bool>,
+    /// Private connections with whose end the exchange begins to count.
+    pub watched: usize,
+    /// They are to be left alone: this is an end that is wanted.
+    pub is_leaving: bool,
     pub sessions: Vec<Subscriber>,
     pub next_session: u64,
     pub is_journal_dirty: bool,
@@ -220,7 +224,7 @@ impl Desk {
         }
         let handle = self.state.borrow().journal.handle();
         let handle = handle.map_err(|error| self.unwritten(&error))?;
-        let synced = tokio::task::spawn_blocking(move || handle.sync_data()).await;
+        let synced = tokio::task::spawn_blocking(move || handle.sync()).await;
         match synced {
             Ok(Ok(())) => {
                 reached(Step::Synced);

@@ -15,6 +15,7 @@
 pub(crate) mod desk;
 mod flows;
 pub mod guard;
+mod ink;
 pub mod keys;
 pub mod limits;
 mod line;
@@ -156,6 +157,10 @@ pub struct DeskStats {
     pub journal_errors: u64,
     /// Times that the journal could not be brought to the disk.
     pub journal_sync_errors: u64,
+    /// Times that the journal was written anew while it was in use.
+    pub journal_compactions: u64,
+    /// Times that it could not be.
+    pub journal_compact_errors: u64,
     pub(crate) wants_reconciliation: bool,
     pub(crate) wanted_fills: BTreeSet<OrderId>,
 }

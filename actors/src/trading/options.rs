@@ -29,6 +29,8 @@ pub struct AccountOptions {
     pub hosts: BTreeMap<String, String>,
     /// File of its journal.
     pub journal: PathBuf,
+    /// It is written anew when it has more bytes.
+    pub journal_compact_bytes: u64,
     /// The journal is synced to the disk before each send, not only soon after.
     pub is_journal_synced: bool,
     /// How live orders travel.

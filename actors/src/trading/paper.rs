@@ -102,6 +102,7 @@ pub(crate) fn support(market: Market, real: Option<OrderSupport>) -> OrderSuppor
         times_in_force: TimeInForce::ALL,
         has_post_only: true,
         has_reduce_only: market == Market::Perp,
+        has_margin: false,
         amend: Amend::Native,
         has_leverage: market == Market::Perp,
         dead_man_secs: None,
@@ -113,6 +114,8 @@ pub(crate) fn support(market: Market, real: Option<OrderSupport>) -> OrderSuppor
             amend: Amend::Native,
             dead_man_secs: None,
             has_client_id_lookup: true,
+            // Nobody lends on paper.
+            has_margin: false,
             ..real
         },
         None => all,

@@ -93,7 +93,61 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
     if is_ready {
         up(desk, route);
     }
-    listen(desk, live, (route, is_ready), session.as_mut(), &mut socket).await
+    let watched = Watched::default();
+    listen(
+        desk,
+        live,
+        (route, is_ready),
+        (session.as_mut(), &mut socket),
+        watched,
+    )
+    .await
+}
+
+/// Whether the exchange begins to count when this connection ends.
+#[derive(Default)]
+struct Watched(Option<Rc<Desk>>);
+
+impl Watched {
+    /// Has it do so from now on, where that is wanted, and no longer when the end is.
+    async fn keep(
+        &mut self,
+        desk: &Rc<Desk>,
+        session: &dyn PrivateSession,
+        socket: &mut Socket,
+    ) -> Result<(), String> {
+        let is_wanted = desk.options.dead_man_secs > 0 && !desk.state.borrow().is_leaving;
+        if is_wanted == self.0.is_some() {
+            return Ok(());
+        }
+        let Some(text) = session.watch(is_wanted) else {
+            return Ok(());
+        };
+        socket
+            .send(Message::text(text))
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut state = desk.state.borrow_mut();
+        match is_wanted {
+            true => {
+                state.watched += 1;
+                self.0 = Some(desk.clone());
+            }
+            false => {
+                state.watched -= 1;
+                self.0 = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(desk) = &self.0 {
+            desk.state.borrow_mut().watched -= 1;
+        }
+    }
 }
 
 /// A stream tells events from now on; what happened while it was down is asked for.
@@ -109,8 +163,8 @@ async fn listen(
     desk: &Rc<Desk>,
     live: &Live,
     (route, mut is_ready): (usize, bool),
-    session: &mut dyn PrivateSession,
-    socket: &mut Socket,
+    (session, socket): (&mut dyn PrivateSession, &mut Socket),
+    mut watched: Watched,
 ) -> End {
     let clock = &desk.clock;
     let silence_secs = live.venue.private_routes()[route].silence_secs;
@@ -118,6 +172,9 @@ async fn listen(
     let mut renewed = clock.monotonic();
     let mut ticks = link::ticks();
     loop {
+        if is_ready && let Err(reason) = watched.keep(desk, session, socket).await {
+            return End::Lost(reason);
+        }
         let message = tokio::select! {
             message = socket.next() => Some(message),
             _ = ticks.tick() => None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bookwire_engine::error::CryptoError;
 use bookwire_engine::instrument::Market;
 use bookwire_engine::time::TsNanos;
+use bookwire_engine::trading::ledger::OrderFilter;
 use bookwire_engine::trading::order::{OrderId, OrderStatus};
 use bookwire_engine::trading::state::{OrderNews, Word};
 use bookwire_engine::trading::venue::{Facts, Question};
@@ -22,6 +23,10 @@ const ABSENT_TIMES: u32 = 3;
 const GRACE: Duration = Duration::from_secs(10);
 /// Fills and balances of a stream usually come within this after what they belong to.
 const SOON: Duration = Duration::from_millis(400);
+/// Orders whose executions one comparison asks for, the newest ones.
+const WANTING_MAX: usize = 1_000;
+/// Questions of a comparison that are under way side by side.
+const AT_ONCE: usize = 8;
 /// Fills are looked for from a little before their order was made: clocks differ.
 const BEFORE: i64 = 5_000_000_000;
 
@@ -277,26 +282,30 @@ async fn compare(desk: &Rc<Desk>, live: &Live) -> Result<(), CryptoError> {
             .map(|order| order.id)
             .collect()
     };
-    for id in gone {
-        if !look(desk, id).await {
-            find_out(desk, id);
-        }
+    // Nothing is traded meanwhile: one after the other would take as many times the way there and back.
+    for part in gone.chunks(AT_ONCE) {
+        let looks = part.iter().map(|id| look(desk, *id));
+        let known = futures_util::future::join_all(looks).await;
+        let unknown = part.iter().zip(known).filter(|(_, is_known)| !is_known);
+        unknown.for_each(|(id, _)| find_out(desk, *id));
     }
     let wanting: Vec<OrderId> = {
         let state = desk.state.borrow();
-        let all = state
-            .ledger
-            .list(&bookwire_engine::trading::ledger::OrderFilter {
-                limit: 1_000,
-                ..Default::default()
-            });
+        // However many orders came after it: one whose executions nobody could tell is asked for again.
+        let all = state.ledger.list(&OrderFilter {
+            limit: usize::MAX,
+            ..OrderFilter::default()
+        });
         let wanting = all
             .into_iter()
-            .filter(|order| !order.missing_fills().is_zero());
+            .filter(|order| !order.missing_fills().is_zero())
+            .take(WANTING_MAX);
         wanting.map(|order| order.id).collect()
     };
-    for id in wanting {
-        fetch_fills(desk, id).await?;
+    for part in wanting.chunks(AT_ONCE) {
+        let fetches = part.iter().map(|id| fetch_fills(desk, *id));
+        let fetched = futures_util::future::join_all(fetches).await;
+        fetched.into_iter().collect::<Result<(), _>>()?;
     }
     desk.take(&balances(desk, live).await?);
     if markets.contains(&Market::Perp) {

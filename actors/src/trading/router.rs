@@ -12,13 +12,13 @@ use bookwire_engine::config::Transport;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, Market};
-use bookwire_engine::trading::journal::{Entry, Journal};
+use bookwire_engine::trading::journal::{Entry, Journal, Limits};
 use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
 use bookwire_engine::trading::order::{
     Balance, Fill, Order, OrderId, OrderStatus, Position, TradingMode,
 };
 use bookwire_engine::trading::socket::OrderRoute;
-use bookwire_engine::trading::venue::{Command, Proof};
+use bookwire_engine::trading::venue::{Command, Failure, Proof};
 
 use super::desk::{Desk, House, Readiness, State, Subscriber};
 use super::keys::{self, KeyInForce};
@@ -28,7 +28,7 @@ use super::paper::PaperHouse;
 use super::wire::Wire;
 use super::{
     AmendOrder, Amended, Canceled, DeskObservation, DeskStats, DeskStatus, PlaceOrder, Placed,
-    Published, TradingContext, TradingError, flows, guard, private, resolve,
+    Published, TradingContext, TradingError, flows, guard, ink, private, resolve,
 };
 use crate::alive::{Alive, Kind};
 use crate::rest_client::tls_config;
@@ -37,12 +37,12 @@ use crate::trading::options::{AccountOptions, TradingOptions};
 
 /// Requests that wait for an account.
 const MAILBOX: usize = 1_024;
-/// A journal larger than this is written anew at the start.
-const COMPACT_BYTES: u64 = 64 << 20;
 /// An exchange's timer that could not be set is tried again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The journal reaches the disk so soon after a change.
-const SYNC: Duration = Duration::from_millis(50);
+/// One that the exchange refused, as it does for accounts that may not have it, is not tried sooner.
+const REFUSED: Duration = Duration::from_secs(60);
+/// How long private connections have at the end to tell that it is wanted.
+const LEAVE: Duration = Duration::from_millis(1_500);
 
 /// The actor. See the module's text.
 pub struct OrderRouter {
@@ -63,7 +63,8 @@ impl Actor for OrderRouter {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
         let desk = self.desk.clone();
-        crate::alive::spawn(sync_journal(desk.clone()));
+        crate::alive::spawn(ink::sync(desk.clone()));
+        crate::alive::spawn(ink::compact(desk.clone()));
         match &self.desk.house {
             House::Live(live) => {
                 for (index, route) in live.venue.private_routes().iter().enumerate() {
@@ -116,7 +117,11 @@ fn desk(
     wire: &Wire,
 ) -> Result<Desk, TradingError> {
     let provider = options.provider;
-    let (journal, replayed) = Journal::open(&options.journal, COMPACT_BYTES, FINAL_MAX)?;
+    let limits = Limits {
+        compact_bytes: options.journal_compact_bytes,
+        final_max: FINAL_MAX,
+    };
+    let (journal, replayed) = Journal::open(&options.journal, limits)?;
     if replayed.cut_off > 0 {
         tracing::warn!(provider = provider.name(), account = %options.name, bytes = replayed.cut_off,
             "the order journal ended within an entry, which was cut off");
@@ -173,7 +178,7 @@ fn desk(
         mode,
     };
     let halted_by = replayed.halted_by.clone();
-    let limits = super::limits::Limits::new(options.limits.clone());
+    let risk = super::limits::Limits::new(options.limits.clone());
     let state = State {
         ledger: Ledger::new(of, replayed),
         journal,
@@ -186,10 +191,12 @@ fn desk(
         is_fetching_balances: false,
         is_reconciling: false,
         streams_up: vec![false; streams],
+        watched: 0,
+        is_leaving: false,
         sessions: Vec::new(),
         next_session: 0,
         is_journal_dirty: false,
-        risk: limits,
+        risk,
         guards: super::guard::Guards::default(),
         traces: super::desk::Traces::default(),
     };
@@ -204,46 +211,34 @@ fn desk(
     })
 }
 
-/// Has the journal reach the disk soon after each change.
-async fn sync_journal(desk: Rc<Desk>) {
-    loop {
-        desk.clock.sleep(SYNC).await;
-        let handle = {
-            let mut state = desk.state.borrow_mut();
-            match std::mem::take(&mut state.is_journal_dirty) {
-                true => state.journal.handle(),
-                false => continue,
-            }
-        };
-        let synced = match handle {
-            Ok(handle) => tokio::task::spawn_blocking(move || handle.sync_data()).await,
-            Err(error) => {
-                tracing::error!(%error, "the order journal can't be synced");
-                continue;
-            }
-        };
-        if let Ok(Err(error)) = synced {
-            tracing::error!(%error, "the order journal can't be synced");
-            desk.state.borrow_mut().stats.journal_sync_errors += 1;
-        }
-    }
-}
-
 /// Tells the exchange again and again that we are there, so that it cancels everything when we are
 /// not.
 async fn dead_man(desk: Rc<Desk>, live: Live) {
     let every = Duration::from_secs(u64::from(desk.options.dead_man_secs).div_ceil(3).max(1));
     loop {
-        let is_set = arm(&desk, &live, desk.options.dead_man_secs).await;
-        // A timer that was not set runs on: what is left of it is for trying again.
-        let pause = if is_set { every } else { every.min(AGAIN) };
+        let pause = match arm(&desk, &live, desk.options.dead_man_secs).await {
+            Armed::Set => every,
+            // A timer that was not set runs on: what is left of it is for trying again.
+            Armed::Failed => every.min(AGAIN),
+            Armed::Refused => every.max(REFUSED),
+        };
         desk.clock.sleep(pause).await;
     }
 }
 
-/// True when all timers were set.
-async fn arm(desk: &Desk, live: &Live, secs: u32) -> bool {
-    let mut is_set = true;
+/// Whether the exchange's timers were set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Armed {
+    /// All were.
+    Set,
+    /// The exchange does not do that for this account.
+    Refused,
+    /// Not now.
+    Failed,
+}
+
+async fn arm(desk: &Desk, live: &Live, secs: u32) -> Armed {
+    let mut armed = Armed::Set;
     for market in &desk.options.markets {
         let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
             continue;
@@ -259,19 +254,26 @@ async fn arm(desk: &Desk, live: &Live, secs: u32) -> bool {
             },
         };
         let outcome = live.command(&command).await;
-        if let Outcome::Failed(bookwire_engine::trading::venue::Failure { error, .. })
-        | Outcome::Unknown(error) = outcome
-        {
+        let refused = match outcome {
+            Outcome::Done(_) => None,
+            Outcome::Failed(failure) if failure.proof == Proof::Refused => {
+                Some((failure.error, Armed::Refused))
+            }
+            Outcome::Failed(Failure { error, .. }) | Outcome::Unknown(error) => {
+                Some((error, Armed::Failed))
+            }
+        };
+        if let Some((error, came_to)) = refused {
             tracing::warn!(provider = desk.provider.name(), %market, %error,
                 "the exchange's own timer could not be set");
-            is_set = false;
+            armed = armed.max(came_to);
         }
         // The same timer once more would only use its limit up.
         if live.venue.has_one_dead_man() {
             break;
         }
     }
-    is_set
+    armed
 }
 
 fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
@@ -516,8 +518,7 @@ async fn set_leverage(
             Ok(())
         }
         Outcome::Failed(failure) if failure.proof == Proof::AlreadySo => Ok(()),
-        Outcome::Failed(bookwire_engine::trading::venue::Failure { error, .. })
-        | Outcome::Unknown(error) => Err(error),
+        Outcome::Failed(Failure { error, .. }) | Outcome::Unknown(error) => Err(error),
     }
 }
 
@@ -735,10 +736,16 @@ impl Handler<Stop> for OrderRouter {
                 Readiness::NotReady("it is being stopped".to_owned());
             if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {
                 arm(&desk, live, 0).await;
+                desk.state.borrow_mut().is_leaving = true;
+                let mut waited = Duration::ZERO;
+                while desk.state.borrow().watched > 0 && waited < LEAVE {
+                    desk.clock.sleep(AGAIN / 20).await;
+                    waited += AGAIN / 20;
+                }
             }
             let handle = desk.state.borrow().journal.handle();
             if let Ok(handle) = handle {
-                let _ = tokio::task::spawn_blocking(move || handle.sync_data()).await;
+                let _ = tokio::task::spawn_blocking(move || handle.sync()).await;
             }
         })
     }

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-/// A moment on an order's way.
+/// A moment on an order's way, or on its journal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Something is about to be written into a journal.
@@ -18,6 +18,12 @@ pub enum Step {
     Answered,
     /// All that it said has been taken.
     Taken,
+    /// A journal has been written anew, under another name.
+    Compacted,
+    /// Entries go to both files from now on.
+    Joined,
+    /// The new file has the journal's name.
+    Renamed,
 }
 
 static OBSERVER: OnceLock<fn(Step)> = OnceLock::new();

@@ -218,7 +218,7 @@ fn capabilities_json(
         // On paper everything that is listed can be traded; what goes to the exchange is told beside it.
         "spot_trading": is_traded && has(Market::Spot),
         "perpetual_trading": is_traded && has(Market::Perp),
-        "margin_trading": false,
+        "margin_trading": is_traded && lends(provider),
         "supported_order_types": order_types(provider, is_traded),
         "live_trading": is_traded && provider.exchange().trading().is_some(),
         "order_support": order_support(provider, is_traded),
@@ -482,6 +482,15 @@ fn order_types(provider: ProviderId, is_traded: bool) -> Vec<&'static str> {
     types
 }
 
+/// Whether spot orders that go to the exchange can borrow; on paper nobody lends.
+fn lends(provider: ProviderId) -> bool {
+    let venue = provider.exchange().trading();
+    venue.is_some_and(|venue| {
+        let mut markets = provider.exchange().markets().iter();
+        markets.any(|market| venue.support(*market).has_margin)
+    })
+}
+
 /// What can be done with orders of each market at the exchange itself.
 fn order_support(provider: ProviderId, is_traded: bool) -> Value {
     let Some(venue) = provider.exchange().trading().filter(|_| is_traded) else {
@@ -497,6 +506,7 @@ fn order_support(provider: ProviderId, is_traded: bool) -> Value {
             "time_in_force": times.collect::<Vec<_>>(),
             "post_only": support.has_post_only,
             "reduce_only": support.has_reduce_only,
+            "margin": support.has_margin,
             "amend": match support.amend {
                 Amend::Native => "in_place",
                 Amend::NativeReduce => "in_place_to_less",

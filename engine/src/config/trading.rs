@@ -16,6 +16,8 @@ pub struct TradingConfig {
     pub enabled: bool,
     /// When the journal reaches the disk.
     pub journal_sync: JournalSync,
+    /// A journal of more bytes is written anew without what is no longer kept.
+    pub journal_compact_bytes: u64,
     /// Milliseconds that an exchange's answer to an order is waited for.
     pub answer_timeout_ms: u64,
     /// Milliseconds that a request may be under way, where the exchange takes such a limit.
@@ -105,6 +107,7 @@ impl Default for TradingConfig {
         Self {
             enabled: true,
             journal_sync: JournalSync::Soon,
+            journal_compact_bytes: 64 << 20,
             answer_timeout_ms: 5_000,
             recv_window_ms: 5_000,
             reconcile_secs: 60,
@@ -139,13 +142,22 @@ pub(super) fn visit(trading: &mut TradingConfig, r: &mut Reader<'_>) {
     r.flag("enabled", &mut trading.enabled);
     r.choice("journal_sync", &mut trading.journal_sync, &JournalSync::ALL);
     r.int(
+        "journal_compact_bytes",
+        &mut trading.journal_compact_bytes,
+        65_536..=4_294_967_296,
+    );
+    r.int(
         "answer_timeout_ms",
         &mut trading.answer_timeout_ms,
         100..=60_000,
     );
     r.int("recv_window_ms", &mut trading.recv_window_ms, 100..=60_000);
     r.int("reconcile_secs", &mut trading.reconcile_secs, 1..=86_400);
-    r.int("funding_lock_secs", &mut trading.funding_lock_secs, 0..=600);
+    r.int(
+        "funding_lock_secs",
+        &mut trading.funding_lock_secs,
+        0..=7_200,
+    );
     r.int("dead_man_secs", &mut trading.dead_man_secs, 0..=300);
     r.flag("allow_withdrawal_keys", &mut trading.allow_withdrawal_keys);
     r.section("limits", |r| visit_limits(&mut trading.limits, r));

@@ -54,6 +54,7 @@ pub fn order(terms: &OrderTerms, against: &Against<'_>) -> Result<(), CryptoErro
     active(against.instrument)?;
     form(terms)?;
     support(terms, against.support)?;
+    lendable(terms, against.instrument)?;
     position_mode(terms, against.is_hedged)?;
     amounts(terms, against.instrument, against.touch)?;
     leverage(terms, against.leverage)?;
@@ -61,6 +62,10 @@ pub fn order(terms: &OrderTerms, against: &Against<'_>) -> Result<(), CryptoErro
     let Some(held) = &against.funds else {
         return Ok(());
     };
+    if terms.margin_trading {
+        // How much it lends against what is there, the exchange alone knows.
+        return Ok(());
+    }
     let price = reference_price(terms, against.touch);
     let leverage = against.leverage;
     funds::check(terms, against.instrument, price, leverage, held)
@@ -296,8 +301,7 @@ fn support(terms: &OrderTerms, support: &OrderSupport) -> Result<(), CryptoError
     let asked = [
         ("post_only", terms.post_only, support.has_post_only),
         ("reduce_only", terms.reduce_only, support.has_reduce_only),
-        // No adapter borrows money for spot orders.
-        ("margin_trading", terms.margin_trading, false),
+        ("margin_trading", terms.margin_trading, support.has_margin),
     ];
     if let Some((field, ..)) = asked.iter().find(|(_, is_asked, can)| *is_asked && !can) {
         return Err(unsupported(field, "true", ["false"].into_iter(), market));
@@ -309,6 +313,22 @@ fn support(terms: &OrderTerms, support: &OrderSupport) -> Result<(), CryptoError
         }
         None => Ok(()),
     }
+}
+
+/// Money is lent for some pairs alone.
+fn lendable(terms: &OrderTerms, instrument: &Instrument) -> Result<(), CryptoError> {
+    if !terms.margin_trading || instrument.spec.margin_enabled {
+        return Ok(());
+    }
+    let error = unsupported(
+        "margin_trading",
+        "true",
+        ["false"].into_iter(),
+        terms.market,
+    );
+    Err(error
+        .with("symbol", instrument.stream_symbol())
+        .suggest("margin_enabled of the entity tells where the exchange lends"))
 }
 
 /// Long and short exist where positions are kept by side, net where they are not.

@@ -101,6 +101,39 @@ fn what_contradicts_itself_is_refused_by_name() {
 }
 
 #[test]
+fn money_is_lent_where_the_exchange_lends() {
+    let lends = OrderSupport {
+        has_margin: true,
+        ..ALL
+    };
+    let mut instrument = instrument(Market::Spot);
+    instrument.spec.margin_enabled = true;
+    let mut terms = terms(Market::Spot);
+    // An account that has nothing.
+    let nothing = Funds {
+        balances: &[],
+        position: Decimal::ZERO,
+        fee: Decimal::ZERO,
+    };
+    let asks = |instrument: &Instrument, terms: &OrderTerms| {
+        let against = Against {
+            support: &lends,
+            funds: Some(nothing),
+            ..against(instrument)
+        };
+        order(terms, &against).map_err(|error| error.code)
+    };
+    let poor = Err(CryptoCode::InsufficientBalance);
+    assert_eq!(asks(&instrument, &terms), poor);
+    terms.margin_trading = true;
+    assert_eq!(asks(&instrument, &terms), Ok(()));
+    // Of this pair nothing is lent.
+    instrument.spec.margin_enabled = false;
+    let refused = Err(CryptoCode::Unsupported);
+    assert_eq!(asks(&instrument, &terms), refused);
+}
+
+#[test]
 fn what_an_exchange_cannot_do_is_unsupported() {
     let poor = OrderSupport {
         types: &[OrderType::Limit],

@@ -8,6 +8,10 @@
 //!
 //! Exchanges forget used client ids, and ids that made an order once must never make another: when a
 //! file has grown, old orders are kept as their id and the client's alone.
+//!
+//! A file that has grown is written anew ([`compaction`]) at the start, or while it is in
+//! use. Then entries go to both files from some moment on, so that whichever has the name when the process
+//! dies is whole.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -192,24 +196,62 @@ impl Replayed {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
-    /// Bytes of whole entries.
-    length: u64,
+    file: Sink,
+    /// The file that is about to take the name, while it does.
+    next: Option<Sink>,
     is_broken: bool,
+    /// It is written anew when it is longer.
+    compact_bytes: u64,
+    /// As in [`Journal::open`].
+    limits: Limits,
     buffer: Vec<u8>,
 }
 
+/// When a journal is written anew, and what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A file of more bytes is written anew.
+    pub compact_bytes: u64,
+    /// So many orders that are over are kept.
+    pub final_max: usize,
+}
+
+/// A file that entries are appended to.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    /// Bytes of whole entries.
+    length: u64,
+}
+
+impl Sink {
+    /// Appends, or leaves the file as it was; the error says whether that could be done.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), (io::Error, bool)> {
+        match self.file.write_all(bytes) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            // Part of it may be there. What comes next must not follow half an entry.
+            Err(source) => Err((source, self.cut(self.length).is_ok())),
+        }
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.seek(SeekFrom::Start(length))?;
+        self.length = length;
+        Ok(())
+    }
+}
+
 impl Journal {
-    /// Opens or makes a journal and reads what it holds. A file of more than `compact_bytes` is
-    /// written anew with at most `final_max` orders that are over.
+    /// Opens or makes a journal and reads what it holds. A file that has grown too long is written
+    /// anew.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn open(
-        path: &Path,
-        compact_bytes: u64,
-        final_max: usize,
-    ) -> Result<(Self, Replayed), JournalError> {
+    pub fn open(path: &Path, limits: Limits) -> Result<(Self, Replayed), JournalError> {
         let io = |source| JournalError::Io {
             path: path.to_owned(),
             source,
@@ -221,26 +263,29 @@ impl Journal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
         let (mut replayed, length) = read(path, &bytes)?;
-        replayed.forget(final_max);
+        drop(bytes);
+        replayed.forget(limits.final_max);
         let mut journal = Self {
             path: path.to_owned(),
-            file,
-            length,
+            file: Sink { file, length },
+            next: None,
             is_broken: false,
+            compact_bytes: limits.compact_bytes,
+            limits,
             buffer: Vec::new(),
         };
         if length == 0 {
-            journal.file.set_len(0).map_err(io)?;
-            journal.file.seek(SeekFrom::Start(0)).map_err(io)?;
-            journal.file.write_all(MAGIC).map_err(io)?;
-            journal.length = MAGIC.len() as u64;
-        } else if length > compact_bytes {
-            journal.rewrite(&replayed).map_err(io)?;
+            journal.file.cut(0).map_err(io)?;
+            journal.file.append(MAGIC).map_err(|(e, _)| io(e))?;
+        } else if length > limits.compact_bytes {
+            let fresh = compaction::write(path, &replayed).map_err(io)?;
+            compaction::name(path).map_err(io)?;
+            journal.file = fresh;
+            journal.wait_for_more();
         } else {
-            journal.file.set_len(length).map_err(io)?;
-            journal.file.seek(SeekFrom::Start(length)).map_err(io)?;
+            journal.file.cut(length).map_err(io)?;
         }
-        journal.file.sync_all().map_err(io)?;
+        journal.file.file.sync_all().map_err(io)?;
         Ok((journal, replayed))
     }
 
@@ -267,21 +312,25 @@ impl Journal {
         let framed = entries
             .iter()
             .try_for_each(|entry| frame(&mut self.buffer, entry));
-        let written = framed.and_then(|()| self.file.write_all(&self.buffer));
-        if let Err(source) = written {
-            // Part of it may be there. What comes next must not follow half an entry.
-            let put_right = self
-                .file
-                .set_len(self.length)
-                .and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            self.is_broken = put_right.is_err();
-            return Err(JournalError::Io {
-                path: self.path.clone(),
-                source,
-            });
-        }
-        self.length += self.buffer.len() as u64;
-        Ok(())
+        let io = |source| JournalError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        framed.map_err(io)?;
+        let before = self.file.length;
+        let written = self.file.append(&self.buffer);
+        // Either file may be the one that is read again: an entry is in both or in none.
+        let written = match (written, &mut self.next) {
+            (Ok(()), Some(next)) => next.append(&self.buffer).map_err(|(source, is_right)| {
+                let is_right = self.file.cut(before).is_ok() && is_right;
+                (source, is_right)
+            }),
+            (written, _) => written,
+        };
+        written.map_err(|(source, is_right)| {
+            self.is_broken = !is_right;
+            io(source)
+        })
     }
 
     /// Returns when all entries are on the disk. Blocks.
@@ -289,18 +338,24 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`].
     pub fn sync(&self) -> Result<(), JournalError> {
-        self.file.sync_data().map_err(|source| JournalError::Io {
+        self.handle()?.sync().map_err(|source| JournalError::Io {
             path: self.path.clone(),
             source,
         })
     }
 
-    /// Another handle of the file, for a thread that syncs.
+    /// Another handle of what is written to, for a thread that syncs.
     ///
     /// # Errors
     /// [`JournalError::Io`].
-    pub fn handle(&self) -> Result<File, JournalError> {
-        self.file.try_clone().map_err(|source| JournalError::Io {
+    pub fn handle(&self) -> Result<Handle, JournalError> {
+        let sinks = [Some(&self.file), self.next.as_ref()];
+        let clones = sinks
+            .into_iter()
+            .flatten()
+            .map(|sink| sink.file.try_clone());
+        let files: io::Result<Vec<File>> = clones.collect();
+        files.map(Handle).map_err(|source| JournalError::Io {
             path: self.path.clone(),
             source,
         })
@@ -309,54 +364,21 @@ impl Journal {
     /// Bytes of the file.
     #[must_use]
     pub const fn length(&self) -> u64 {
-        self.length
+        self.file.length
     }
+}
 
-    fn rewrite(&mut self, replayed: &Replayed) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut bytes = MAGIC.to_vec();
-        for (client_order_id, order_id) in &replayed.used {
-            let used = Entry::Used {
-                client_order_id: client_order_id.clone(),
-                order_id: *order_id,
-            };
-            frame(&mut bytes, &used)?;
-        }
-        for order in replayed.orders.values() {
-            frame(&mut bytes, &Entry::Order(Box::new(order.clone())))?;
-        }
-        for fill in &replayed.fills {
-            frame(&mut bytes, &Entry::Fill(Box::new(fill.clone())))?;
-        }
-        if let Some(state) = &replayed.paper {
-            let state = state.clone();
-            frame(&mut bytes, &Entry::Paper { state })?;
-        }
-        if let Some(by) = &replayed.halted_by {
-            let halt = Entry::Halt {
-                is_engaged: true,
-                by: by.clone(),
-                at: 0,
-            };
-            frame(&mut bytes, &halt)?;
-        }
-        // Locked before it takes the name, so that no other process can come in between.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&fresh)?;
-        file.try_lock().map_err(io::Error::from)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        self.file = file;
-        self.length = bytes.len() as u64;
-        Ok(())
+/// A journal as a thread has it that brings it to the disk.
+#[derive(Debug)]
+pub struct Handle(Vec<File>);
+
+impl Handle {
+    /// Returns when all entries that were appended before the handle was made are on the disk. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(File::sync_data)
     }
 }
 
@@ -367,12 +389,7 @@ fn open_locked(path: &Path) -> Result<File, JournalError> {
     };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        // Orders are nobody else's business.
-        options.mode(0o600);
-    }
+    only_ours(&mut options);
     let file = options.open(path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -381,6 +398,17 @@ fn open_locked(path: &Path) -> Result<File, JournalError> {
         }),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
+}
+
+/// Orders are nobody else's business.
+fn only_ours(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = options;
 }
 
 fn frame(out: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
@@ -448,6 +476,9 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Replayed, u64), JournalError> {
     replayed.cut_off = (bytes.len() - at) as u64;
     Ok((replayed, at as u64))
 }
+
+#[path = "compaction.rs"]
+pub mod compaction;
 
 #[cfg(test)]
 #[path = "journal_tests.rs"]

@@ -41,8 +41,13 @@ fn entry(number: u128, status: OrderStatus) -> Entry {
     Entry::Order(Box::new(order(number, status)))
 }
 
+const ROOMY: Limits = Limits {
+    compact_bytes: u64::MAX,
+    final_max: 1_000,
+};
+
 fn open(path: &Path) -> (Journal, Replayed) {
-    Journal::open(path, u64::MAX, 1_000).unwrap()
+    Journal::open(path, ROOMY).unwrap()
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.journal");
     let (_journal, _) = open(&path);
-    let error = Journal::open(&path, u64::MAX, 10).unwrap_err();
+    let error = Journal::open(&path, ROOMY).unwrap_err();
     assert!(matches!(error, JournalError::InUse { .. }), "{error}");
 }
 
@@ -127,7 +132,7 @@ fn damage_before_the_end_stops_the_start() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        let error = Journal::open(&path, u64::MAX, 10).unwrap_err();
+        let error = Journal::open(&path, ROOMY).unwrap_err();
         assert!(
             matches!(error, JournalError::Damaged { at: 8, .. }),
             "{error}"
@@ -135,8 +140,156 @@ fn damage_before_the_end_stops_the_start() {
         assert!(error.to_string().contains("moved away"));
     }
     std::fs::write(&path, b"something else").unwrap();
-    let error = Journal::open(&path, u64::MAX, 10).unwrap_err();
+    let error = Journal::open(&path, ROOMY).unwrap_err();
     assert!(matches!(error, JournalError::NotOurs { .. }));
+}
+
+const TIGHT: Limits = Limits {
+    compact_bytes: 100,
+    final_max: 5,
+};
+
+/// Where a process dies while its journal is written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Death {
+    Begun,
+    Written,
+    Joined,
+    Named,
+    Finished,
+}
+
+#[test]
+fn a_journal_that_is_written_anew_is_whole_at_each_moment() {
+    use Death::{Begun, Finished, Joined, Named, Written};
+    for death in [Begun, Written, Joined, Named, Finished] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.journal");
+        let limits = Limits {
+            compact_bytes: 5_000,
+            ..TIGHT
+        };
+        let (mut journal, _) = Journal::open(&path, limits).unwrap();
+        // One that another death has left.
+        std::fs::write(path.with_extension("new"), "half a journal").unwrap();
+        assert!(journal.begin_compaction().is_none(), "it is short");
+        for number in 1..=20 {
+            journal.append(&entry(number, OrderStatus::Filled)).unwrap();
+        }
+        let long = journal.length();
+        let compaction = journal.begin_compaction().unwrap();
+        assert!(journal.begin_compaction().is_none(), "one at a time");
+        // What comes meanwhile.
+        journal.append(&entry(21, OrderStatus::Pending)).unwrap();
+        let mut last = 21;
+        let mut more = |journal: &mut Journal| {
+            last += 1;
+            journal.append(&entry(last, OrderStatus::Open)).unwrap();
+            journal.handle().unwrap().sync().unwrap();
+        };
+        if death >= Written {
+            let fresh = compaction.run().unwrap();
+            more(&mut journal);
+            if death >= Joined {
+                let joined = journal.join(fresh).unwrap();
+                more(&mut journal);
+                if death >= Named {
+                    joined.run().unwrap();
+                    more(&mut journal);
+                }
+                if death >= Finished {
+                    journal.finish(Ok(())).unwrap();
+                    more(&mut journal);
+                    assert!(journal.length() < long, "{}", journal.length());
+                    assert!(journal.begin_compaction().is_none());
+                    let error = Journal::open(&path, ROOMY).unwrap_err();
+                    assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+                }
+            }
+        }
+        drop(journal);
+        let (mut journal, read) = open(&path);
+        assert_eq!(read.cut_off, 0, "{death:?}");
+        for number in 21..=last {
+            assert!(
+                read.orders.contains_key(&OrderId(number)),
+                "{death:?} {number}"
+            );
+        }
+        // What is over is there, or its id is.
+        for number in 1..=20 {
+            let is_kept = read.orders.contains_key(&OrderId(number));
+            let is_used = read.used.contains_key(&format!("mine-{number}"));
+            assert!(is_kept != is_used, "{death:?} {number}");
+            assert_eq!(
+                is_used,
+                death >= Named && number <= 15,
+                "{death:?} {number}"
+            );
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{death:?}");
+        }
+        journal.append(&entry(99, OrderStatus::Open)).unwrap();
+        drop(journal);
+        assert!(open(&path).1.orders.contains_key(&OrderId(99)));
+    }
+}
+
+#[test]
+fn a_journal_that_could_not_be_written_anew_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.journal");
+    let (mut journal, _) = Journal::open(&path, TIGHT).unwrap();
+    for number in 1..=9 {
+        journal.append(&entry(number, OrderStatus::Filled)).unwrap();
+    }
+    // It is not named at all.
+    let fresh = journal.begin_compaction().unwrap().run().unwrap();
+    let _joined = journal.join(fresh).unwrap();
+    journal.append(&entry(10, OrderStatus::Open)).unwrap();
+    let refused = io::Error::other("no room");
+    assert!(journal.finish(Err(refused)).is_err());
+    journal.append(&entry(11, OrderStatus::Open)).unwrap();
+    assert!(journal.begin_compaction().is_none(), "not at once again");
+    for number in 12..=30 {
+        journal.append(&entry(number, OrderStatus::Filled)).unwrap();
+    }
+    // It has the name, and the folder could not be synced.
+    let fresh = journal.begin_compaction().unwrap().run().unwrap();
+    let joined = journal.join(fresh).unwrap();
+    joined.run().unwrap();
+    let refused = io::Error::other("the folder can't be synced");
+    assert!(journal.finish(Err(refused)).is_err());
+    journal.append(&entry(31, OrderStatus::Open)).unwrap();
+    drop(journal);
+    let (_, read) = open(&path);
+    for number in [10, 11, 31] {
+        assert!(read.orders.contains_key(&OrderId(number)), "{number}");
+    }
+    assert_eq!(read.used.len() + read.orders.len(), 31);
+}
+
+#[test]
+fn a_full_disk_leaves_both_files_alike() {
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.journal");
+    let (mut journal, _) = Journal::open(&path, TIGHT).unwrap();
+    journal.append(&entry(1, OrderStatus::Open)).unwrap();
+    let fresh = journal.begin_compaction().unwrap().run().unwrap();
+    let _joined = journal.join(fresh).unwrap();
+    let next = journal.next.as_mut().unwrap();
+    next.file = OpenOptions::new().write(true).open(full).unwrap();
+    assert!(journal.append(&entry(2, OrderStatus::Open)).is_err());
+    drop(journal);
+    assert_eq!(open(&path).1.orders.len(), 1, "it is in none of them");
 }
 
 #[test]
@@ -153,7 +306,7 @@ fn old_orders_are_forgotten_and_their_ids_are_not() {
     }
     let before = journal.length();
     drop(journal);
-    let (mut journal, read) = Journal::open(&path, 100, 5).unwrap();
+    let (mut journal, read) = Journal::open(&path, TIGHT).unwrap();
     assert!(journal.length() < before);
     assert_eq!(read.orders.len(), 6);
     assert!(read.orders.contains_key(&OrderId(1)), "what is open stays");
@@ -176,7 +329,7 @@ fn a_full_disk_leaves_whole_entries() {
     let (mut journal, _) = open(&path);
     journal.append(&entry(1, OrderStatus::Open)).unwrap();
     let file = std::mem::replace(
-        &mut journal.file,
+        &mut journal.file.file,
         OpenOptions::new().write(true).open(full).unwrap(),
     );
     assert!(journal.append(&entry(2, OrderStatus::Open)).is_err());

@@ -1,14 +1,15 @@
 //! A key of an exchange, ready to sign: parsed and prepared once, used for every request.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{CryptoCode, CryptoError};
+use crate::vault::{Secret, signing};
 
 /// What a key signs with.
 enum Signing {
@@ -47,64 +48,6 @@ fn wrong(what: &str) -> CryptoError {
 const ACCEPTED: &str = "a shared secret as text; a PEM of an Ed25519 or EC (P-256) private key; \
                         an Ed25519 seed (32 bytes) or seed and public key (64 bytes) in base64";
 
-/// The bytes between the lines of a PEM, and its label. Environments carry line ends as `\n`.
-fn pem(text: &str) -> Option<(String, Zeroizing<Vec<u8>>)> {
-    let text = Zeroizing::new(text.replace("\\n", "\n"));
-    let (_, rest) = text.split_once("-----BEGIN ")?;
-    let (label, rest) = rest.split_once("-----")?;
-    let (body, _) = rest.split_once("-----END ")?;
-    let body: Zeroizing<String> =
-        Zeroizing::new(body.chars().filter(|c| !c.is_whitespace()).collect());
-    let bytes = STANDARD.decode(body.as_bytes()).ok()?;
-    Some((label.to_owned(), Zeroizing::new(bytes)))
-}
-
-/// SEC 1 inside of PKCS #8 (RFC 5958), which is what ring reads. Lengths below 128 take one byte.
-fn pkcs8_of_sec1(sec1: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    // version 0, algorithm id-ecPublicKey with prime256v1
-    const HEAD: [u8; 24] = [
-        0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-        0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
-    ];
-    // What SEC 1 repeats of the curve is not allowed inside.
-    let curve: [u8; 12] = [
-        0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
-    ];
-    let inner = sec1.strip_prefix(&[0x30])?;
-    let (length, inner) = inner.split_first()?;
-    let inner = inner
-        .get(..usize::from(*length))
-        .filter(|_| *length < 128)?;
-    let mut key = Zeroizing::new(Vec::with_capacity(128));
-    match inner.windows(curve.len()).position(|part| part == curve) {
-        Some(at) => {
-            key.extend_from_slice(&inner[..at]);
-            key.extend_from_slice(&inner[at + curve.len()..]);
-        }
-        None => key.extend_from_slice(inner),
-    }
-    let key_len = u8::try_from(key.len()).ok().filter(|n| *n < 126)?;
-    let octets_len = key_len + 2;
-    let total = HEAD.len() as u8 + 2 + octets_len;
-    let mut out = Zeroizing::new(vec![0x30]);
-    if total >= 128 {
-        out.push(0x81);
-    }
-    out.push(total);
-    out.extend_from_slice(&HEAD);
-    out.extend_from_slice(&[0x04, octets_len, 0x30, key_len]);
-    out.extend_from_slice(&key);
-    Some(out)
-}
-
-fn ed25519(bytes: &[u8]) -> Option<Ed25519KeyPair> {
-    match bytes.len() {
-        32 => Ed25519KeyPair::from_seed_unchecked(bytes).ok(),
-        64 => Ed25519KeyPair::from_seed_and_public_key(&bytes[..32], &bytes[32..]).ok(),
-        _ => Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).ok(),
-    }
-}
-
 impl Keys {
     /// Reads a key. A PEM, or base64 of an Ed25519 key where `kind` says so, else a shared secret.
     ///
@@ -122,7 +65,7 @@ impl Keys {
                 "the API key is empty or has characters that no key has",
             ));
         }
-        let random = SystemRandom::new();
+        let tidy = |secret: &str| signing::tidy(&Secret::new(secret.as_bytes()));
         let signing = match kind {
             KeyKind::Hmac => {
                 if secret.is_empty() {
@@ -133,29 +76,16 @@ impl Keys {
                 Signing::Hmac(Box::new(mac))
             }
             KeyKind::Ed25519 => {
-                let bytes = match pem(secret) {
-                    Some((_, bytes)) => bytes,
-                    None => {
-                        let text = secret.trim().trim_end_matches('=');
-                        let bytes = STANDARD_NO_PAD.decode(text);
-                        Zeroizing::new(bytes.map_err(|_| wrong("the Ed25519 key is not base64"))?)
-                    }
-                };
-                let pair = ed25519(&bytes).ok_or_else(|| wrong("the Ed25519 key can't be read"))?;
+                let pair = tidy(secret).and_then(|secret| signing::ed25519(&secret));
+                let pair = pair.map_err(|_| wrong("the Ed25519 key can't be read"))?;
                 Signing::Ed25519(Box::new(pair))
             }
             KeyKind::Es256 => {
-                let (label, bytes) = pem(secret).ok_or_else(|| wrong("the EC key is no PEM"))?;
-                let pkcs8 = match label.as_str() {
-                    "EC PRIVATE KEY" => {
-                        pkcs8_of_sec1(&bytes).ok_or_else(|| wrong("the EC key is no P-256 key"))?
-                    }
-                    _ => bytes,
-                };
-                let pair =
-                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random)
-                        .map_err(|_| wrong("the EC key is no P-256 key with its public half"))?;
-                Signing::Es256(Box::new(pair), random)
+                let pair = tidy(secret).and_then(|secret| signing::ec(&secret));
+                let pair = pair.map_err(|_| {
+                    wrong("the EC key is no PEM of a P-256 key with its public half")
+                })?;
+                Signing::Es256(Box::new(pair), SystemRandom::new())
             }
         };
         Ok(Self {

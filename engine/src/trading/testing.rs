@@ -98,6 +98,7 @@ pub(super) const ALL: OrderSupport = OrderSupport {
     times_in_force: TimeInForce::ALL,
     has_post_only: true,
     has_reduce_only: true,
+    has_margin: false,
     amend: Amend::Native,
     has_leverage: true,
     dead_man_secs: None,

@@ -214,7 +214,8 @@ pub enum Command<'a> {
         /// To what.
         leverage: u32,
     },
-    /// Have the exchange cancel everything unless this is repeated in time.
+    /// Have the exchange cancel everything unless this is repeated in time, or, where it counts from the
+    /// end of a private connection ([`PrivateSession::watch`]), unless another is there in time.
     DeadMan {
         /// Which market.
         market: Market,
@@ -415,6 +416,8 @@ pub struct OrderSupport {
     pub has_post_only: bool,
     /// Orders that only reduce.
     pub has_reduce_only: bool,
+    /// Spot orders can borrow what the account has not.
+    pub has_margin: bool,
     /// How an order is amended.
     pub amend: Amend,
     /// Leverage can be set.
@@ -518,6 +521,14 @@ pub trait PrivateSession: Send {
 
     /// What has to be sent from time to time; `None`: control frames are enough.
     fn keepalive(&self) -> Option<Keepalive> {
+        None
+    }
+
+    /// The frame that has the exchange watch over this connection, or no longer: while it does, the end of
+    /// the connection begins the time of [`Command::DeadMan`]. `None`: its timer needs no connection, or it
+    /// has none.
+    fn watch(&self, is_wanted: bool) -> Option<String> {
+        let _ = is_wanted;
         None
     }
 }

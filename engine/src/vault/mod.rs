@@ -11,7 +11,7 @@ pub(crate) mod file;
 mod master;
 mod rekey;
 mod secret;
-mod signing;
+pub(crate) mod signing;
 
 use std::collections::BTreeMap;
 use std::fmt;

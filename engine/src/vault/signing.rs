@@ -86,7 +86,7 @@ fn has(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// Takes spaces around it away, and makes line ends of `\n` that somebody has escaped.
-pub(super) fn tidy(secret: &Secret) -> Result<Secret, VaultError> {
+pub(crate) fn tidy(secret: &Secret) -> Result<Secret, VaultError> {
     let text = secret.expose_text().trim();
     if text.is_empty() {
         return Err(refused("is empty or is no text"));

@@ -53,6 +53,7 @@ impl Accounts {
             reduce_only: asked.reduce_only || asked.size == Size::Position,
             trigger: asked.trigger,
             self_trade: asked.self_trade,
+            borrows: asked.borrows,
             native: asked.native,
             state: match is_waiting {
                 true => OrderState::Waiting,
@@ -216,7 +217,11 @@ impl Accounts {
         if is_waiting && !holds {
             return Ok(Decimal::ZERO);
         }
-        if need > self.spendable(market, order.account, asset) + order.locked {
+        let has_it = match order.borrows {
+            true => self.can_borrow(market, order.account, asset, need - order.locked),
+            false => need <= self.spendable(market, order.account, asset) + order.locked,
+        };
+        if !has_it {
             return Err(Refusal::Funds);
         }
         Ok(if holds { need } else { Decimal::ZERO })

@@ -458,6 +458,7 @@ impl Accounts {
                 reduce_only: true,
                 trigger: None,
                 self_trade: SelfTrade::ExpireMaker,
+                borrows: false,
                 native: Vec::new(),
                 state: OrderState::New,
                 reason: None,

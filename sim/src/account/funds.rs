@@ -116,6 +116,21 @@ impl Account {
     }
 }
 
+/// Debts that a unified account may have, as a part of its equity: three times leverage.
+const LOAN: Decimal = Decimal::TWO;
+
+/// What an asset is worth in USDT; nothing where it is not traded for it.
+fn dollars(market: &Market, asset: &str) -> Decimal {
+    if asset == "USDT" {
+        return Decimal::ONE;
+    }
+    let mut all = market.instruments().iter().zip(0_u16..);
+    let found =
+        all.find(|(it, _)| it.segment == Segment::Spot && it.base == asset && it.quote == "USDT");
+    let price = found.and_then(|(it, at)| Some(it.price(market.last_price(InstrumentIx(at))?)));
+    price.map(decimal).unwrap_or_default()
+}
+
 /// The price that positions are valued at.
 pub(crate) fn mark_price(market: &Market, ix: InstrumentIx) -> Decimal {
     let mark = market.premium_index(ix).map(|told| told.mark.fixed());
@@ -218,6 +233,33 @@ impl Accounts {
             true => free.min(self.margin(market, id, asset).available),
             false => free,
         }
+    }
+
+    /// Whether so much more of an asset may be used, borrowed where it is not there: what is owed then is
+    /// worth at most [`LOAN`] times what the account has above its debts.
+    pub(crate) fn can_borrow(
+        &self,
+        market: &Market,
+        id: AccountId,
+        asset: &str,
+        need: Decimal,
+    ) -> bool {
+        let Some(account) = self.account(id) else {
+            return false;
+        };
+        let (mut equity, mut owed) = (Decimal::ZERO, Decimal::ZERO);
+        let mut is_met = false;
+        for (coin, funds) in account.wallet(Wallet::Spot) {
+            let worth = dollars(market, coin);
+            equity += funds.total * worth;
+            let more = if coin == asset { need } else { Decimal::ZERO };
+            is_met |= coin == asset;
+            owed += (more - funds.free()).max(Decimal::ZERO) * worth;
+        }
+        if !is_met {
+            owed += need.max(Decimal::ZERO) * dollars(market, asset);
+        }
+        owed <= equity * LOAN
     }
 
     /// A position as it is told.

@@ -93,6 +93,8 @@ pub(crate) struct Request {
     /// Never empty: an exchange makes one up where the client gave none.
     pub(crate) client_id: String,
     pub(crate) self_trade: SelfTrade,
+    /// Of spot: what the account has not is borrowed.
+    pub(crate) borrows: bool,
     /// What the exchange wants to remember in its own words.
     pub(crate) native: Vec<(&'static str, String)>,
 }
@@ -173,6 +175,8 @@ pub(crate) struct Order {
     pub(crate) reduce_only: bool,
     pub(crate) trigger: Option<Trigger>,
     pub(crate) self_trade: SelfTrade,
+    /// What the account has not is borrowed.
+    pub(crate) borrows: bool,
     pub(crate) native: Vec<(&'static str, String)>,
     pub(crate) state: OrderState,
     pub(crate) reason: Option<EndReason>,

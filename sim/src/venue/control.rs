@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 use crate::account::AccountId;
 use crate::account::truth::AccountTruth;
 use crate::chaos::{FaultId, FaultState};
-use crate::fault::FaultSpec;
+use crate::fault::{FaultKind, FaultSpec};
 use crate::market::{Interval, Segment, Side, TimeRange};
 
 use super::core::Venue;
@@ -60,6 +60,7 @@ pub(crate) trait Steer: Send + Sync {
     fn inject(&self, spec: FaultSpec) -> FaultId;
     fn clear(&self, id: Option<FaultId>);
     fn faults(&self) -> Vec<FaultState>;
+    fn strikes(&self, kind: FaultKind) -> u64;
     fn counters(&self) -> Counters;
     fn now_ms(&self) -> i64;
     fn set_intensity(&self, intensity: f64);
@@ -100,6 +101,10 @@ impl<S: Service> Steer for S {
 
     fn faults(&self) -> Vec<FaultState> {
         self.core().lock().faults.states()
+    }
+
+    fn strikes(&self, kind: FaultKind) -> u64 {
+        self.core().lock().faults.struck(kind)
     }
 
     fn counters(&self) -> Counters {

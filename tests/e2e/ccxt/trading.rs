@@ -114,6 +114,56 @@ async fn ccxt_trades_by_socket() {
     sim.shutdown().await;
 }
 
+/// What ccxt says so that a spot order borrows.
+const LENDERS: [(Exchange, &str, &str, &str); 2] = [
+    (Exchange::Okx, "okx", "marginMode", "cross"),
+    (Exchange::Bybit, "bybit", "isLeverage", "1"),
+];
+
+/// Of an account that has too little, ccxt can sell what it borrows, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ccxt_borrows() {
+    let Some(python) = python::find() else { return };
+    let exchanges = LENDERS.map(|lender| lender.0).to_vec();
+    let sim = Sim::start(SimConfig {
+        exchanges,
+        ..SimConfig::default()
+    });
+    let sim = sim.await.unwrap();
+    let endpoints = sim.endpoints();
+    let mut ccxt = Ccxt::start(&python);
+    for (exchange, id, name, value) in LENDERS {
+        let own = &endpoints[exchange.as_str()];
+        ccxt.call(
+            &json!({"call": "open", "exchange": id, "hosts": own["hosts"],
+            "keys": own["credentials"]}),
+        );
+        let control = sim.control().of(exchange).unwrap();
+        let total = || {
+            let truth = control.accounts().remove(0);
+            let row = truth.balances.into_iter().find(|row| row.asset == "BTC");
+            row.unwrap().total
+        };
+        let left = Decimal::new(1, 3);
+        control.deposit(0, Segment::Spot, "BTC", left - total());
+        let sell = |params: Value| {
+            json!({"call": "create_order", "exchange": id,
+            "args": ["BTC/USDT", "market", "sell", "0.003", null, params]})
+        };
+        let error = ccxt.refused(&sell(json!({})));
+        assert!(error.contains("InsufficientFunds"), "{id}: {error}");
+        ccxt.call(&sell(json!({name: value})));
+        assert_eq!(total(), -Decimal::new(2, 3), "{id}");
+        // Not without end.
+        let much = json!({"call": "create_order", "exchange": id,
+            "args": ["BTC/USDT", "limit", "sell", "50", "1000000", {name: value}]});
+        ccxt.refused(&much);
+        assert_eq!(total(), -Decimal::new(2, 3), "{id}");
+    }
+    assert_eq!(ccxt.call(&json!({"call": "close"})), json!(true));
+    sim.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ccxt_trades() {
     let Some(python) = python::find() else { return };

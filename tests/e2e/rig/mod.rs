@@ -1,6 +1,7 @@
 //! Simulators in this process, `bookwire serve` in a process of its own, clients through the public
 //! contract only.
 
+pub mod account;
 pub mod client;
 pub mod python;
 pub mod schema;
@@ -134,7 +135,7 @@ impl Rig {
             .append(true)
             .open(self.folder.path().join("gateway.log"))
             .unwrap();
-        let gateway = env!("CARGO_BIN_EXE_gateway-under-test").to_owned();
+        let gateway = gateway();
         let words = [self.wrapper.as_slice(), &[gateway]].concat();
         let child = Command::new(&words[0])
             .args(&words[1..])
@@ -172,12 +173,8 @@ impl Rig {
             } else {
                 return;
             }
-            let ended = self
-                .gateway
-                .as_mut()
-                .is_some_and(|c| c.try_wait().unwrap().is_some());
             assert!(
-                !ended && Instant::now() < end,
+                !self.has_ended() && Instant::now() < end,
                 "it did not start:\n{}",
                 self.log()
             );
@@ -229,6 +226,12 @@ impl Rig {
         std::fs::remove_file(died).unwrap();
         self.gateway.take().expect("it ran").wait().unwrap();
         Some(step)
+    }
+
+    /// Whether the gateway has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.gateway.as_mut();
+        child.is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Kills the gateway as `kill -9` does.
@@ -358,6 +361,13 @@ fn configuration(api: &str, endpoints: &Value, folder: &Path, more: &str) -> Str
         }
     }
     text
+}
+
+/// The gateway's program: the one that was built with the tests, or the one that
+/// `BOOKWIRE_GATEWAY_UNDER_TEST` names, so that a long run keeps its own while others are built.
+pub fn gateway() -> String {
+    let named = std::env::var("BOOKWIRE_GATEWAY_UNDER_TEST");
+    named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_gateway-under-test").to_owned())
 }
 
 /// An address nobody listens on.

@@ -58,7 +58,7 @@ type Family = (
     fn(&DeskObservation) -> u64,
 );
 
-const FAMILIES: [Family; 15] = [
+const FAMILIES: [Family; 16] = [
     (
         "bookwire_orders_placed_total",
         "counter",
@@ -149,6 +149,12 @@ const FAMILIES: [Family; 15] = [
         "Writes to the journal of orders.",
         |of| of.status.stats.journal_writes,
     ),
+    (
+        "bookwire_order_journal_compactions_total",
+        "counter",
+        "Times that the journal of orders was written anew while it was in use.",
+        |of| of.status.stats.journal_compactions,
+    ),
 ];
 
 /// Begins a family. Writing to a string does not fail.
@@ -196,6 +202,7 @@ pub(super) fn samples(out: &mut String, all: &[DeskObservation]) {
         for (operation, count) in [
             ("write", stats.journal_errors),
             ("sync", stats.journal_sync_errors),
+            ("compact", stats.journal_compact_errors),
         ] {
             let _ = writeln!(out, "{name}{{{labels},operation=\"{operation}\"}} {count}");
         }
@@ -301,6 +308,8 @@ pub(super) fn summary(all: &[DeskObservation]) -> Value {
                 "writes": stats.journal_writes,
                 "write_errors": stats.journal_errors,
                 "sync_errors": stats.journal_sync_errors,
+                "compactions": stats.journal_compactions,
+                "compact_errors": stats.journal_compact_errors,
             },
             "latency": stages(&of.latencies),
         })
@@ -328,6 +337,7 @@ mod tests {
         (stats.refused_by_risk, stats.refused_by_check) = (2, 3);
         (stats.refused_not_ready, stats.journal_writes) = (5, 21);
         stats.journal_sync_errors = 6;
+        stats.journal_compactions = 8;
         DeskObservation {
             status: DeskStatus {
                 provider: ProviderId::BINANCE,
@@ -394,6 +404,7 @@ mod tests {
             "bookwire_order_line_reconnects_total{WHOSE} 4",
             "bookwire_order_journal_bytes{WHOSE} 4096",
             "bookwire_order_journal_writes_total{WHOSE} 21",
+            "bookwire_order_journal_compactions_total{WHOSE} 8",
             "bookwire_order_journal_errors_total{WHOSE,operation=\"sync\"} 6",
             "bookwire_order_latency_seconds_bucket{WHOSE,stage=\"entry\",le=\"0.00005\"} 1",
             "bookwire_order_latency_seconds_bucket{WHOSE,stage=\"entry\",le=\"+Inf\"} 3",

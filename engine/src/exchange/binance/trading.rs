@@ -24,6 +24,7 @@ const SPOT: OrderSupport = OrderSupport {
     times_in_force: TimeInForce::ALL,
     has_post_only: true,
     has_reduce_only: false,
+    has_margin: false,
     amend: Amend::NativeReduce,
     has_leverage: false,
     dead_man_secs: None,
@@ -36,6 +37,7 @@ const PERP: OrderSupport = OrderSupport {
     times_in_force: TimeInForce::ALL,
     has_post_only: true,
     has_reduce_only: true,
+    has_margin: false,
     // Stops that wait can't be amended: `command` says so.
     amend: Amend::Native,
     has_leverage: true,

@@ -172,6 +172,19 @@ pub(super) fn cancel_all(instrument: &Instrument) -> Vec<NativeRequest> {
     }
 }
 
+/// Has orders taken back so long after the last watched connection has ended. Only institutions may, and
+/// it is in force some ten seconds later (`docs/v5/order/dcp`).
+pub(super) fn watch(market: Market, secs: u32) -> NativeRequest {
+    let product = match market {
+        Market::Spot => "SPOT",
+        Market::Perp => "DERIVATIVES",
+    };
+    Ask::plain_post(market, "/v5/order/disconnected-cancel-all")
+        .with("product", product)
+        .with_value("timeWindow", secs)
+        .build()
+}
+
 /// Where an order may be found: among the open ones, those that ended lately, those of the past.
 pub(super) fn find(
     instrument: &Instrument,

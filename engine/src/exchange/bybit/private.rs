@@ -32,6 +32,9 @@ pub(super) const KEEPALIVE: Keepalive = Keepalive {
     text: r#"{"op":"ping"}"#,
 };
 
+/// The number of requests about [`PrivateSession::watch`], whose refusal is no reason to do without events.
+const WATCH: &str = "watch";
+
 const SUBSCRIBE: &str = r#"{"op":"subscribe","args":["order","execution","position","wallet"]}"#;
 
 #[derive(Debug, Default)]
@@ -44,6 +47,7 @@ struct Frame<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     op: Option<String>,
+    req_id: Option<String>,
     success: Option<bool>,
     #[serde(rename = "retCode")]
     ret_code: Option<i64>,
@@ -85,6 +89,8 @@ impl PrivateSession for Session {
         Ok(match told.op.as_deref() {
             Some("auth") if told.has_failed() => refused(told.ret_code, text, frame),
             Some("auth") => Step::Send(vec![SUBSCRIBE.to_owned()]),
+            // Whether orders are taken back is for institutions to ask; the setting's own refusal is told.
+            Some("subscribe") if told.req_id.as_deref() == Some(WATCH) => Step::Wait,
             Some("subscribe") if told.has_failed() => {
                 Step::Reconnect(format!("bybit refused the subscription: {text}"))
             }
@@ -96,6 +102,19 @@ impl PrivateSession for Session {
 
     fn keepalive(&self) -> Option<Keepalive> {
         Some(KEEPALIVE)
+    }
+
+    /// `docs/v5/websocket/private/dcp`: of all connections with these topics the end of the last one
+    /// counts.
+    fn watch(&self, is_wanted: bool) -> Option<String> {
+        let op = if is_wanted {
+            "subscribe"
+        } else {
+            "unsubscribe"
+        };
+        Some(format!(
+            r#"{{"req_id":"{WATCH}","op":"{op}","args":["dcp.spot","dcp.future"]}}"#
+        ))
     }
 }
 

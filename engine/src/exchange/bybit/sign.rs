@@ -58,6 +58,11 @@ impl Ask {
         Self::get(spec.market, path).with("symbol", &spec.native_symbol)
     }
 
+    /// A command that is about no instrument.
+    pub(super) fn plain_post(market: Market, path: &str) -> Self {
+        Self::new(Method::Post, market, path)
+    }
+
     /// A command about an instrument.
     pub(super) fn post_of(instrument: &Instrument, path: &str) -> Self {
         let spec = &instrument.spec;

@@ -14,21 +14,25 @@ use crate::trading::venue::{
 
 use super::{Bybit, account, errors, orders, private, sign, socket};
 
+/// Shortest and longest time until orders are taken back when no connection is left, seconds.
+const DEAD_MAN_SECS: (u32, u32) = (3, 300);
+
 const SPOT: OrderSupport = OrderSupport {
     types: OrderType::ALL,
     times_in_force: TimeInForce::ALL,
     has_post_only: true,
     has_reduce_only: false,
+    has_margin: true,
     amend: Amend::Native,
     has_leverage: false,
-    // For institutions alone.
-    dead_man_secs: None,
+    dead_man_secs: Some(DEAD_MAN_SECS),
     has_hedge_mode: false,
     has_client_id_lookup: true,
 };
 
 const PERP: OrderSupport = OrderSupport {
     has_reduce_only: true,
+    has_margin: false,
     has_leverage: true,
     has_hedge_mode: true,
     ..SPOT
@@ -125,9 +129,16 @@ impl TradingVenue for Bybit {
                     return Err(orders::unsupported(Market::Spot, what));
                 }
             },
-            Command::DeadMan { market, .. } => {
-                let what = "only institutions can have orders canceled by themselves";
-                return Err(orders::unsupported(market, what));
+            // The setting stays; it is the connection that is no longer watched over.
+            Command::DeadMan { secs: 0, .. } => Vec::new(),
+            Command::DeadMan { market, secs, .. } => {
+                let (shortest, longest) = DEAD_MAN_SECS;
+                if !(shortest..=longest).contains(&secs) {
+                    let accepted = format!("0, or {shortest} to {longest}");
+                    let secs = secs.to_string();
+                    return Err(CryptoError::invalid_parameter("secs", &secs, accepted));
+                }
+                vec![orders::watch(market, secs)]
             }
         })
     }

@@ -143,6 +143,7 @@ impl TradingVenue for Coinbase {
             times_in_force: TimeInForce::ALL,
             has_post_only: true,
             has_reduce_only: false,
+            has_margin: false,
             amend: Amend::Native,
             has_leverage: false,
             dead_man_secs: None,

@@ -309,9 +309,6 @@ fn place(
 ) -> Result<NativeRequest, CryptoError> {
     let market = instrument.spec.market;
     let is_spot = market == Market::Spot;
-    if terms.margin_trading {
-        return Err(unsupported("spot with borrowed money"));
-    }
     let sides = Sides::of(terms, market, is_hedged)?;
     let price = match (terms.order_type.has_price(), terms.price) {
         (true, None) => {
@@ -321,7 +318,12 @@ fn place(
         (false, _) => None,
     };
     let inst_id = instrument.spec.native_symbol.as_str();
-    let td_mode = if is_spot { "cash" } else { "cross" };
+    // Borrowed against all that the account has. An account of a single currency holds such an order as a
+    // position, wants to be told in which, and refuses this one.
+    let td_mode = match is_spot && !terms.margin_trading {
+        true => "cash",
+        false => "cross",
+    };
     let sz = size(instrument, terms.quantity)?;
     // Without it the size of a spot market buy is an amount of money.
     let tgt_ccy = (is_spot && !terms.order_type.has_price()).then_some("base_ccy");

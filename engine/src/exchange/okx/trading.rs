@@ -118,6 +118,7 @@ impl TradingVenue for Okx {
             times_in_force: TimeInForce::ALL,
             has_post_only: true,
             has_reduce_only: is_perp,
+            has_margin: !is_perp,
             amend: Amend::Native,
             has_leverage: is_perp,
             dead_man_secs: Some(DEAD_MAN_SECS),

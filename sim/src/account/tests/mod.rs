@@ -100,6 +100,7 @@ impl Rig {
             trigger: None,
             client_id: format!("id-{}", self.ids),
             self_trade: SelfTrade::ExpireMaker,
+            borrows: false,
             native: Vec::new(),
         }
     }

@@ -94,6 +94,7 @@ fn request(call: &mut Call<'_>) -> Result<(Request, Instrument), ApiError> {
         trigger: Some(trigger),
         client_id,
         self_trade,
+        borrows: false,
         native,
     };
     Ok((request, it))

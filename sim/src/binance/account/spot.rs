@@ -95,6 +95,7 @@ fn request(call: &mut Call<'_>) -> Result<(Request, Instrument), ApiError> {
         trigger,
         client_id,
         self_trade,
+        borrows: false,
         native: vec![("type", name.to_owned()), ("stp", stp.to_owned())],
     };
     Ok((request, it))

@@ -127,6 +127,7 @@ fn request(call: &mut Call<'_>) -> Result<(Request, Instrument), ApiError> {
         trigger: None,
         client_id,
         self_trade,
+        borrows: false,
         native,
     };
     Ok((request, it))

@@ -3,7 +3,7 @@
 //! ([`stream`]).
 //!
 //! Source: `docs/v5/order`, `position`, `account`, `user` and `websocket` (2026-07-24). The account
-//! is a unified one under cross margin, without borrowing. Client ids are unique over both markets.
+//! is a unified one under cross margin; spot orders borrow where they ask for it (`isLeverage`), without interest. Client ids are unique over both markets.
 
 pub(crate) mod auth;
 mod order;

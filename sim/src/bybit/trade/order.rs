@@ -223,6 +223,8 @@ impl Call<'_> {
             Some(_) => return Err(wrong("smpType")),
         };
         native.extend(smp.map(|smp| ("smpType", smp)));
+        let borrows = is_spot && fields.flag("isLeverage")?;
+        native.push(("isLeverage", u8::from(borrows).to_string()));
         for name in ["takeProfit", "stopLoss"] {
             if fields
                 .text(name)
@@ -252,6 +254,7 @@ impl Call<'_> {
             trigger,
             client_id,
             self_trade,
+            borrows,
             native,
         })
     }

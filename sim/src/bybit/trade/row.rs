@@ -171,7 +171,7 @@ impl Call<'_> {
             "category": category(order.segment), "symbol": it.symbol,
             "orderId": order_id(order), "orderLinkId": link_id(order), "blockTradeId": "",
             "side": side(order.side), "orderType": order_type(order), "price": price_of(it, order),
-            "qty": qty_of(it, order), "isLeverage": "0", "timeInForce": time_in_force(order),
+            "qty": qty_of(it, order), "isLeverage": order.native("isLeverage").unwrap_or("0"), "timeInForce": time_in_force(order),
             "positionIdx": position_ix(order.position), "orderStatus": status(order),
             "cancelType": cancel, "rejectReason": reject,
             "avgPrice": average.unwrap_or_default(),
@@ -224,7 +224,7 @@ impl Call<'_> {
             "feeRate": plain(if fill.is_maker { fees.maker } else { fees.taker }),
             "closedSize": if opens { "0".to_owned() } else { encode::qty(it, fill.qty).to_string() },
             "execPnl": plain(fill.realized), "createType": "CreateByUser", "marketUnit": "",
-            "seq": super::super::venue::seq(self.core, fill.ix).0, "isLeverage": "0",
+            "seq": super::super::venue::seq(self.core, fill.ix).0, "isLeverage": order.native("isLeverage").unwrap_or("0"),
         })
     }
 }

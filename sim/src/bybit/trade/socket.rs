@@ -71,18 +71,30 @@ impl Dialog for Talk {
 
     fn closed(&mut self) {
         let mut core = self.service.core().lock();
+        let watched: Vec<Listener> = core
+            .private
+            .listeners()
+            .iter()
+            .filter(|listener| listener.session == self.id)
+            .filter(|listener| stream::watched(&listener.channel).is_some())
+            .cloned()
+            .collect();
         core.leave_private(|listener| listener.session == self.id);
         core.hub.close(self.id);
         let Some(who) = self.who.as_ref().filter(|_| !self.trades) else {
             return;
         };
-        let mut others = core.private.listeners().iter();
-        if others.any(|listener| listener.account == who.id) {
-            return;
-        }
-        // Nobody hears of the account any more: its orders are taken back unless somebody comes.
+        // Of the connections with the topic the end of the last one counts: orders are taken back unless
+        // another comes.
         let now_ms = core.clock.now_ms();
-        for market in [Segment::Spot, Segment::Linear] {
+        for listener in watched {
+            let mut others = core.private.listeners().iter();
+            let is_left = others.any(|other| {
+                other.account == listener.account && other.channel == listener.channel
+            });
+            let Some(market) = stream::watched(&listener.channel).filter(|_| !is_left) else {
+                continue;
+            };
             let wait = core
                 .venue
                 .trading
@@ -150,11 +162,6 @@ impl Talk {
         };
         match done {
             Ok(who) => {
-                let mut core = self.service.core().lock();
-                for market in [Segment::Spot, Segment::Linear] {
-                    core.accounts.count_down(who.id, (market, None), None);
-                }
-                drop(core);
                 self.who = Some(who);
                 match self.trades {
                     true => self.reply(&json!({ "retCode": 0, "retMsg": "OK", "op": "auth",
@@ -196,6 +203,9 @@ impl Talk {
             return core.hub.cut(self.id);
         }
         for (channel, market) in found {
+            if let Some(market) = stream::watched(&channel) {
+                core.accounts.count_down(who.id, (market, None), None);
+            }
             core.listen_private(Listener {
                 session: self.id,
                 account: who.id,

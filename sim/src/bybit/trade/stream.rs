@@ -37,6 +37,16 @@ pub(super) fn parse(name: &str) -> Option<(&'static str, Option<Segment>)> {
     })
 }
 
+/// The market whose orders are taken back when the last connection with this topic has ended
+/// (`docs/v5/websocket/private/dcp`); `None`: the topic is of another kind.
+pub(super) fn watched(name: &str) -> Option<Segment> {
+    match name {
+        "dcp.future" => Some(Segment::Linear),
+        "dcp.spot" => Some(Segment::Spot),
+        _ => None,
+    }
+}
+
 /// What a message is for those who hear one of its topics.
 struct Message {
     topic: &'static str,

@@ -62,10 +62,11 @@ impl Call<'_> {
             if wanted.is_some_and(|all| !all.iter().any(|it| it == coin)) {
                 continue;
             }
+            let owed = (-funds.total).max(Decimal::ZERO);
             coins.push(json!({
                 "coin": coin, "equity": plain(equity), "usdValue": plain((equity * worth).round_dp(8)),
                 "walletBalance": plain(funds.total), "locked": plain(funds.locked),
-                "borrowAmount": "0", "spotBorrow": "0", "accruedInterest": "0",
+                "borrowAmount": plain(owed), "spotBorrow": plain(owed), "accruedInterest": "0",
                 "availableToWithdraw": "", "totalOrderIM": plain(margin.orders.round_dp(12)),
                 "totalPositionIM": plain(margin.positions.round_dp(12)),
                 "totalPositionMM": plain(margin.maintenance.round_dp(12)),

@@ -285,6 +285,7 @@ impl Call<'_> {
             trigger,
             client_id,
             self_trade: SelfTrade::ExpireTaker,
+            borrows: false,
             native,
         })
     }

@@ -102,6 +102,7 @@ impl Call<'_> {
             }),
             client_id: terms.client_id,
             self_trade: SelfTrade::ExpireMaker,
+            borrows: false,
             native: terms.native,
         };
         let placed = self.core.place(id, request);

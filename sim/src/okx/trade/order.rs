@@ -174,6 +174,8 @@ impl Call<'_> {
         let margin = match (segment, mode.as_str()) {
             (Segment::Spot, "cash") => MarginMode::Cross,
             (Segment::Spot, "cross" | "isolated") if is_algo => MarginMode::Cross,
+            // The account is one of several currencies: what it has not is borrowed against all it has.
+            (Segment::Spot, "cross") => MarginMode::Cross,
             (Segment::Linear, "cross") => MarginMode::Cross,
             (Segment::Linear, "isolated") => MarginMode::Isolated,
             _ => return Err(Fail::wrong("tdMode")),
@@ -298,6 +300,7 @@ impl Call<'_> {
             terms.native.push(("sz", sized));
         }
         self.use_mode(&terms)?;
+        let borrows = is_spot && terms.native.contains(&("tdMode", "cross".to_owned()));
         let (id, side) = (self.id(), terms.side);
         let request = Request {
             ix,
@@ -309,6 +312,7 @@ impl Call<'_> {
             trigger: None,
             client_id: terms.client_id,
             self_trade,
+            borrows,
             native: terms.native,
         };
         let placed = self.core.place(id, request);
@@ -465,6 +469,7 @@ impl Call<'_> {
             trigger: None,
             client_id: format!("{UNNAMED}{}", self.core.venue.trading.forge.text(16)),
             self_trade: SelfTrade::ExpireMaker,
+            borrows: false,
             native: vec![("tdMode", mode), ("ordType", "market".to_owned())],
         };
         let placed = self.core.place(id, request);

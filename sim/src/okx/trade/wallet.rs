@@ -51,6 +51,7 @@ impl Call<'_> {
         let worth = equity * self.dollars(asset);
         let zero_or = |is: bool, text: String| if is { text } else { String::new() };
         let is_margin = asset == SETTLED;
+        let owed = (-funds.total).max(Decimal::ZERO);
         let row = json!({
             "ccy": asset, "eq": plain(equity), "cashBal": plain(funds.total),
             "availBal": plain(free), "availEq": plain(free),
@@ -60,7 +61,7 @@ impl Call<'_> {
             "imr": zero_or(is_margin, plain((margin.positions + margin.orders).round_dp(12))),
             "mmr": zero_or(is_margin, plain(margin.maintenance.round_dp(12))),
             "mgnRatio": zero_or(is_margin, ratio(equity, margin.maintenance)),
-            "liab": "", "crossLiab": "", "isoLiab": "", "uplLiab": "", "interest": "",
+            "liab": plain(owed), "crossLiab": plain(owed), "isoLiab": "", "uplLiab": "", "interest": "",
             "maxLoan": "", "twap": "0", "notionalLever": "", "spotInUseAmt": "", "stgyEq": "0",
             "fixedBal": "0", "uTime": self.now(),
         });

@@ -220,18 +220,36 @@ fn cancellations_and_the_like_are_asked_for() {
             r#"POST /v5/position/set-leverage {"category":"linear","symbol":"BTCUSDT","buyLeverage":"6","sellLeverage":"6"}"#
         ]
     );
-    let refused = [
-        leverage(&spot),
-        Command::DeadMan {
-            market: Market::Perp,
-            instruments: &[&perp],
-            secs: 30,
-        },
-    ];
-    for command in refused {
-        assert_eq!(Bybit.command(&command).unwrap_err().code, C::Unsupported);
+    let refused = Bybit.command(&leverage(&spot)).unwrap_err();
+    assert_eq!(refused.code, C::Unsupported);
+}
+
+#[test]
+fn orders_are_taken_back_when_no_connection_is_left() {
+    let dead_man = |market, secs| Command::DeadMan {
+        market,
+        instruments: &[],
+        secs,
+    };
+    let path = "POST /v5/order/disconnected-cancel-all";
+    for (market, product) in [(Market::Spot, "SPOT"), (Market::Perp, "DERIVATIVES")] {
+        let asked = command(&dead_man(market, 30));
+        let body = format!(r#"{path} {{"product":"{product}","timeWindow":30}}"#);
+        assert_eq!(asked, [body]);
+        assert_eq!(Bybit.support(market).dead_man_secs, Some((3, 300)));
+        // The setting stays; the connection is no longer watched over.
+        assert!(Bybit.command(&dead_man(market, 0)).unwrap().is_empty());
+        for secs in [2, 301] {
+            let refused = Bybit.command(&dead_man(market, secs)).unwrap_err();
+            assert_eq!(refused.code, C::InvalidParameter);
+        }
     }
-    assert_eq!(Bybit.support(Market::Perp).dead_man_secs, None);
+    let session = Bybit.private_session(0);
+    let topics = r#""args":["dcp.spot","dcp.future"]"#;
+    for (is_wanted, op) in [(true, "subscribe"), (false, "unsubscribe")] {
+        let frame = format!(r#"{{"req_id":"watch","op":"{op}",{topics}}}"#);
+        assert_eq!(session.watch(is_wanted), Some(frame));
+    }
 }
 
 #[test]

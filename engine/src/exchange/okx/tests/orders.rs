@@ -172,11 +172,26 @@ fn positions_by_side() {
 }
 
 #[test]
+fn spot_can_borrow_against_all_that_the_account_has() {
+    let instrument = instrument(Market::Spot);
+    for order_type in [OrderType::Limit, OrderType::StopLimit] {
+        let mut terms = terms(&instrument, order_type, "0.03");
+        for (borrows, mode) in [(false, "cash"), (true, "cross")] {
+            terms.margin_trading = borrows;
+            let requests = place(&instrument, &terms, false).unwrap();
+            let mode = format!(r#""tdMode":"{mode}""#);
+            assert!(requests[0].body.contains(&mode), "{requests:?}");
+        }
+    }
+    assert!(venue().support(Market::Spot).has_margin);
+    assert!(!venue().support(Market::Perp).has_margin);
+}
+
+#[test]
 fn what_okx_has_not_is_named() {
     type Change = fn(&mut OrderTerms);
-    let refused: [(Market, OrderType, Change); 6] = [
+    let refused: [(Market, OrderType, Change); 5] = [
         (Market::Spot, OrderType::Limit, |t| t.reduce_only = true),
-        (Market::Spot, OrderType::Limit, |t| t.margin_trading = true),
         (Market::Spot, OrderType::Market, |t| t.post_only = true),
         (Market::Spot, OrderType::StopLimit, |t| t.post_only = true),
         (Market::Perp, OrderType::StopLimit, |t| {
