@@ -1,5 +1,6 @@
 //! From the configuration to a running engine.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use bookwire_actors::clock::SystemClock;
 use bookwire_actors::gateway::{Gateway, GatewayError};
 use bookwire_actors::history::backfill::BackfillOptions;
 use bookwire_actors::options::{GatewayOptions, ProviderOptions, RecorderOptions};
-use bookwire_engine::config::{Config, Durability, ProviderConfig, StoreKind};
+use bookwire_engine::config::{BridgeConfig, Config, Durability, ProviderConfig, StoreKind};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::store::{
     QuestDbOptions, Secret, SpoolOptions, Store, StoreError, open_embedded, open_questdb,
 };
+use bookwire_engine::trading::order::TradingMode;
 use bookwire_engine::vault::Vault;
 
 use crate::trading;
@@ -165,7 +167,7 @@ fn provider_options(id: ProviderId, config: &ProviderConfig) -> ProviderOptions 
             .as_ref()
             .map_or_else(BridgeOptions::default, |bridge| BridgeOptions {
                 python: bridge.python.clone(),
-                venues: bridge.venues.clone(),
+                venues: first_venues(config, bridge),
                 venues_max: bridge.venues_max,
                 // Their form has been checked with the rest of the configuration.
                 options: bridge
@@ -178,6 +180,19 @@ fn provider_options(id: ProviderId, config: &ProviderConfig) -> ProviderOptions 
             }),
         ..ProviderOptions::new(id)
     }
+}
+
+/// The venues that are loaded at the start: those that live accounts are of come first.
+fn first_venues(config: &ProviderConfig, bridge: &BridgeConfig) -> Vec<String> {
+    let mut venues = Vec::new();
+    if config.trading.mode == TradingMode::Live {
+        let accounts = config.trading.accounts.iter();
+        venues.extend(accounts.filter_map(|name| config.trading.exchanges.get(name)));
+    }
+    venues.extend(&bridge.venues);
+    let mut seen = BTreeSet::new();
+    venues.retain(|venue| seen.insert(*venue));
+    venues.into_iter().cloned().collect()
 }
 
 /// Cores that the process may use; 1 where the system does not say.

@@ -10,6 +10,7 @@ use bookwire_actors::trading::options::{AccountOptions, TradingOptions};
 use bookwire_actors::trading::paper::PaperOptions;
 use bookwire_engine::config::{Config, JournalSync, ProviderConfig};
 use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::instrument::Market;
 use bookwire_engine::trading::keys::{KeyKind, Keys};
 use bookwire_engine::trading::order::TradingMode;
 use bookwire_engine::trading::paper::Fees;
@@ -45,16 +46,23 @@ fn account_options(
 ) -> Result<AccountOptions, String> {
     let trading = &config.trading;
     let mode = provider.trading.mode;
-    let (keys, key_revision, key_source) = match mode {
-        TradingMode::Paper => (None, 0, None),
+    let (keys, key_revision, key_source, exchange) = match mode {
+        TradingMode::Paper => (None, 0, None, None),
         TradingMode::Live => {
-            let (revision, keys) = keys(id, account, vault)?;
             let source = VaultKeys {
                 vault: vault.clone(),
                 provider: id,
                 account: account.to_owned(),
+                bridged: bridged(id, provider, account)?,
             };
-            (Some(keys), revision, Some(Arc::new(source) as Arc<_>))
+            let (revision, keys) = source.first()?;
+            let exchange = source.bridged.as_ref().map(|(name, _)| name.clone());
+            (
+                Some(keys),
+                revision,
+                Some(Arc::new(source) as Arc<_>),
+                exchange,
+            )
         }
     };
     let journal = format!("{}-{account}-{}.journal", id.name(), mode.as_str());
@@ -62,6 +70,7 @@ fn account_options(
         provider: id,
         markets: provider.markets.clone(),
         name: account.to_owned(),
+        exchange,
         keys,
         key_revision,
         key_source,
@@ -101,23 +110,26 @@ fn paper(config: &Config) -> PaperOptions {
     options
 }
 
-fn keys(id: ProviderId, account: &str, vault: &Vault) -> Result<Revised, String> {
-    let name = id.name();
-    let place = format!("providers.{name}.trading.mode is \"live\"");
-    if id.exchange().trading().is_none() {
-        return Err(format!(
-            "{place}: orders can't be sent to {name}; accepted: \"paper\""
-        ));
+/// Of a provider behind a bridge: which exchange an account is of, and the markets it is used for.
+type Bridged = Option<(String, Vec<Market>)>;
+
+fn place(id: ProviderId) -> String {
+    format!("providers.{}.trading.mode is \"live\"", id.name())
+}
+
+fn bridged(id: ProviderId, provider: &ProviderConfig, account: &str) -> Result<Bridged, String> {
+    if id.exchange().bridge().is_none() {
+        return Ok(None);
     }
-    let Some(credential) = vault.credential(id, account) else {
-        return Err(format!(
-            "{place}, and there is no credential {account:?}: `bookwire credentials set {name} {account}` \
-             stores one"
-        ));
-    };
-    let keys = prepare(&credential)
-        .map_err(|what| format!("{place}: the credential {account:?}: {what}"))?;
-    Ok((credential.revision, Arc::new(keys)))
+    match provider.trading.exchanges.get(account) {
+        Some(exchange) => Ok(Some((exchange.clone(), provider.markets.clone()))),
+        None => Err(format!(
+            "{}, and providers.{}.trading.exchanges does not say which exchange the account {account:?} is \
+             of: add {account} = \"kraken\", or the id of another exchange",
+            place(id),
+            id.name()
+        )),
+    }
 }
 
 /// The vault as where an account's key comes from. What it holds is read anew elsewhere.
@@ -125,6 +137,50 @@ struct VaultKeys {
     vault: Vault,
     provider: ProviderId,
     account: String,
+    bridged: Bridged,
+}
+
+impl VaultKeys {
+    /// The key to start with.
+    fn first(&self) -> Result<Revised, String> {
+        let (id, account) = (self.provider, &self.account);
+        let (name, place) = (id.name(), place(id));
+        if id.exchange().trading().is_none() {
+            return Err(format!(
+                "{place}: orders can't be sent to {name}; accepted: \"paper\""
+            ));
+        }
+        let Some(credential) = self.vault.credential(id, account) else {
+            return Err(format!(
+                "{place}, and there is no credential {account:?}: `bookwire credentials set {name} --account \
+                 {account}` stores one"
+            ));
+        };
+        let keys = self
+            .prepare(&credential)
+            .map_err(|what| format!("{place}: the credential {account:?}: {what}"))?;
+        Ok((credential.revision, Arc::new(keys)))
+    }
+
+    /// A credential, ready to sign, or to be handed to the bridge that does.
+    fn prepare(&self, credential: &Credential) -> Result<Keys, String> {
+        let kind = match credential.kind {
+            SecretKind::Hmac => KeyKind::Hmac,
+            SecretKind::Ed25519 => KeyKind::Ed25519,
+            SecretKind::Ec => KeyKind::Es256,
+        };
+        let passphrase = credential
+            .passphrase
+            .as_ref()
+            .map(|text| text.expose_text());
+        let key = credential.api_key.expose_text();
+        let secret = credential.secret.expose_text();
+        let keys = match &self.bridged {
+            Some((exchange, markets)) => Keys::handed(exchange, markets, key, secret, passphrase),
+            None => Keys::new(kind, key, secret, passphrase),
+        };
+        keys.map_err(|error| error.message)
+    }
 }
 
 impl KeySource for VaultKeys {
@@ -134,27 +190,9 @@ impl KeySource for VaultKeys {
             return None;
         }
         let credential = self.vault.credential(self.provider, &self.account)?;
-        let keys = prepare(&credential).map(|keys| (credential.revision, Arc::new(keys)));
+        let keys = self
+            .prepare(&credential)
+            .map(|keys| (credential.revision, Arc::new(keys)));
         Some(keys.map_err(|reason| (credential.revision, reason)))
     }
-}
-
-/// A credential, ready to sign.
-fn prepare(credential: &Credential) -> Result<Keys, String> {
-    let kind = match credential.kind {
-        SecretKind::Hmac => KeyKind::Hmac,
-        SecretKind::Ed25519 => KeyKind::Ed25519,
-        SecretKind::Ec => KeyKind::Es256,
-    };
-    let passphrase = credential
-        .passphrase
-        .as_ref()
-        .map(|text| text.expose_text());
-    Keys::new(
-        kind,
-        credential.api_key.expose_text(),
-        credential.secret.expose_text(),
-        passphrase,
-    )
-    .map_err(|error| error.message)
 }

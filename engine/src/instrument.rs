@@ -128,8 +128,9 @@ impl InstrumentSpec {
     }
 
     /// What tells it from all others of its provider and market: the native symbol, with the venue
-    /// where the provider has several.
-    fn native_key(&self) -> Cow<'_, str> {
+    /// where the provider has several ([`venue_key`]). Orders, executions and positions are kept by it.
+    #[must_use]
+    pub fn native_key(&self) -> Cow<'_, str> {
         match self.provider.exchange().bridge() {
             None => Cow::Borrowed(&self.native_symbol),
             Some(_) => Cow::Owned(venue_key(&self.exchange, &self.native_symbol)),
@@ -137,8 +138,9 @@ impl InstrumentSpec {
     }
 }
 
-/// `kraken|XXBTZUSD`
-fn venue_key(venue: &str, native_symbol: &str) -> String {
+/// What tells an instrument of a provider with several venues from all others: `kraken|XXBTZUSD`.
+#[must_use]
+pub fn venue_key(venue: &str, native_symbol: &str) -> String {
     format!("{venue}|{native_symbol}")
 }
 

@@ -39,7 +39,7 @@ async fn status(rig: &Rig) -> Value {
 }
 
 /// The gateway's child process that serves ccxt; not the one that only looks for the package.
-fn child(rig: &Rig) -> Option<u32> {
+pub(crate) fn child(rig: &Rig) -> Option<u32> {
     let parent = format!("PPid:\t{}", rig.pid());
     let is_ours = |pid: &u32| {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
@@ -358,7 +358,7 @@ async fn without_python_the_status_says_what_to_install() {
     );
 }
 
-fn signal(pid: u32, signal: &str) {
+pub(crate) fn signal(pid: u32, signal: &str) {
     let sent = Command::new("kill")
         .args([signal, &pid.to_string()])
         .status();

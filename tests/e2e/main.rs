@@ -6,6 +6,7 @@
 
 mod answers;
 mod bridge;
+mod bridge_orders;
 mod captures;
 mod ccxt;
 mod channels;

@@ -668,6 +668,11 @@ pub(crate) async fn trades_instrument(
 /// Neither the log nor anything in the data directory has a secret in it that could be read.
 pub(crate) fn nothing_tells_secrets(trader: &Trader, provider: &str) {
     let credentials = &trader.rig.sim.endpoints()[provider]["credentials"];
+    nothing_tells(trader, provider, credentials);
+}
+
+/// As [`nothing_tells_secrets`], of these credentials of a provider's account. Returns the secrets.
+pub(crate) fn nothing_tells(trader: &Trader, provider: &str, credentials: &Value) -> Vec<String> {
     let mut secrets: Vec<String> = ["secret", "passphrase"]
         .iter()
         .filter_map(|name| credentials[name].as_str())
@@ -706,6 +711,7 @@ pub(crate) fn nothing_tells_secrets(trader: &Trader, provider: &str) {
             assert!(!is_told, "{} has a secret in it", file.display());
         }
     }
+    secrets
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

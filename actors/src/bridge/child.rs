@@ -82,8 +82,11 @@ fn unstarted(bridge: &Bridge, error: &std::io::Error) -> BridgeError {
 
 /// What a child does not inherit: keys of ours, where they are, and what the service manager gave to
 /// this process alone.
-const WITHHELD: [&str; 7] = [
+const WITHHELD: [&str; 10] = [
     "BOOKWIRE_ADMIN_KEY",
+    "BOOKWIRE_API_KEY",
+    "BOOKWIRE_API_PASSPHRASE",
+    "BOOKWIRE_API_SECRET",
     "BOOKWIRE_MASTER_KEY",
     "BOOKWIRE_QUESTDB_PASSWORD",
     "CREDENTIALS_DIRECTORY",
@@ -245,6 +248,7 @@ mod tests {
         for name in [
             MASTER_KEY_VARIABLE,
             "BOOKWIRE_ADMIN_KEY",
+            "BOOKWIRE_API_SECRET",
             "BOOKWIRE_QUESTDB_PASSWORD",
             "CREDENTIALS_DIRECTORY",
             "NOTIFY_SOCKET",

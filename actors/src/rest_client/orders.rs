@@ -39,6 +39,25 @@ impl RestClient {
         }
     }
 
+    /// As [`RestClient::address_of`]; behind a bridge it is started when it does not run. `None`: the
+    /// provider has no such market here.
+    ///
+    /// # Errors
+    /// Why there is no bridge.
+    pub(crate) async fn reach(
+        &self,
+        provider: ProviderId,
+        market: Market,
+    ) -> Result<Option<String>, String> {
+        match self.0.hosts.get(&(provider, market)) {
+            Some(host) => match host.address().await {
+                Ok(address) => Ok(Some(address)),
+                Err(error) => Err(error.to_string()),
+            },
+            None => Ok(None),
+        }
+    }
+
     fn host_budget(
         &self,
         provider: ProviderId,

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub readiness: Readiness,
     pub halted_by: Option<String>,
     pub is_hedged: bool,
+    /// What can be done with orders of a market, where the exchange behind a bridge has told it.
+    pub support: Vec<(Market, OrderSupport)>,
     pub stats: DeskStats,
     /// Orders that are being found out.
     pub resolving: BTreeSet<OrderId>,
@@ -155,7 +157,12 @@ impl Desk {
     /// What can be done with orders of a market.
     pub fn support(&self, market: Market) -> OrderSupport {
         match (&self.house, self.venue()) {
-            (House::Live(live), _) => live.venue.support(market),
+            (House::Live(live), _) => {
+                let state = self.state.borrow();
+                let mut told = state.support.iter();
+                let own = told.find(|(of, _)| *of == market).map(|(_, own)| *own);
+                own.unwrap_or_else(|| live.venue.support(market))
+            }
             (House::Paper(_), Some(venue)) => {
                 super::paper::support(market, Some(venue.support(market)))
             }
@@ -166,6 +173,36 @@ impl Desk {
     /// The instruments as they are now.
     pub fn table(&self) -> Arc<InstrumentTable> {
         self.market.table()
+    }
+
+    /// Of an account at one of a bridge's exchanges: whether that exchange's instruments are there.
+    pub fn knows_its_exchange(&self, table: &InstrumentTable) -> Result<(), CryptoError> {
+        let Some(exchange) = &self.options.exchange else {
+            return Ok(());
+        };
+        let is_own = |row: &Arc<Instrument>| {
+            row.spec.provider == self.provider && row.spec.exchange == *exchange
+        };
+        if table.iter().any(is_own) {
+            return Ok(());
+        }
+        let what = format!("the instruments of {exchange} are not loaded yet");
+        Err(CryptoError::new(CryptoCode::ProviderUnavailable, what)
+            .with("provider", self.provider.name())
+            .with("exchange", exchange.clone()))
+    }
+
+    /// Whether an instrument can be traded on this account: one at a bridge's exchange is for that one.
+    pub fn is_of_its_exchange(&self, instrument: &Instrument) -> Result<(), CryptoError> {
+        match &self.options.exchange {
+            Some(exchange) if *exchange != instrument.spec.exchange => {
+                let account = &self.options.name;
+                let wanted = &instrument.spec.exchange;
+                let accepted = format!("an account of {wanted}; {account} is one of {exchange}");
+                Err(CryptoError::invalid_parameter("account", account, accepted))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The instrument of an order; an error when it is not listed any more.
@@ -258,6 +295,10 @@ impl Desk {
             let mut state = self.state.borrow_mut();
             if let Some(is_hedged) = facts.is_hedged {
                 state.is_hedged = is_hedged;
+            }
+            for (market, support) in &facts.support {
+                state.support.retain(|(of, _)| of != market);
+                state.support.push((*market, *support));
             }
             state.ledger.absorb(facts, &table, now)
         };

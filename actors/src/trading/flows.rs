@@ -39,6 +39,7 @@ async fn place_for(
     guarded_by: Option<String>,
 ) -> Result<Placed, CryptoError> {
     let instrument = request.instrument.clone();
+    desk.is_of_its_exchange(&instrument)?;
     if let Some(known) = repeated(desk, &request)? {
         return Ok(known);
     }

@@ -11,11 +11,12 @@ use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{InstrumentTable, Market};
 use bookwire_engine::time::TsNanos;
 use bookwire_engine::trading::venue::{
-    Command, Facts, Failure, NativeRequest, Proof, Question, TradingVenue,
+    Command, Facts, Failure, NativeRequest, PrivateRoute, Proof, Question, TradingVenue,
 };
 
 use super::keys::KeyInForce;
 use super::line::{Lines, Sent};
+use super::options::AccountOptions;
 use super::steps::{Step, reached};
 use super::wire::{Answer, NoAnswer, Wire};
 use crate::clock::Clock;
@@ -234,12 +235,16 @@ impl Live {
                 retry_after_secs: None,
             }))
         };
-        let Some(base) = self.rest.address_of(self.provider, request.market) else {
-            let what = format!("{} has no such market here", self.provider.name());
-            return refused(
-                CryptoError::new(CryptoCode::Unsupported, what),
-                Proof::Refused,
-            );
+        let base = match self.rest.reach(self.provider, request.market).await {
+            Ok(Some(base)) => base,
+            Ok(None) => {
+                let what = format!("{} has no such market here", self.provider.name());
+                return refused(
+                    CryptoError::new(CryptoCode::Unsupported, what),
+                    Proof::Refused,
+                );
+            }
+            Err(reason) => return self.without_answer(request, NoAnswer::NotSent(reason)),
         };
         let charge = match self.charge(request, priority) {
             Ok(charge) => charge,
@@ -464,6 +469,25 @@ impl Live {
             .await;
     }
 
+    /// Where a private connection goes: to its host, or to the bridge, which is started when it does not
+    /// run. The error is why there is none.
+    pub async fn stream_base(
+        &self,
+        options: &AccountOptions,
+        route: &PrivateRoute,
+    ) -> Result<String, String> {
+        match self.rest.bridge(self.provider) {
+            None => {
+                let base = options.stream_base(route.host, route.base_url);
+                Ok(base.to_owned())
+            }
+            Some(bridge) => match bridge.ensure().await {
+                Ok(running) => Ok(running.ws.clone()),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
     /// Opens connections to the hosts, so that the first order does not wait for one.
     pub async fn warm(&self, markets: &[Market]) {
         let exchange = self.provider.exchange();
@@ -494,4 +518,5 @@ pub(crate) fn merge(all: &mut Facts, more: Facts) {
     all.is_hedged = more.is_hedged.or(all.is_hedged);
     all.permissions = more.permissions.or(all.permissions);
     all.balances_are_stale |= more.balances_are_stale;
+    all.support.extend(more.support);
 }

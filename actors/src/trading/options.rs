@@ -19,6 +19,8 @@ pub struct AccountOptions {
     pub markets: Vec<Market>,
     /// Its name here: `default`.
     pub name: String,
+    /// Of a live account behind a bridge to many exchanges: which of them it is of.
+    pub exchange: Option<String>,
     /// The exchange's key; `None`: orders are filled on paper.
     pub keys: Option<Arc<Keys>>,
     /// Its revision.

@@ -465,14 +465,14 @@ impl PaperHouse {
         next: Option<TsNanos>,
     ) {
         let now = desk.now();
-        let symbol = &instrument.spec.native_symbol;
+        let symbol = &*instrument.spec.native_key();
         let mut facts = Facts::default();
         let due = {
             let mut fundings = self.fundings.borrow_mut();
             let before = fundings.get(symbol).copied();
             if let (Some(rate), Some(at)) = (rate, next) {
                 let mark = price;
-                fundings.insert(symbol.clone(), NextFunding { rate, mark, at });
+                fundings.insert(symbol.to_owned(), NextFunding { rate, mark, at });
             }
             // What was to be settled is, once its time has come and the next one is told.
             before.filter(|before| next.is_some_and(|next| next > before.at) && before.at <= now)

@@ -78,7 +78,10 @@ async fn life(desk: &Rc<Desk>, live: &Live, route: usize) -> End {
             Err(error) => return lost("no key for the stream", &error.message),
         }
     }
-    let base = desk.options.stream_base(place.host, place.base_url);
+    let base = match live.stream_base(&desk.options, place).await {
+        Ok(base) => base,
+        Err(reason) => return End::Lost(reason),
+    };
     let url = format!("{base}{}", session.path());
     let mut socket = match link::open(live, place.host, place.markets, &url).await {
         Ok(socket) => socket,
@@ -224,6 +227,7 @@ async fn listen(
                 is_ready = true;
                 up(desk, route);
             }
+            Ok(Step::Ask) => desk.state.borrow_mut().stats.wants_reconciliation = true,
             Ok(Step::Refused(error)) => return End::Refused(error.message),
             Ok(Step::Reconnect(reason)) => return End::Lost(reason),
             Err(error) => {

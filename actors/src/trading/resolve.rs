@@ -247,6 +247,7 @@ pub(crate) async fn reconcile(desk: &Rc<Desk>) -> Result<(), CryptoError> {
 
 async fn compare(desk: &Rc<Desk>, live: &Live) -> Result<(), CryptoError> {
     let table = desk.table();
+    desk.knows_its_exchange(&table)?;
     let markets = &desk.options.markets;
     let begun = desk.now();
     let ask = async |question: Question<'_>| -> Result<Facts, CryptoError> {
@@ -329,6 +330,10 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
         let Some(facts) = live.ask(&question, &table, Priority::Live).await? else {
             continue;
         };
+        // A bridge tells what the exchange behind it can, and no permissions.
+        if !facts.support.is_empty() {
+            desk.take(&facts);
+        }
         let Some(permissions) = facts.permissions else {
             continue;
         };

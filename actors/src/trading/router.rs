@@ -185,6 +185,7 @@ fn desk(
         readiness,
         halted_by,
         is_hedged: false,
+        support: Vec::new(),
         stats: DeskStats::default(),
         resolving: std::collections::BTreeSet::new(),
         absent: BTreeMap::new(),
@@ -490,6 +491,7 @@ async fn set_leverage(
     instrument: &Instrument,
     leverage: u32,
 ) -> Result<(), CryptoError> {
+    desk.is_of_its_exchange(instrument)?;
     if !desk.support(instrument.spec.market).has_leverage {
         let what = format!("leverage can't be set for {}", instrument.entity_id());
         return Err(CryptoError::new(CryptoCode::Unsupported, what)

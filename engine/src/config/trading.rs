@@ -90,6 +90,8 @@ pub struct ProviderTradingConfig {
     pub transport: Transport,
     /// Names of the accounts; live ones need a credential of that name.
     pub accounts: Vec<String>,
+    /// Of a provider behind a bridge: which exchange each live account is of.
+    pub exchanges: BTreeMap<String, String>,
 }
 
 impl Default for ProviderTradingConfig {
@@ -98,6 +100,7 @@ impl Default for ProviderTradingConfig {
             mode: TradingMode::Paper,
             transport: Transport::Rest,
             accounts: vec!["default".to_owned()],
+            exchanges: BTreeMap::new(),
         }
     }
 }
@@ -251,6 +254,26 @@ pub(super) fn visit_provider(
         is_name.then(|| text.to_owned())
     });
     trading.accounts.dedup();
+    if id.exchange().bridge().is_none() {
+        return;
+    }
+    let accounts = trading.accounts.clone();
+    r.table(
+        "exchanges",
+        "<account>",
+        &mut trading.exchanges,
+        |account, exchange| {
+            let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            let is_id = (1..=32).contains(&exchange.len()) && exchange.bytes().all(is_part);
+            match is_id && accounts.iter().any(|name| name == account) {
+                true => Ok(()),
+                false => Err(format!(
+                    "one of the accounts ({}) = the id of an exchange, such as kraken",
+                    accounts.join(", ")
+                )),
+            }
+        },
+    );
 }
 
 fn decimal(text: &str) -> Option<Decimal> {

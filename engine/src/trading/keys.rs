@@ -9,6 +9,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{CryptoCode, CryptoError};
+use crate::instrument::Market;
 use crate::vault::{Secret, signing};
 
 /// What a key signs with.
@@ -19,6 +20,37 @@ enum Signing {
     Ed25519(Box<Ed25519KeyPair>),
     /// ECDSA on P-256 with SHA-256.
     Es256(Box<EcdsaKeyPair>, SystemRandom),
+    /// Nothing here: a bridge signs, and is handed the secret.
+    Handed(Handed),
+}
+
+/// What a bridge is handed of a key.
+pub struct Handed {
+    /// Which of the bridge's exchanges the key is of.
+    exchange: String,
+    /// The markets that it is used for.
+    markets: Vec<Market>,
+    secret: Zeroizing<String>,
+}
+
+impl Handed {
+    /// Which of the bridge's exchanges the key is of: `kraken`.
+    #[must_use]
+    pub fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
+    /// The markets that the key is used for.
+    #[must_use]
+    pub fn markets(&self) -> &[Market] {
+        &self.markets
+    }
+
+    /// The secret, for the bridge alone.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
 }
 
 /// A key of an exchange. No `Debug`, no `Serialize`: nothing of it can slip out.
@@ -37,6 +69,8 @@ pub enum KeyKind {
     Ed25519,
     /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// Whatever the bridge that it is handed to makes of it.
+    Handed,
 }
 
 fn wrong(what: &str) -> CryptoError {
@@ -47,6 +81,15 @@ fn wrong(what: &str) -> CryptoError {
 
 const ACCEPTED: &str = "a shared secret as text; a PEM of an Ed25519 or EC (P-256) private key; \
                         an Ed25519 seed (32 bytes) or seed and public key (64 bytes) in base64";
+
+fn check_name(api_key: &str) -> Result<(), CryptoError> {
+    match !api_key.is_empty() && api_key.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(wrong(
+            "the API key is empty or has characters that no key has",
+        )),
+    }
+}
 
 impl Keys {
     /// Reads a key. A PEM, or base64 of an Ed25519 key where `kind` says so, else a shared secret.
@@ -59,12 +102,7 @@ impl Keys {
         secret: &str,
         passphrase: Option<&str>,
     ) -> Result<Self, CryptoError> {
-        let is_clean = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        if !is_clean(api_key) {
-            return Err(wrong(
-                "the API key is empty or has characters that no key has",
-            ));
-        }
+        check_name(api_key)?;
         let tidy = |secret: &str| signing::tidy(&Secret::new(secret.as_bytes()));
         let signing = match kind {
             KeyKind::Hmac => {
@@ -87,12 +125,49 @@ impl Keys {
                 })?;
                 Signing::Es256(Box::new(pair), SystemRandom::new())
             }
+            KeyKind::Handed => return Err(wrong("a bridge's key needs its exchange")),
         };
-        Ok(Self {
+        Ok(Self::made(api_key, passphrase, signing))
+    }
+
+    /// A key of one of a bridge's exchanges, which the bridge signs with.
+    ///
+    /// # Errors
+    /// `CRYPTO_UNAUTHORIZED` saying what is wrong; nothing of the secret is in it.
+    pub fn handed(
+        exchange: &str,
+        markets: &[Market],
+        api_key: &str,
+        secret: &str,
+        passphrase: Option<&str>,
+    ) -> Result<Self, CryptoError> {
+        check_name(api_key)?;
+        if secret.is_empty() {
+            return Err(wrong("the secret is empty"));
+        }
+        let handed = Handed {
+            exchange: exchange.to_owned(),
+            markets: markets.to_vec(),
+            secret: Zeroizing::new(secret.to_owned()),
+        };
+        Ok(Self::made(api_key, passphrase, Signing::Handed(handed)))
+    }
+
+    fn made(api_key: &str, passphrase: Option<&str>, signing: Signing) -> Self {
+        Self {
             api_key: api_key.to_owned(),
             passphrase: passphrase.map(|text| Zeroizing::new(text.to_owned())),
             signing,
-        })
+        }
+    }
+
+    /// What a bridge is handed; `None` for keys that sign here.
+    #[must_use]
+    pub const fn handed_on(&self) -> Option<&Handed> {
+        match &self.signing {
+            Signing::Handed(handed) => Some(handed),
+            _ => None,
+        }
     }
 
     /// The key's name, which travels with requests.
@@ -114,13 +189,15 @@ impl Keys {
             Signing::Hmac(_) => KeyKind::Hmac,
             Signing::Ed25519(_) => KeyKind::Ed25519,
             Signing::Es256(..) => KeyKind::Es256,
+            Signing::Handed(_) => KeyKind::Handed,
         }
     }
 
     /// The raw signature of `text`: HMAC 32 bytes, Ed25519 64, ES256 r and s, 64.
     ///
     /// # Errors
-    /// `CRYPTO_INTERNAL_ERROR`: the machine has no random numbers (ES256).
+    /// `CRYPTO_INTERNAL_ERROR`: the machine has no random numbers (ES256). `CRYPTO_UNAUTHORIZED`: it is
+    /// a bridge's.
     pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, CryptoError> {
         Ok(match &self.signing {
             Signing::Hmac(prepared) => {
@@ -138,6 +215,7 @@ impl Keys {
                 })?;
                 signature.as_ref().to_vec()
             }
+            Signing::Handed(_) => return Err(wrong("the key signs at a bridge alone")),
         })
     }
 
@@ -181,7 +259,7 @@ impl Keys {
     #[must_use]
     pub fn public_key(&self) -> Option<&[u8]> {
         match &self.signing {
-            Signing::Hmac(_) => None,
+            Signing::Hmac(_) | Signing::Handed(_) => None,
             Signing::Ed25519(pair) => Some(pair.public_key().as_ref()),
             Signing::Es256(pair, _) => Some(pair.public_key().as_ref()),
         }

@@ -232,7 +232,8 @@ pub struct OrderTerms {
     pub market: Market,
     /// Its symbol in streams: `btcusdt-perp`.
     pub symbol: String,
-    /// The exchange's spelling.
+    /// The exchange's spelling, with the venue where the provider has several
+    /// ([`crate::instrument::InstrumentSpec::native_key`]).
     pub native_symbol: String,
     /// Direction.
     #[serde(with = "side")]

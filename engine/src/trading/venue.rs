@@ -367,6 +367,9 @@ pub struct Facts {
     pub next: Option<NativeRequest>,
     /// Balances changed, and the exchange does not push them (Coinbase): they have to be asked for.
     pub balances_are_stale: bool,
+    /// What can be done with orders of a market, where that is another thing from account to account (a
+    /// bridge to many exchanges): takes the place of [`TradingVenue::support`].
+    pub support: Vec<(Market, OrderSupport)>,
 }
 
 impl Facts {
@@ -469,6 +472,8 @@ pub enum Step {
     Ready,
     /// It was refused: the key is wrong, or something of that kind.
     Refused(CryptoError),
+    /// Something may have happened that is not told on it: everything is asked for.
+    Ask,
     /// The exchange ends it, or it has to be made anew.
     Reconnect(String),
 }

@@ -94,7 +94,7 @@ fn terms(
         entity_id: instrument.entity_id(),
         market,
         symbol: instrument.stream_symbol(),
-        native_symbol: instrument.spec.native_symbol.clone(),
+        native_symbol: instrument.spec.native_key().into_owned(),
         side,
         order_type,
         quantity,

@@ -85,7 +85,7 @@ fn signature(keys: &Keys, text: &str) -> Result<String, CryptoError> {
     match keys.kind() {
         KeyKind::Hmac => keys.sign_hex(text.as_bytes()),
         KeyKind::Ed25519 => keys.sign_base64(text.as_bytes()),
-        KeyKind::Es256 => Err(CryptoError::new(
+        KeyKind::Es256 | KeyKind::Handed => Err(CryptoError::new(
             CryptoCode::Unauthorized,
             "binance takes no EC keys",
         )

@@ -119,7 +119,7 @@ impl Ask {
 fn signature(keys: &Keys, text: &str) -> Result<String, CryptoError> {
     match keys.kind() {
         KeyKind::Hmac => keys.sign_hex(text.as_bytes()),
-        KeyKind::Ed25519 | KeyKind::Es256 => {
+        KeyKind::Ed25519 | KeyKind::Es256 | KeyKind::Handed => {
             let error = CryptoError::new(CryptoCode::Unauthorized, "bybit takes HMAC keys only");
             Err(error
                 .with("provider", "bybit")

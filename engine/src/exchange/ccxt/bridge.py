@@ -55,6 +55,34 @@ KNOWN = re.compile(r"[a-z0-9_]{1,32}")
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
+# What must not be seen anywhere: keys of accounts, in each form in which one could be shown.
+SECRETS = set()
+# Signatures and keys in addresses that ccxt shows in its errors.
+SIGNED = re.compile(r"((?:sign|signature|sig|apikey|api_key|key|token|listenkey)=)[^&\s\"']+", re.IGNORECASE)
+
+
+def clean(shown):
+    for secret in SECRETS:
+        shown = shown.replace(secret, "***")
+    return SIGNED.sub(r"\1***", shown)
+
+
+class CleanLog:
+    """Standard error without secrets."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, shown):
+        return self.stream.write(clean(shown))
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+sys.stderr = CleanLog(sys.stderr)
+
+
 class Refused(Exception):
     """What was asked can't be done; shown like an error of ccxt of that class."""
 
@@ -84,9 +112,9 @@ def error_of(error):
     if isinstance(error, Refused):
         named = getattr(ccxt, error.name, None)
         bases = [base.__name__ for base in named.__mro__[1:]] if named else []
-        return {"class": error.name, "bases": bases, "message": str(error)[:2000]}
+        return {"class": error.name, "bases": bases, "message": clean(str(error))[:2000]}
     bases = [base.__name__ for base in type(error).__mro__[1:]]
-    message = str(error) or type(error).__name__
+    message = clean(str(error) or type(error).__name__)
     return {"class": type(error).__name__, "bases": bases, "message": message[:2000]}
 
 
@@ -111,16 +139,22 @@ def repoint(node, hostname):
     return node if found is None else found.rstrip("/") + parts.group(2)
 
 
+def made(name, more=(), **settings):
+    """An exchange of ccxt, at the addresses that we are told; `more` are options of its own."""
+    kind = getattr(ccxt.pro, name, None) or getattr(ccxt.async_support, name)
+    own = OPTIONS.get(name, {})
+    options = {"tradesLimit": TRADES_KEPT, "OHLCVLimit": 1000, **own.get("options", {}), **dict(more)}
+    ex = kind({"timeout": 15_000, **own, **settings, "options": options})
+    ex.urls["api"] = repoint(ex.urls["api"], getattr(ex, "hostname", None))
+    return ex
+
+
 class Venue:
     """One exchange of ccxt."""
 
     def __init__(self, name):
-        kind = getattr(ccxt.pro, name, None) or getattr(ccxt.async_support, name)
-        own = OPTIONS.get(name, {})
-        options = {"tradesLimit": TRADES_KEPT, "OHLCVLimit": 1000, **own.get("options", {})}
         # `number`: ccxt would make binary floats of the venue's decimals.
-        self.ex = kind({"number": float if name in FLOATS else str, "timeout": 15_000, **own, "options": options})
-        self.ex.urls["api"] = repoint(self.ex.urls["api"], getattr(self.ex, "hostname", None))
+        self.ex = made(name, number=float if name in FLOATS else str)
         self.name = name
         self.loading = asyncio.Lock()
         self.users = {}
@@ -500,10 +534,15 @@ async def on_time(request):
     return web.json_response({"time": time.time_ns(), "venues": sorted(VENUES)})
 
 
+# More is added by what follows in `trade.py`: routes, and what has to be closed at the end.
+ROUTES = [web.get("/{token}/stream", on_socket), web.get("/{token}/time", on_time),
+          web.get("/{token}/venue/{venue}/{what}", on_asked)]
+OPEN = []
+
+
 async def main():
     app = web.Application()
-    app.add_routes([web.get("/{token}/stream", on_socket), web.get("/{token}/time", on_time),
-                    web.get("/{token}/venue/{venue}/{what}", on_asked)])
+    app.add_routes(ROUTES)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -518,7 +557,8 @@ async def main():
     tell(event="ready", port=runner.addresses[0][1], ccxt=ccxt.__version__, exchanges=ccxt.exchanges)
     await ended.wait()
     await runner.cleanup()
-    await asyncio.wait([asyncio.create_task(found.ex.close()) for found in VENUES.values()] or
+    opened = [found.ex for group in (VENUES, *OPEN) for found in group.values()]
+    await asyncio.wait([asyncio.create_task(ex.close()) for ex in opened] or
                        [asyncio.create_task(asyncio.sleep(0))], timeout=2)
 
 
@@ -530,5 +570,3 @@ def run():
         asyncio.run(main())
     os._exit(0)
 
-
-run()

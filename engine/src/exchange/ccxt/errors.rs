@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::error::{CryptoCode, CryptoError};
 use crate::exchange::RestFailure;
 use crate::instrument::Market;
+use crate::trading::venue::{Failure, Proof};
 
 use CryptoCode as C;
 
@@ -17,6 +18,10 @@ const CLASSES: &[(&str, CryptoCode, bool)] = &[
     // The bridge's own.
     ("BadVenue", C::InvalidParameter, false),
     ("TooManyVenues", C::ProviderUnavailable, false),
+    ("BadKey", C::Unauthorized, false),
+    ("TooLate", C::ProviderUnavailable, true),
+    ("OffStep", C::PrecisionError, false),
+    ("Unprovable", C::OrderStateUnknown, true),
     // ccxt's.
     ("AuthenticationError", C::Unauthorized, false),
     ("PermissionDenied", C::Forbidden, false),
@@ -51,6 +56,106 @@ const CLASSES: &[(&str, CryptoCode, bool)] = &[
     ("BaseError", C::ProviderUnavailable, true),
 ];
 
+/// What a class proves of a command; others prove nothing, `ExchangeError` itself among them, which
+/// is what ccxt makes of every code that it does not know, "internal error" too. Limits are no proof:
+/// exchanges count them at more than one place.
+const PROOFS: &[(&str, Proof)] = &[
+    ("BadVenue", Proof::Refused),
+    ("BadKey", Proof::Refused),
+    ("OffStep", Proof::Refused),
+    ("AuthenticationError", Proof::Refused),
+    ("ArgumentsRequired", Proof::Refused),
+    ("BadRequest", Proof::Refused),
+    ("OperationRejected", Proof::Refused),
+    ("NoChange", Proof::AlreadySo),
+    ("InsufficientFunds", Proof::Refused),
+    ("InvalidOrder", Proof::Refused),
+    ("OrderNotFound", Proof::NoSuchOrder),
+    ("OrderNotCached", Proof::NoSuchOrder),
+    // Our ids are used once: one that is known there has arrived.
+    ("DuplicateOrderId", Proof::Nothing),
+    ("NotSupported", Proof::Refused),
+    ("InvalidNonce", Proof::ClockSkew),
+    ("ChecksumError", Proof::Nothing),
+    ("CancelPending", Proof::AlreadySo),
+];
+
+/// What an error proves of a command, or says of a question.
+pub(super) fn proof(error: &BridgeError, is_command: bool) -> Proof {
+    let known = |name: &String| PROOFS.iter().find(|(class, _)| class == name);
+    let mut names = std::iter::once(&error.class).chain(&error.bases);
+    let found = names
+        .find_map(known)
+        .map_or(Proof::Nothing, |(_, proof)| *proof);
+    match (found, is_command) {
+        // ccxt refused it itself, or could not make a request of it.
+        (Proof::Nothing, true) if error.sent == Some(false) => Proof::NotNow,
+        (Proof::Nothing, false) if error.meaning().0 == C::RateLimitExceeded => Proof::NotNow,
+        (found, _) => found,
+    }
+}
+
+/// The exchange's own code, where its answer is in ccxt's text: `bybit {"retCode":170131,…}`.
+fn native_code(message: &str) -> Option<serde_json::Value> {
+    const NAMES: [&str; 5] = ["retCode", "sCode", "code", "error", "err_code"];
+    let (_, rest) = message.split_once('{')?;
+    let text = format!("{{{rest}");
+    let answer = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+    let answer = answer.flatten().next()?;
+    let inner = answer.pointer("/data/0/sCode");
+    let found = inner.or_else(|| NAMES.iter().find_map(|name| answer.get(name)))?;
+    (found.is_number() || found.is_string()).then(|| found.clone())
+}
+
+/// What an answer with an error status means for an order.
+pub(super) fn order_failure(
+    market: Market,
+    is_command: bool,
+    is_placing: bool,
+    status: u16,
+    body: &[u8],
+) -> Failure {
+    let failure = rest_failure(market, status, body);
+    let Ok(Body { error }) = serde_json::from_slice(body) else {
+        // Not the bridge's own words.
+        return unproven(failure, is_command);
+    };
+    let proof = match proof(&error, is_command) {
+        // An order that is being placed is neither of these.
+        Proof::NoSuchOrder if is_placing => Proof::Refused,
+        Proof::AlreadySo if is_placing => Proof::Nothing,
+        proof => proof,
+    };
+    if proof == Proof::Nothing {
+        return unproven(failure, is_command);
+    }
+    let mut error = failure.error;
+    if proof == Proof::ClockSkew {
+        // Of market data it is a book's numbers that do not fit.
+        error.code = C::ProviderUnavailable;
+        error.recovery_suggestions = vec![error.code.default_suggestion().to_owned()];
+    }
+    Failure {
+        error,
+        proof,
+        retry_after_secs: None,
+    }
+}
+
+fn unproven(failure: RestFailure, is_command: bool) -> Failure {
+    let mut error = failure.error;
+    if is_command {
+        let code = C::OrderStateUnknown;
+        error.recovery_suggestions = vec![code.default_suggestion().to_owned()];
+        error.code = code;
+    }
+    Failure {
+        error,
+        proof: Proof::Nothing,
+        retry_after_secs: None,
+    }
+}
+
 /// An error as the bridge tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct BridgeError {
@@ -62,6 +167,10 @@ pub(super) struct BridgeError {
     /// ccxt's text; often the venue's own answer.
     #[serde(default)]
     pub(super) message: String,
+    /// A request that changes something had gone to the exchange; of accounts alone.
+    pub(super) sent: Option<bool>,
+    /// HTTP status of the exchange's answer, where there was one; of accounts alone.
+    pub(super) status: Option<u16>,
 }
 
 impl BridgeError {
@@ -80,10 +189,17 @@ impl BridgeError {
     /// As users see it.
     pub(super) fn shown(&self) -> CryptoError {
         let (code, _) = self.meaning();
-        CryptoError::new(code, format!("ccxt: {}: {}", self.class, self.message))
+        let mut error = CryptoError::new(code, format!("ccxt: {}: {}", self.class, self.message))
             .with("provider", "ccxt")
             .with("ccxt_class", self.class.as_str())
-            .with("exchange_message", self.message.as_str())
+            .with("exchange_message", self.message.as_str());
+        if let Some(status) = self.status {
+            error = error.with("exchange_status", status);
+        }
+        if let Some(code) = native_code(&self.message) {
+            error = error.with("exchange_code", code);
+        }
+        error
     }
 }
 
@@ -155,6 +271,8 @@ mod tests {
                 class: class.to_owned(),
                 bases: bases.into_iter().map(str::to_owned).collect(),
                 message: "kraken {\"error\":[]}".to_owned(),
+                sent: None,
+                status: None,
             };
             assert_eq!(error.meaning(), expected, "{class}");
             assert_eq!(error.shown().details["ccxt_class"], class);

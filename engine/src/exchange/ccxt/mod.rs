@@ -6,18 +6,21 @@
 //! Protocol and limits: `README.md` beside this file; why so and not otherwise:
 //! `docs/decisions/006-ccxt-in-a-child-process.md`.
 
+mod account;
 mod errors;
 mod instruments;
 mod rest;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trading;
 
 use std::sync::Arc;
 
 use crate::event::{BookSnapshot, Kline, Trade};
 use crate::instrument::{Instrument, InstrumentTable, Market};
 use crate::time::{Level, TsNanos};
+use crate::trading::venue::TradingVenue;
 
 use super::{
     BookOrigin, Bridge, ConnectionLimits, Continuity, DecodeError, Decoder, Exchange, Feed,
@@ -47,7 +50,7 @@ const BUDGETS: &[RestBudget] = &[RestBudget {
 }];
 
 const BRIDGE: Bridge = Bridge {
-    program: include_str!("bridge.py"),
+    program: concat!(include_str!("bridge.py"), include_str!("trade.py")),
     package: "ccxt",
     version: "4.5.90",
 };
@@ -67,6 +70,10 @@ impl Exchange for Ccxt {
 
     fn bridge(&self) -> Option<&'static Bridge> {
         Some(&BRIDGE)
+    }
+
+    fn trading(&self) -> Option<&'static dyn TradingVenue> {
+        Some(&Ccxt)
     }
 
     fn rest_host(&self, _market: Market) -> (&'static str, &'static str) {

@@ -91,7 +91,10 @@ pub(super) fn time() -> RestRequest {
     request("/time".to_owned())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8], field: &'static str) -> Result<T, DecodeError> {
+pub(super) fn read<T: DeserializeOwned>(
+    body: &[u8],
+    field: &'static str,
+) -> Result<T, DecodeError> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => DecodeError::Field { field },
         _ => DecodeError::Json { at: error.column() },

@@ -1,5 +1,7 @@
 //! Vectors of what the bridge says, and what the decoder makes of any bytes.
 
+mod orders;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -47,7 +47,7 @@ pub(super) fn token(
     let alg = match keys.kind() {
         KeyKind::Es256 => "ES256",
         KeyKind::Ed25519 => "EdDSA",
-        KeyKind::Hmac => {
+        KeyKind::Hmac | KeyKind::Handed => {
             let what = "coinbase takes EC (P-256) and Ed25519 keys only";
             return Err(CryptoError::new(CryptoCode::Unauthorized, what)
                 .with("provider", "coinbase")

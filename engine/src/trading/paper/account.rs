@@ -211,7 +211,7 @@ impl Account {
             .extend(assets.into_iter().map(|asset| self.balance(asset)));
         if spec.market == Market::Perp {
             let held = self.state.held.iter();
-            let own = held.filter(|held| held.native_symbol == spec.native_symbol);
+            let own = held.filter(|held| held.native_symbol == spec.native_key());
             facts.positions.extend(own.map(|held| self.shown(held)));
         }
     }
@@ -226,7 +226,7 @@ impl Account {
         let value = fill.price.saturating_mul(fill.quantity);
         let fee = fill.fee.unwrap_or_default();
         let client = fill.client_id.as_deref().unwrap_or_default();
-        let position_side = self.side_of(&spec.native_symbol, client);
+        let position_side = self.side_of(&spec.native_key(), client);
         if let Some(lock) = self.state.locks.get_mut(client) {
             lock.fill(fill.quantity, value.saturating_add(fee));
         }
@@ -243,9 +243,9 @@ impl Account {
                 self.add(&spec.quote_symbol, paid);
             }
             Market::Perp => {
-                let leverage = Decimal::from(self.leverage(&spec.native_symbol));
+                let leverage = Decimal::from(self.leverage(&spec.native_key()));
                 let asset = super::arrive::fee_asset(instrument);
-                let held = self.held(&spec.native_symbol, position_side, &asset);
+                let held = self.held(&spec.native_key(), position_side, &asset);
                 let profit = held.execute(signed, fill.price, leverage);
                 self.add(&asset, profit);
             }
@@ -275,7 +275,7 @@ impl Account {
         now: TsNanos,
     ) -> Vec<Liquidation> {
         let rate = self.setup.maintenance_rate;
-        let symbol = &instrument.spec.native_symbol;
+        let symbol = &*instrument.spec.native_key();
         let mut found = Vec::new();
         for held in &mut self.state.held {
             if held.native_symbol != *symbol || mark <= Decimal::ZERO {
@@ -295,7 +295,7 @@ impl Account {
             let fee = fees.on(price.saturating_mul(held.quantity.abs()), false);
             let left = left.round_dp_with_strategy(FEE_DIGITS, RoundingStrategy::ToZero);
             found.push(Liquidation {
-                native_symbol: symbol.clone(),
+                native_symbol: symbol.to_owned(),
                 position_side: held.side,
                 client_id,
                 price,
@@ -316,7 +316,7 @@ impl Account {
         at: TsNanos,
         facts: &mut Facts,
     ) -> Decimal {
-        let symbol = &instrument.spec.native_symbol;
+        let symbol = &*instrument.spec.native_key();
         let is_settled = self
             .state
             .settled
@@ -325,7 +325,7 @@ impl Account {
         if is_settled {
             return Decimal::ZERO;
         }
-        self.state.settled.insert(symbol.clone(), at.0);
+        self.state.settled.insert(symbol.to_owned(), at.0);
         let mut paid = Decimal::ZERO;
         for index in 0..self.state.held.len() {
             let Some(held) = self.state.held.get_mut(index) else {
@@ -373,7 +373,7 @@ impl Account {
         let mut moved = Decimal::ZERO;
         let mut margins = Vec::new();
         for held in &self.state.held {
-            if held.native_symbol != spec.native_symbol {
+            if held.native_symbol != spec.native_key() {
                 continue;
             }
             let margin = margin_of(held.cost, leverage.into());
@@ -395,11 +395,11 @@ impl Account {
             return Err(insufficient(&Need { asset, amount }, free));
         }
         for (side, margin) in margins {
-            self.held(&spec.native_symbol, side, &asset).margin = margin;
+            self.held(&spec.native_key(), side, &asset).margin = margin;
         }
         self.state
             .leverage
-            .insert(spec.native_symbol.clone(), leverage);
+            .insert(spec.native_key().into_owned(), leverage);
         Ok(())
     }
 

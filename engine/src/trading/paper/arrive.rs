@@ -312,7 +312,7 @@ impl Floor {
         }
         out.fills.push(FillReport {
             market: spec.market,
-            native_symbol: spec.native_symbol.clone(),
+            native_symbol: spec.native_key().into_owned(),
             // What has executed of an order only grows: the number is its own and comes again when
             // the same is done again.
             fill_id: format!("paper-{}-{}", work.client_id, work.filled),

@@ -91,7 +91,7 @@ impl Desk {
         news.exchange_order_id.clone_from(&exchange_id);
         let report = OrderReport {
             market: spec.market,
-            native_symbol: spec.native_symbol.clone(),
+            native_symbol: spec.native_key().into_owned(),
             client_id: Some(client_id.to_owned()),
             news,
             terms: ReportTerms {
@@ -107,7 +107,7 @@ impl Desk {
         };
         let fill = FillReport {
             market: spec.market,
-            native_symbol: spec.native_symbol.clone(),
+            native_symbol: spec.native_key().into_owned(),
             fill_id: format!("paper-{client_id}-1"),
             client_id: Some(client_id.to_owned()),
             exchange_id,

@@ -150,7 +150,7 @@ impl Account {
             )
             .with("symbol", instrument.stream_symbol()));
         }
-        let leverage = Decimal::from(self.leverage(&spec.native_symbol));
+        let leverage = Decimal::from(self.leverage(&spec.native_key()));
         let position = self.unspoken(instrument, terms, client_id);
         let fee = fees.highest();
         let wanted = OrderTerms {
@@ -187,7 +187,7 @@ impl Account {
             asset: found.asset,
             native_symbol: match terms.market {
                 Market::Spot => String::new(),
-                Market::Perp => spec.native_symbol.clone(),
+                Market::Perp => spec.native_key().into_owned(),
             },
             is_buy: terms.side == Side::Buy,
             position_side: terms.position_side,
@@ -202,7 +202,7 @@ impl Account {
     /// The part of a position that no other open order closes already: two orders that would both
     /// close the same open one together.
     fn unspoken(&self, instrument: &Instrument, terms: &OrderTerms, client_id: &str) -> Decimal {
-        let symbol = &instrument.spec.native_symbol;
+        let symbol = &*instrument.spec.native_key();
         if terms.market == Market::Spot {
             return Decimal::ZERO;
         }

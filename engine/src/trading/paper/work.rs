@@ -94,7 +94,7 @@ impl Work {
         };
         OrderReport {
             market: instrument.spec.market,
-            native_symbol: instrument.spec.native_symbol.clone(),
+            native_symbol: instrument.spec.native_key().into_owned(),
             client_id: Some(self.client_id.clone()),
             news: OrderNews {
                 word,
@@ -133,7 +133,7 @@ pub(super) fn bare(
     news.reason = Some(reason.to_owned());
     OrderReport {
         market: instrument.spec.market,
-        native_symbol: instrument.spec.native_symbol.clone(),
+        native_symbol: instrument.spec.native_key().into_owned(),
         client_id: Some(client_id.to_owned()),
         news,
         terms: ReportTerms::default(),
