@@ -423,7 +423,7 @@ fn minutes(seed: u64, from: i64, count: i64) -> Vec<Row> {
             close,
             volume_base,
             volume_quote: (next() > 2).then(|| Decimal::new(i64::try_from(next()).unwrap(), 25)),
-            trade_count: (next() > 2).then(|| next()),
+            trade_count: Some(next()).filter(|count| *count > 2),
         }));
     }
     rows

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::bridge::{child, signal};
 use crate::rig::{Rig, python};
-use crate::trading::{Trader, code, exchanges, nothing_tells, run, trades_instrument};
+use crate::secrets::nothing_tells;
+use crate::trading::{Trader, code, exchanges, run, trades_instrument};
 
 /// A gateway whose account `default` at provider `ccxt` is one of the simulated exchange. `more` is
 /// configuration of the provider.
@@ -82,11 +83,22 @@ async fn until_account_is_true(trader: &Trader, exchange: Exchange) {
         let path = "/api/trading/balances?provider=ccxt&numbers=string";
         let (_, balances) = trader.ask(Method::GET, path, None).await;
         let rows = balances["balances"].as_array().unwrap();
-        // What positions earn and cost moves by itself: to a millionth.
+        // What positions earn and cost moves by itself, and ccxt counts what they have not realised yet
+        // among OKX's totals.
+        let unrealised: Decimal = told["positions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| number(&row["unrealized_pnl"]).abs())
+            .sum();
         let is_told = truth.balances.iter().all(|one| {
             let row = rows.iter().find(|row| row["asset"] == one.asset.as_str());
             let total = row.map_or(Decimal::ZERO, |row| number(&row["total"]));
-            (total - one.total).abs() <= one.total.abs() * Decimal::new(1, 6)
+            let moving = match one.asset.as_str() {
+                "USDT" => unrealised * Decimal::TWO,
+                _ => Decimal::ZERO,
+            };
+            (total - one.total).abs() <= one.total.abs() * Decimal::new(1, 6) + moving
         });
         if positions == real && is_told {
             return;
@@ -248,11 +260,9 @@ async fn bybit_is_traded_at_by_way_of_ccxt() {
     // A reply that is lost after acceptance: unknown, then what is so.
     control.inject("drop-reply:path=/v5/order/create,count=1".parse().unwrap());
     let (status, lost) = trader.place(order(spot, "buy", limit.clone())).await;
-    assert_eq!(
-        (status, &lost["status"]),
-        (202, &json!("unknown")),
-        "{lost}"
-    );
+    // What is pushed may tell of it before the answer is given up.
+    let told = (status, lost["status"].as_str().unwrap());
+    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
     trader.until(&id_of(&lost), &["open"]).await;
     theirs(&trader, exchange, &lost);
 
@@ -272,11 +282,9 @@ async fn bybit_is_traded_at_by_way_of_ccxt() {
     };
     let (answer, ()) = tokio::join!(trader.place(order(spot, "buy", limit)), kill);
     let (status, lost) = answer;
-    assert_eq!(
-        (status, &lost["status"]),
-        (202, &json!("unknown")),
-        "{lost}"
-    );
+    // What is pushed may tell of it before the answer is given up.
+    let told = (status, lost["status"].as_str().unwrap());
+    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
     trader.until(&id_of(&lost), &["open"]).await;
     theirs(&trader, exchange, &lost);
     trader.ready("ccxt").await;
@@ -329,11 +337,9 @@ async fn coinbase_is_traded_at_by_way_of_ccxt() {
     );
     let limit = json!({"type": "limit", "quantity": "0.01", "price": far});
     let (status, lost) = trader.place(order(spot, "buy", limit)).await;
-    assert_eq!(
-        (status, &lost["status"]),
-        (202, &json!("unknown")),
-        "{lost}"
-    );
+    // What is pushed may tell of it before the answer is given up.
+    let told = (status, lost["status"].as_str().unwrap());
+    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
     trader.until(&id_of(&lost), &["open"]).await;
     theirs(&trader, exchange, &lost);
     until_account_is_true(&trader, exchange).await;

@@ -14,6 +14,7 @@ use bookwire_actors::clock::SystemClock;
 use bookwire_actors::options::RecorderOptions;
 use bookwire_actors::recorder::{Recorder, RecorderPort};
 use bookwire_api::rest::answer::Shape;
+use bookwire_api::rest::entities::Served;
 use bookwire_api::rest::params::Params;
 use bookwire_api::rest::schema::Schema;
 use bookwire_api::rest::series::{self, SeriesRequest};
@@ -377,7 +378,8 @@ async fn what_was_recorded_comes_back_to_the_last_digit() {
             let params =
                 Params::parse(&query, &bookwire_api::spec::data::parameters(schema)).unwrap();
             let shape = Shape::read(&params).unwrap();
-            let request = SeriesRequest::read(schema, &table, &params, &shape).unwrap();
+            let served = Served(vec![(provider, Market::Spot), (provider, Market::Perp)]);
+            let request = SeriesRequest::read(schema, (&table, &served), &params, &shape).unwrap();
             (request, shape)
         };
         let native: BTreeMap<String, String> = table

@@ -320,6 +320,8 @@ async fn operations(of: &mut Documented) {
     has(&gaps["gaps"][0], fields, "gaps of what nobody fetched");
     of.get("/api/crypto/validation/quarantine").await;
     of.get("/api/crypto/history/backfill").await;
+    let log = of.get("/api/crypto/log").await;
+    has(&log, "filter configured until", "the log's levels");
     let config = of.get("/api/crypto/config").await;
     let binance = &config["exchanges"]["binance"];
     has(
@@ -416,6 +418,9 @@ async fn commands(of: &mut Documented) {
             Some(json!({"rate_limits": {"requests_per_minute": 5000}})),
         )
         .await;
+    assert_eq!(status, 200, "{answer}");
+    let filter = json!({"filter": "warn", "for_seconds": 5});
+    let (status, answer) = of.ask(Method::PUT, "/api/crypto/log", Some(filter)).await;
     assert_eq!(status, 200, "{answer}");
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let hour_ago = since.as_secs() - 3_600;
@@ -654,253 +659,8 @@ async fn every_answer_is_as_documented() {
     assert!(missing.is_empty(), "never answered well here: {missing:?}");
 }
 
-/// What is sent and taken, and what of it was seen.
-struct Messages {
-    document: Value,
-    /// Schemas by the name of the message.
-    schemas: BTreeMap<String, Value>,
-    seen: BTreeMap<String, usize>,
-}
+#[path = "documents_messages.rs"]
+mod messages;
 
-impl Messages {
-    fn new(mut document: Value) -> Self {
-        close(&mut document["components"]);
-        let messages = document["components"]["messages"].as_object().unwrap();
-        let schemas = messages.values().map(|message| {
-            let name = message["name"].as_str().unwrap().to_owned();
-            (name, message["payload"].clone())
-        });
-        Self {
-            schemas: schemas.collect(),
-            document,
-            seen: BTreeMap::new(),
-        }
-    }
-
-    /// Holds a message to the schema of its kind.
-    fn check(&mut self, message: &Value) {
-        let kind = message["stream"]
-            .as_str()
-            .or_else(|| message["status"].as_str());
-        let kind = kind
-            .unwrap_or_else(|| panic!("of no kind: {message}"))
-            .to_owned();
-        check(&self.document, &self.schemas[&kind], message, &kind);
-        *self.seen.entry(kind).or_default() += 1;
-    }
-
-    /// Sends a request that the document accepts, and holds the answer to it.
-    async fn ask(&mut self, feed: &mut Feed, method: &str, params: Value) -> Value {
-        let request = json!({"id": 1, "method": method, "params": params});
-        check(&self.document, &self.schemas[method], &request, method);
-        let answer = feed.request(request).await;
-        self.check(&answer);
-        answer
-    }
-
-    /// Reads until each of these kinds has come.
-    async fn until(&mut self, feed: &mut Feed, kinds: &[&str]) {
-        let end = tokio::time::Instant::now() + WITHIN;
-        while let Some(missing) = kinds.iter().find(|kind| !self.seen.contains_key(**kind)) {
-            assert!(tokio::time::Instant::now() < end, "no {missing}");
-            if let Some(message) = feed.next(Duration::from_secs(1)).await {
-                self.check(&message);
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_message_is_as_documented() {
-    let trader = server(&[Exchange::Binance]).await;
-    let (_, document) = trader.rig.get("/api/asyncapi.json").await;
-    let mut messages = Messages::new(document.clone());
-    let mut feed = trader.rig.feed().await;
-    let one = |stream: &str, more: Value| {
-        let mut params = json!({"stream": stream, "provider": "binance", "symbols": ["btcusdt"], "channel": "mine"});
-        params
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        params
-    };
-    for params in [
-        one("crypto.trades", json!({"timing": true})),
-        one("crypto.klines", json!({"interval": "1m"})),
-        one(
-            "crypto.orderbook",
-            json!({"depth": 5, "symbols": ["btcusdt", "btcusdt-perp"]}),
-        ),
-        one(
-            "crypto.orderbook",
-            json!({"depth": 10, "mode": "delta", "symbols": ["ethusdt"]}),
-        ),
-        one("crypto.ticker", json!({})),
-        one("crypto.funding", json!({})),
-        json!({"channel": "more", "streams": [
-            {"stream": "crypto.trades", "provider": "binance", "symbols": ["btcusdt-perp", "nosuchusdt"]},
-        ]}),
-    ] {
-        messages.ask(&mut feed, "subscribe", params).await;
-    }
-    // Orders are held against a live book.
-    for symbol in ["btcusdt", "btcusdt-perp"] {
-        feed.next_of("crypto.orderbook", symbol, WITHIN).await;
-    }
-    prove_and(&mut feed, &trader.key, "binance", json!({})).await;
-    for stream in ["crypto.account", "crypto.orders"] {
-        let params = json!({"stream": stream, "provider": "binance"});
-        messages.ask(&mut feed, "subscribe", params).await;
-    }
-    for entity in [SPOT, PERP] {
-        let order = json!({"provider": "binance", "entity_id": entity, "side": "buy", "type": "market",
-            "quantity": "0.01"});
-        let (status, order) = trader.place(order).await;
-        assert_eq!(status, 201, "{order}");
-    }
-    let kinds = [
-        "crypto.trades",
-        "crypto.klines",
-        "crypto.orderbook",
-        "crypto.ticker",
-        "crypto.funding",
-        "crypto.account",
-        "crypto.orders",
-    ];
-    messages.until(&mut feed, &kinds).await;
-    for message in feed.collect(Duration::from_secs(2)).await {
-        messages.check(&message);
-    }
-    messages.ask(&mut feed, "ping", json!({})).await;
-    messages
-        .ask(&mut feed, "list_subscriptions", json!({}))
-        .await;
-    let flow = json!({"channel": "mine", "max_messages_per_second": 1, "drop_policy": "oldest", "buffer_size": 16});
-    for flow in [flow, json!({})] {
-        let answer = messages.ask(&mut feed, "configure_flow", flow).await;
-        assert_eq!(answer["status"], "configured", "{answer}");
-    }
-    // What the channel's rate does not let through is dropped and told.
-    messages.until(&mut feed, &["system.flow"]).await;
-    messages
-        .ask(&mut feed, "unsubscribe", json!({"channel": "more"}))
-        .await;
-    let params = json!({"stream": "crypto.ticker", "provider": "binance", "symbols": ["btcusdt"]});
-    messages.ask(&mut feed, "unsubscribe", params.clone()).await;
-    messages.ask(&mut feed, "unsubscribe", params).await;
-    let answer = feed.request(json!({"method": "teleport"})).await;
-    messages.check(&answer);
-    // Another feed, so that what a reconnect tells is read alone.
-    let mut other = trader.rig.feed().await;
-    let params =
-        json!({"stream": "crypto.orderbook", "provider": "binance", "symbols": ["btcusdt"]});
-    messages.ask(&mut other, "subscribe", params).await;
-    let answer = prove_and(&mut other, &trader.key, "binance", json!({})).await;
-    messages.check(&answer);
-    let path = "/api/crypto/providers/binance/reconnect";
-    let (status, _) = trader.rig.command(path, Some(&trader.key)).await;
-    assert_eq!(status, 200);
-    messages.until(&mut other, &["system.status"]).await;
-    let operations = document["operations"].as_object().unwrap().values();
-    for operation in operations.filter(|one| one["action"] == "send") {
-        for reference in operation["messages"].as_array().unwrap() {
-            let key = reference["$ref"]
-                .as_str()
-                .unwrap()
-                .rsplit('/')
-                .next()
-                .unwrap();
-            let name = document["components"]["messages"][key]["name"]
-                .as_str()
-                .unwrap();
-            assert!(messages.seen.contains_key(name), "{name} was never seen");
-        }
-    }
-}
-
-/// A Python with schemathesis: `BOOKWIRE_SCHEMATHESIS_PYTHON`, or the checkout's `.venv-api`.
-///
-/// `None`, after one line that says how to get it, where there is none; a failure where
-/// `BOOKWIRE_REQUIRE_SCHEMATHESIS` is set.
-fn schemathesis() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let candidates = [
-        std::env::var_os("BOOKWIRE_SCHEMATHESIS_PYTHON").map(PathBuf::from),
-        Some(root.join(".venv-api/bin/python")),
-    ];
-    let has_it = |python: &PathBuf| python.with_file_name("schemathesis").is_file();
-    let found = candidates.into_iter().flatten().find(has_it);
-    if found.is_none() {
-        let hint = "python3 -m venv .venv-api && .venv-api/bin/pip install schemathesis==4.32.5";
-        let required = std::env::var_os("BOOKWIRE_REQUIRE_SCHEMATHESIS").is_some_and(|v| v == "1");
-        assert!(!required, "schemathesis is required and absent: {hint}");
-        eprintln!("skipped: no Python with schemathesis; to run it: {hint}");
-    }
-    found
-}
-
-/// `bookwire demo`, which ends with this.
-struct Demo(Child);
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the demo without limits that a thousand requests would run into; its address and key.
-fn demo() -> (Demo, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gateway-under-test"))
-        .args(["demo", "--listen", "127.0.0.1:0"])
-        .env("BOOKWIRE_LIMITS__REQUESTS_PER_MINUTE", "1000000")
-        .env("BOOKWIRE_LIMITS__TRADING_PER_MINUTE", "1000000")
-        .env("BOOKWIRE_LIMITS__CANCELS_PER_MINUTE", "1000000")
-        .env("BOOKWIRE_LIMITS__WRONG_KEYS_PER_MINUTE", "1000000")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let demo = Demo(child);
-    let mut found = [None, None];
-    while found.iter().any(Option::is_none) {
-        let line = lines.next().expect("a line of the demo").unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["REST", url] => found[0] = url.strip_suffix("/api/data/CryptoPair").map(str::to_owned),
-            ["key", key] => found[1] = Some((*key).to_owned()),
-            _ => {}
-        }
-    }
-    // It goes on to print, and must not wait for a reader.
-    std::thread::spawn(move || lines.for_each(drop));
-    let [url, key] = found.map(Option::unwrap);
-    (demo, url, key)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn generated_requests_are_answered_as_documented() {
-    let Some(python) = schemathesis() else { return };
-    let _turn = crate::rig::alone().await;
-    let (_demo, url, key) = demo();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("api/run");
-    let run = tokio::task::spawn_blocking(move || {
-        Command::new("bash")
-            .arg(script)
-            .arg(python)
-            .args([url, key])
-            .output()
-            .unwrap()
-    });
-    let output = run.await.unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{told}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // Both runs asked something of every operation.
-    assert_eq!(told.matches("No issues found").count(), 2, "{told}");
-}
+#[path = "documents_generated.rs"]
+mod generated;

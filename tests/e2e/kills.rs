@@ -69,6 +69,21 @@ impl Run {
         self.feed = Some(feed);
     }
 
+    /// On a thread of its own: a client that reads nothing meanwhile would be given up.
+    async fn restart_server(&mut self) {
+        let Some(mut server) = self.server.take() else {
+            return;
+        };
+        let restarted = tokio::task::spawn_blocking(move || {
+            server.restart();
+            server
+        });
+        while !restarted.is_finished() {
+            self.watch(Duration::from_millis(200)).await;
+        }
+        self.server = Some(restarted.await.expect("the server starts again"));
+    }
+
     async fn kill(&mut self, victim: Victim, away: Duration, random: &mut StdRng) {
         let hits_server = victim != Victim::Gateway && self.server.is_some();
         let hits_gateway = victim != Victim::Server || self.server.is_none();
@@ -84,11 +99,7 @@ impl Run {
         let is_server_first = random.random_bool(0.5);
         for turn in [is_server_first, !is_server_first] {
             match turn {
-                true if hits_server => {
-                    if let Some(server) = &mut self.server {
-                        server.restart();
-                    }
-                }
+                true if hits_server => self.restart_server().await,
                 false if hits_gateway => {
                     self.rig.start_gateway().await;
                     self.subscribe().await;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::rig::Rig;
-use crate::trading::{Trader, live, nothing_tells_secrets};
+use crate::secrets::nothing_tells_secrets;
+use crate::trading::{Trader, live};
 
 const KEY: &str = "ops.an-operators-secret";
 const ENTITY: &str = "cryptopair_binance_btcusdt";

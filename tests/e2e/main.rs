@@ -31,6 +31,7 @@ mod private;
 mod questdb;
 mod restart;
 mod rig;
+mod secrets;
 mod settings;
 mod sockets;
 mod store_failures;

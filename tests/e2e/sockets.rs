@@ -4,7 +4,8 @@ use bookwire_sim::Exchange;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::trading::{live, nothing_tells_secrets, trades_instrument};
+use crate::secrets::nothing_tells_secrets;
+use crate::trading::{live, trades_instrument};
 
 /// What every exchange has to be able to do, over its WebSocket for orders.
 async fn trades_by_socket(exchange: Exchange, instruments: &[(&str, &str)]) {

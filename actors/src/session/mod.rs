@@ -58,7 +58,7 @@ const CLOSE_GRACE_SECS: u32 = 5;
 const SNAPSHOT_RETRY_SECS: u64 = 3;
 
 /// Smallest and largest queue that a client may ask for, messages.
-const BUFFER_SIZES: std::ops::RangeInclusive<u32> = 16..=16_384;
+pub const BUFFER_SIZES: std::ops::RangeInclusive<u32> = 16..=16_384;
 
 /// Limits of a session; defaults are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ pub fn listen() -> std::io::Result<StopSignal> {
     let (mut interrupt, mut terminate) = {
         use tokio::signal::unix::{SignalKind, signal};
         // A file that may not grow any more (`ulimit -f`) is an error of that write, and kills nothing.
-        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         (
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,

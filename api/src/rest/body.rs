@@ -267,7 +267,7 @@ impl Body {
         let range = match self.kind(name) {
             Some(Kind::Integer(least, most)) => least..=most,
             // No table calls it a number: nothing of it is accepted.
-            _ => 1..=0,
+            _ => std::ops::RangeInclusive::new(1, 0),
         };
         match raw.trim_matches('"').parse::<u32>() {
             Ok(value) if range.contains(&u64::from(value)) => Ok(Some(value)),

@@ -107,7 +107,7 @@ fn pages_put_together_are_the_whole_answer() {
         ..all
     };
     let both = ["btcusdt", "ethusdt"];
-    let warned = vec!["`nope` is not listed".to_owned()];
+    let warned = ["`nope` is not listed".to_owned()];
     for (codes, window, warnings) in [
         (&both[..1], all, &[][..]),
         (&both[..], all, &warned[..]),

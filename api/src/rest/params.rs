@@ -148,7 +148,7 @@ impl Params {
         let range = match self.field(name).map(|field| field.kind) {
             Some(Kind::Integer(least, most)) => least..=most,
             // No table calls it a number: nothing of it is accepted.
-            _ => 1..=0,
+            _ => std::ops::RangeInclusive::new(1, 0),
         };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u64>() {

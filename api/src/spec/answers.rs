@@ -6,6 +6,7 @@ use bookwire_engine::keys::Permission;
 use bookwire_engine::trading::order::{OrderType, TimeInForce, TradingMode};
 use serde_json::{Map, Value, json};
 
+pub(super) use super::answers_trading::*;
 use super::shape::{
     about, all_of, count, flag, list, map_of, measure, nullable, number, object, one_of, reference,
     text, time,
@@ -13,7 +14,7 @@ use super::shape::{
 use super::{levels, ops, providers, rows};
 use crate::rest::schema::Schema;
 
-fn words<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Value {
+pub(super) fn words<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Value {
     let words: Vec<&str> = all.iter().map(|one| name(*one)).collect();
     one_of(&words)
 }
@@ -22,7 +23,7 @@ fn texts() -> Value {
     list(text())
 }
 
-fn provider() -> Value {
+pub(super) fn provider() -> Value {
     one_of(&providers())
 }
 
@@ -231,6 +232,11 @@ pub(super) fn capabilities() -> Value {
         ("native_live_levels", levels()),
         ("native_history_levels", levels()),
         ("trade_history", flag()),
+        (
+            "trade_history_by",
+            nullable(one_of(&["id", "time", "newest"])),
+        ),
+        ("trade_history_newest", nullable(count())),
         ("funding_history", flag()),
     ]);
     let support = object([
@@ -248,6 +254,7 @@ pub(super) fn capabilities() -> Value {
         ("leverage", flag()),
         ("hedge_mode", flag()),
         ("dead_man", flag()),
+        ("margin", flag()),
     ]);
     let budget = object([
         ("host", text()),
@@ -553,6 +560,8 @@ pub(super) fn metrics() -> Value {
         ("writes", count()),
         ("write_errors", count()),
         ("sync_errors", count()),
+        ("compactions", count()),
+        ("compact_errors", count()),
     ]);
     let account = object([
         ("provider", provider()),
@@ -614,119 +623,6 @@ pub(super) fn metrics() -> Value {
         ),
         ("timestamp", time()),
     ])
-}
-
-pub(super) fn order() -> Value {
-    reference("Order")
-}
-
-fn of_rows(name: &str, row: &str) -> Value {
-    super::shape::fields_of([(name, list(reference(row)))].into_iter())
-}
-
-pub(super) fn orders() -> Value {
-    of_rows("orders", "Order")
-}
-
-pub(super) fn fills() -> Value {
-    of_rows("fills", "Fill")
-}
-
-pub(super) fn balances() -> Value {
-    of_rows("balances", "Balance")
-}
-
-pub(super) fn positions() -> Value {
-    of_rows("positions", "Position")
-}
-
-pub(super) fn amended() -> Value {
-    let how = object([
-        ("amended", one_of(&["in_place", "replaced"])),
-        (
-            "replaces?",
-            about(text(), "our id of the order that is canceled"),
-        ),
-    ]);
-    let order = rows::rows().into_iter().find(|row| row.name == "Order");
-    all_of(&[order.map_or_else(|| json!({}), |row| row.schema()), how])
-}
-
-pub(super) fn ended() -> Value {
-    let failed = object([("order_id", text()), ("error", reference("ErrorObject"))]);
-    object([
-        (
-            "orders",
-            about(list(reference("Order")), "what was canceled"),
-        ),
-        ("failed", about(list(failed), "what was not, and why")),
-    ])
-}
-
-pub(super) fn halted() -> Value {
-    all_of(&[
-        object([("engaged", flag()), ("providers", list(provider()))]),
-        ended(),
-    ])
-}
-
-pub(super) fn leverage() -> Value {
-    object([
-        ("provider", provider()),
-        ("account", text()),
-        ("entity_id", text()),
-        ("leverage", count()),
-    ])
-}
-
-pub(super) fn reset() -> Value {
-    object([
-        ("provider", provider()),
-        ("account", text()),
-        ("reset", flag()),
-    ])
-}
-
-pub(super) fn accounts() -> Value {
-    let counted = [
-        "open_orders",
-        "orders_placed",
-        "orders_rejected",
-        "orders_refused_by_risk",
-        "orders_unknown",
-        "cancels",
-        "cancel_on_disconnect_sessions",
-        "disconnects",
-        "disconnect_cancels",
-        "disconnect_cancels_failed",
-        "fills",
-        "corrections",
-        "reconciliations",
-        "reconciliations_failed",
-        "private_reconnects",
-        "journal_errors",
-        "unmapped_errors",
-    ];
-    let counted: Vec<(&str, Value)> = counted.into_iter().map(|name| (name, count())).collect();
-    let socket = object([
-        ("up", flag()),
-        ("commands", count()),
-        ("by_rest", count()),
-        ("reconnects", count()),
-    ]);
-    let row = all_of(&[
-        object([
-            ("provider", provider()),
-            ("account", text()),
-            ("mode", words(TradingMode::ALL, TradingMode::as_str)),
-            ("ready", flag()),
-            ("reason", nullable(text())),
-            ("halted_by", nullable(text())),
-        ]),
-        super::shape::fields_of(counted.into_iter()),
-        object([("order_socket", nullable(socket))]),
-    ]);
-    object([("accounts", list(row))])
 }
 
 /// Schemas that others refer to.

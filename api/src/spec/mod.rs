@@ -6,6 +6,7 @@
 //! Why it is done like this: `docs/decisions/021-api-documents.md`.
 
 mod answers;
+mod answers_trading;
 mod asyncapi;
 mod codes;
 pub mod data;

@@ -1,5 +1,6 @@
 //! What a client may send on `/ws`: the fields of each method and each stream.
 
+use bookwire_actors::session::BUFFER_SIZES;
 use bookwire_actors::session::flow::DropPolicy;
 use bookwire_actors::session::request::{DEPTH_MAX, Method, PrivateStream, StreamName};
 use bookwire_actors::topic::BookMode;
@@ -123,8 +124,8 @@ pub const RATE: Field = Field::new(
 /// Messages that may wait.
 pub const BUFFER: Field = Field::new(
     "buffer_size",
-    Kind::Integer(0, u32::MAX as u64),
-    "Market messages that may wait; 0: as configured.",
+    Kind::Integer(*BUFFER_SIZES.start() as u64, *BUFFER_SIZES.end() as u64),
+    "Market messages that may wait.",
 );
 
 /// What a full queue does.

@@ -132,7 +132,7 @@ impl<'a> Fields<'a> {
         let range = match field.kind {
             Kind::Integer(least, most) => least..=most,
             // No table calls it a number: nothing of it is accepted.
-            _ => 1..=0,
+            _ => std::ops::RangeInclusive::new(1, 0),
         };
         // The raw text decides: a float would let 20.0000000000000001 pass as 20.
         raw.get()

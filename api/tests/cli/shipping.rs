@@ -209,6 +209,10 @@ fn metrics_that_are_watched_exist_and_the_probe_tells_ready_from_alive() {
     for span in runbook.split('`').skip(1).step_by(2) {
         names(span, &mut wanted);
     }
+    // Crates, whose log levels it tells how to change.
+    for name in ["bookwire_actors", "bookwire_api", "bookwire_engine"] {
+        wanted.remove(name);
+    }
     assert!(wanted.len() > 30, "{wanted:?}");
 
     let dir = tempfile::tempdir().unwrap();

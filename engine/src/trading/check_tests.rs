@@ -106,8 +106,12 @@ fn money_is_lent_where_the_exchange_lends() {
         has_margin: true,
         ..ALL
     };
-    let mut instrument = instrument(Market::Spot);
-    instrument.spec.margin_enabled = true;
+    let of = |is_lent: bool| {
+        let mut spec = spec(Market::Spot);
+        spec.margin_enabled = is_lent;
+        instrument_of(spec)
+    };
+    let instrument = of(true);
     let mut terms = terms(Market::Spot);
     // An account that has nothing.
     let nothing = Funds {
@@ -128,9 +132,8 @@ fn money_is_lent_where_the_exchange_lends() {
     terms.margin_trading = true;
     assert_eq!(asks(&instrument, &terms), Ok(()));
     // Of this pair nothing is lent.
-    instrument.spec.margin_enabled = false;
     let refused = Err(CryptoCode::Unsupported);
-    assert_eq!(asks(&instrument, &terms), refused);
+    assert_eq!(asks(&of(false), &terms), refused);
 }
 
 #[test]

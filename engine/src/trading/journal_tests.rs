@@ -265,6 +265,8 @@ fn a_journal_that_could_not_be_written_anew_goes_on() {
     let refused = io::Error::other("the folder can't be synced");
     assert!(journal.finish(Err(refused)).is_err());
     journal.append(&entry(31, OrderStatus::Open)).unwrap();
+    // Both have the file open, and its lock.
+    drop(joined);
     drop(journal);
     let (_, read) = open(&path);
     for number in [10, 11, 31] {

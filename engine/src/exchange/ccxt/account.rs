@@ -406,6 +406,7 @@ impl AbilityRow {
             dead_man_secs: None,
             has_hedge_mode: is_perp && self.hedged,
             has_client_id_lookup: self.client_lookup,
+            has_margin: false,
         };
         Ok((market, support))
     }

@@ -47,6 +47,7 @@ const ANY: OrderSupport = OrderSupport {
     dead_man_secs: None,
     has_hedge_mode: false,
     has_client_id_lookup: false,
+    has_margin: false,
 };
 
 const ANY_PERP: OrderSupport = OrderSupport {
