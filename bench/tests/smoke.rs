@@ -93,8 +93,9 @@ fn slow_client() {
 #[test]
 fn rest() {
     let report = report("rest --seconds 0.3 --rate 10 --clients 2", "rest");
-    all_above(&report, "2 connections", "requests/s", 2, 1.0);
-    all_above(&report, "one connection", "µs p50", 2, 1.0);
+    // The same bars again, others each time, the floor.
+    all_above(&report, "2 connections", "requests/s", 3, 1.0);
+    all_above(&report, "one connection", "µs p50", 3, 1.0);
 }
 
 #[test]
@@ -124,7 +125,8 @@ fn tick_to_client() {
         "tick-to-client --seconds 1 --rate 500 --turns 1",
         "tick-to-client",
     );
-    all_above(&report, "trade at 500/s", "µs p50", 3, 1.0);
+    // Threads of its own, shared ones, spinning ones, the relay.
+    all_above(&report, "trade at 500/s", "µs p50", 4, 1.0);
     let missed = report["not_measured"].as_array().unwrap();
     assert_eq!(missed.len(), 2, "{missed:?}");
 }
