@@ -187,10 +187,11 @@ async fn partly_filled(trader: &Trader, exchange: Exchange, entity: &str, native
     let quantity = (there + Decimal::new(1, 2)).round_dp(4).to_string();
     let more = json!({"type": "limit", "quantity": quantity, "price": ask});
     let (status, placed) = trader.place(order(entity, "buy", more)).await;
-    control.resume();
     assert_eq!(status, 201, "{placed}\n{}", trader.rig.log());
     let id = id_of(&placed);
+    // The market stands still until that was seen: it would take the rest.
     trader.until(&id, &["partially_filled"]).await;
+    control.resume();
     let path = format!("/api/trading/orders/{id}");
     let (status, canceled) = trader.ask(Method::DELETE, &path, None).await;
     // It may have executed whole meanwhile.
