@@ -269,7 +269,7 @@ async fn okx_spot_orders_live_and_end() {
         ("px", json!(""), "50014"),
         ("side", json!("hold"), "51000"),
         ("ordType", json!("twap"), "51000"),
-        ("tdMode", json!("cross"), "51000"),
+        ("tdMode", json!("isolated"), "51000"),
         ("clOrdId", json!("with-hyphen"), "51000"),
     ] {
         let body = bad(name, value.clone());
