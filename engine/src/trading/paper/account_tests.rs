@@ -11,11 +11,12 @@ use super::account::{Account, AccountState, Setup};
 use super::desk_tests::FEES;
 use crate::error::CryptoCode;
 use crate::event::Side;
-use crate::instrument::{Instrument, Market};
+use crate::exchange::ProviderId;
+use crate::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
 use crate::time::TsNanos;
 use crate::trading::order::{OrderTerms, OrderType, PositionSide};
 use crate::trading::state::{OrderNews, Word};
-use crate::trading::testing::{d, instrument, market_order, terms, touch};
+use crate::trading::testing::{d, instrument, market_order, spec, terms, touch};
 use crate::trading::venue::{Facts, FillReport, OrderReport, ReportTerms, Touch};
 
 pub(super) fn setup(balances: &[(&str, &str)]) -> Setup {
@@ -482,4 +483,36 @@ fn an_account_is_read_back_and_begins_anew() {
     assert_eq!(read.locked("USDT"), before - d("10.06005"));
     read.reset();
     assert_eq!(read, Account::new(setup(&[("USDT", "5")])));
+}
+
+/// Two venues of ccxt list the same name: what is held at one is not held at the other, and each position
+/// leads back to its instrument.
+#[test]
+fn venues_of_a_bridge_keep_their_positions_apart() {
+    let at = |venue: &str| InstrumentSpec {
+        provider: ProviderId::CCXT,
+        exchange: venue.to_owned(),
+        ..spec(Market::Perp)
+    };
+    let mut table = InstrumentTable::default();
+    for venue in ["bybit", "kraken"] {
+        table = table.with_venue(ProviderId::CCXT, venue, Market::Perp, vec![at(venue)]);
+    }
+    let mut rig = Rig::new(Market::Perp, &[("USDT", "1000")]);
+    for (side, instrument) in [Side::Buy, Side::Sell].into_iter().zip(table.iter()) {
+        rig.instrument = instrument.clone();
+        let id = &instrument.spec.exchange;
+        rig.reserve(id, &perp(side, "1")).unwrap();
+        rig.fill(id, side, "100", "1", "0.05");
+        rig.end(id, Word::Done);
+    }
+    let held = rig.account.positions();
+    let venues: Vec<(&str, Decimal)> = held
+        .iter()
+        .map(|position| {
+            let found = table.by_native(ProviderId::CCXT, Market::Perp, &position.native_symbol);
+            (found.unwrap().spec.exchange.as_str(), position.quantity)
+        })
+        .collect();
+    assert_eq!(venues, [("bybit", d("1")), ("kraken", d("-1"))]);
 }
