@@ -205,6 +205,35 @@ fn an_amendment_holds_more_at_once_and_less_when_it_is_done() {
     assert_eq!(rig.account.locked("USDT"), d("0"));
 }
 
+/// While it is amended, an order may execute dearer as it was and more of it as it will be.
+#[test]
+fn an_amendment_never_holds_more_than_there_is() {
+    let mut rig = Rig::new(Market::Spot, &[("USDT", "300")]);
+    let of = |price: &str, quantity: &str| OrderTerms {
+        price: Some(d(price)),
+        quantity: d(quantity),
+        ..terms(Market::Spot)
+    };
+    rig.reserve("a", &of("140", "1")).unwrap();
+    let amend = |rig: &mut Rig, price: &str, quantity: &str| {
+        let wanted = of(price, quantity);
+        let account = &mut rig.account;
+        let result = account.amend(&rig.instrument, &wanted, d(quantity), "a", touch(), FEES);
+        let held = account.locked("USDT");
+        result.map(|()| held).map_err(|error| error.code)
+    };
+    // 3 × 99.0495 would fit; 140.07 and 2 × 99.0495 do not.
+    let refused = Err(CryptoCode::InsufficientBalance);
+    assert_eq!(amend(&mut rig, "99", "3"), refused);
+    assert_eq!(rig.account.locked("USDT"), d("140.07"));
+    // 140.07 and 79.5 × 2.0 with the fee, and no more than that.
+    assert_eq!(amend(&mut rig, "79.5", "3"), Ok(d("299.1495")));
+    // The one before may come into force first: 140.07 × 3.
+    assert_eq!(amend(&mut rig, "79", "3"), refused);
+    assert_eq!(rig.account.locked("USDT"), d("299.1495"));
+    assert!(rig.account.free("USDT") >= Decimal::ZERO);
+}
+
 #[test]
 fn a_perpetual_makes_profit_on_its_margin() {
     let mut rig = Rig::new(Market::Perp, &[("USDT", "1000")]);

@@ -68,8 +68,25 @@ impl Lock {
         }
     }
 
+    /// Has it hold what it may cost while it is amended. An amendment before this one may still come
+    /// into force first.
+    fn want(&mut self, wanted: Wanted) {
+        if let Some(before) = self.wanted.replace(wanted) {
+            self.unit = self.unit.max(before.unit);
+            self.remaining = self.remaining.max(before.remaining);
+        }
+    }
+
+    /// The most that it may cost yet. While it is amended, any part of it may execute as it was and
+    /// the rest as it will be: the dearest is all of it on one side of that.
     pub(super) fn amount(&self) -> Decimal {
-        let each = self.unit.saturating_mul(self.remaining);
+        let as_it_was = self.unit.saturating_mul(self.remaining);
+        let each = self.wanted.as_ref().map_or(as_it_was, |wanted| {
+            let beyond = wanted.remaining.saturating_sub(self.remaining);
+            let beyond = wanted.unit.saturating_mul(beyond.max(Decimal::ZERO));
+            let as_it_will_be = wanted.unit.saturating_mul(wanted.remaining);
+            as_it_was.saturating_add(beyond).max(as_it_will_be)
+        });
         each.saturating_add(self.budget.unwrap_or_default())
     }
 }
@@ -117,16 +134,23 @@ impl Account {
             .with("exchange_client_id", client_id));
         }
         let (lock, _) = self.lock(instrument, terms, remaining, client_id, touch, fees)?;
-        if let Some(held) = self.state.locks.get_mut(client_id) {
-            // Whatever it executes as meanwhile is paid for.
-            held.unit = held.unit.max(lock.unit);
-            held.remaining = held.remaining.max(remaining);
-            held.wanted = Some(Wanted {
+        if let Some(held) = self.state.locks.get(client_id) {
+            let mut next = held.clone();
+            next.want(Wanted {
                 quantity: terms.quantity,
                 price: terms.price,
                 unit: lock.unit,
                 remaining,
             });
+            let free = self.free(&held.asset).saturating_add(held.amount());
+            let need = Need {
+                asset: held.asset.clone(),
+                amount: next.amount(),
+            };
+            if need.amount > free && !only_reduces(terms) {
+                return Err(insufficient(&need, free));
+            }
+            self.state.locks.insert(client_id.to_owned(), next);
         }
         Ok(())
     }
