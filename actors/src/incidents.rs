@@ -127,6 +127,8 @@ pub struct Maintenance {
     pub text: String,
     /// When it will be over, where the exchange says so.
     pub expected_end: Option<TsNanos>,
+    /// Only its list tells it, none of its errors.
+    pub is_listed: bool,
 }
 
 /// What [`Incidents`] hold at one moment.
@@ -323,6 +325,12 @@ impl Incidents {
         })
     }
 
+    /// True while the exchange is being maintained by what its errors tell.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.0.lock().maintenance.is_some()
+    }
+
     /// True while the exchange is being maintained, by its errors or by its list.
     #[must_use]
     pub fn is_maintained(&self, now: Moment) -> bool {
@@ -384,6 +392,7 @@ impl Inner {
                 lasted: now.monotonic.saturating_sub(*monotonic),
                 text: text.clone(),
                 expected_end,
+                is_listed: false,
             });
         }
         let window = self.in_force(now.wall).next()?;
@@ -394,6 +403,7 @@ impl Inner {
             lasted: Duration::from_nanos(lasted),
             text: window.text.clone(),
             expected_end,
+            is_listed: true,
         })
     }
 

@@ -189,7 +189,6 @@ pub struct ProviderMeter {
     clock_offset_us: AtomicI64,
     has_clock_offset: AtomicBool,
     last_request_ok: AtomicBool,
-    maintenance: AtomicBool,
     attempts: Mutex<Rolling>,
     recent: Mutex<Rolling>,
     uptime: Mutex<Rolling>,
@@ -212,7 +211,6 @@ impl ProviderMeter {
             clock_offset_us: AtomicI64::new(0),
             has_clock_offset: AtomicBool::new(false),
             last_request_ok: AtomicBool::new(false),
-            maintenance: AtomicBool::new(false),
             attempts: Mutex::new(Rolling::new(60)),
             recent: Mutex::new(Rolling::new(5)),
             uptime: Mutex::new(Rolling::new(24 * 60)),
@@ -263,8 +261,7 @@ impl ProviderMeter {
         );
         self.last_request_ok.store(true, Ordering::Relaxed);
         // Its list may be readable all the time.
-        if self.maintenance.load(Ordering::Relaxed) && self.incidents.listed(now).is_none() {
-            self.maintenance.store(false, Ordering::Relaxed);
+        if self.is_maintenance() && self.incidents.listed(now).is_none() {
             self.incidents.maintained(now);
         }
         self.attempt(now.monotonic, true);
@@ -284,7 +281,6 @@ impl ProviderMeter {
     /// The exchange says that it is being maintained. It is over with the next request that ends
     /// well, unless its list says that it is not.
     pub fn maintained(&self, now: Moment, reason: &str) {
-        self.maintenance.store(true, Ordering::Relaxed);
         self.incidents.maintain(reason, now);
     }
 
@@ -315,7 +311,7 @@ impl ProviderMeter {
     /// The exchange says that it is being maintained.
     #[must_use]
     pub fn is_maintenance(&self) -> bool {
-        self.maintenance.load(Ordering::Relaxed)
+        self.incidents.is_told()
     }
 
     fn is_usable(&self) -> bool {
@@ -333,8 +329,27 @@ impl ProviderMeter {
             .add(now, u64::from(usable), u64::from(!usable));
     }
 
-    /// The status without what the meter does not know (budgets, instruments).
+    /// The status without what the meter does not know (budgets, instruments) and without incidents.
     pub fn status(&self, now: Duration) -> ProviderStatus {
+        self.status_in(now, self.is_maintenance())
+    }
+
+    /// [`Self::status`] with the incidents seen with it: both tell of the same maintenance. One that is
+    /// only listed is the provider's state where it is not whole: lists tell of parts, too.
+    pub fn status_with(&self, now: Duration, incidents: IncidentView) -> ProviderStatus {
+        let maintenance = incidents.maintenance.as_ref();
+        let status = self.status_in(now, maintenance.is_some_and(|one| !one.is_listed));
+        let mut status = match status.state {
+            ProviderState::Degraded | ProviderState::Unavailable if maintenance.is_some() => {
+                self.status_in(now, true)
+            }
+            _ => status,
+        };
+        status.incidents = incidents;
+        status
+    }
+
+    fn status_in(&self, now: Duration, is_maintenance: bool) -> ProviderStatus {
         let (wanted, up) = (
             self.wanted.load(Ordering::Relaxed),
             self.up.load(Ordering::Relaxed),
@@ -344,7 +359,7 @@ impl ProviderMeter {
         let (good, bad) = self.recent.lock().sums(now);
         let recent_errors = fraction(bad, good + bad, 0.0);
         let (usable, not) = self.uptime.lock().sums(now);
-        let state = if self.is_maintenance() {
+        let state = if is_maintenance {
             ProviderState::Maintenance
         } else if !self.is_usable() {
             ProviderState::Unavailable
@@ -608,6 +623,14 @@ mod tests {
         );
         assert!((meter.status(Duration::ZERO).error_rate_1h - 0.5).abs() < 1e-9);
         assert!(meter.status(MINUTE * 61).error_rate_1h.abs() < 1e-9);
+        let view = meter.incidents.view(START);
+        let seen = meter.status_with(Duration::ZERO, view);
+        assert_eq!(seen.state, ProviderState::Maintenance);
+        assert!(seen.incidents.maintenance.is_some(), "told together");
+        // What was seen before it was told is told of nothing.
+        let before = meter.status_with(Duration::ZERO, IncidentView::default());
+        assert_eq!(before.state, ProviderState::Degraded);
+        assert_eq!(before.incidents.maintenance, None);
         meter.request_failed(START, "bad gateway", false);
         assert_eq!(state(Duration::ZERO), ProviderState::Maintenance, "still");
         meter.request_ok(START, Duration::from_millis(9));

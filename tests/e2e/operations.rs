@@ -168,10 +168,10 @@ async fn maintenance_is_told_since_when_and_with_what_text() {
         .control()
         .inject("maintenance:for=12s".parse().unwrap());
     let during = status_until(&rig, &mut feed, "bybit", "maintenance", |status| {
-        status["maintenance"].is_object()
+        // Its list may be read before it has closed a connection.
+        status["maintenance"].is_object() && status["status"] == "maintenance"
     })
     .await;
-    assert_eq!(during["status"], "maintenance");
     let told = &during["maintenance"];
     assert!(told["since"].as_str().unwrap().ends_with('Z'), "{told}");
     assert!(!told["text"].as_str().unwrap().is_empty(), "{told}");

@@ -202,7 +202,7 @@ impl ExchangeConnection {
         let attempt = async move {
             let url = address.url().await.map_err(|reason| DialError {
                 reason,
-                pause: None,
+                refusal: None,
             })?;
             let dialing = std::pin::pin!(dial(&url, tls));
             match select(dialing, clock.sleep(DIAL_TIMEOUT)).await {
@@ -210,7 +210,7 @@ impl ExchangeConnection {
                 Either::Left((Err(error), _)) => Err(error),
                 Either::Right(_) => Err(DialError {
                     reason: "no answer to the handshake".to_owned(),
-                    pause: None,
+                    refusal: None,
                 }),
             }
         };
@@ -233,9 +233,10 @@ impl ExchangeConnection {
         self.setup.meter.attempt(now, result.is_ok());
         match result {
             Ok(wire) => self.open(wire, now, ctx),
-            Err(DialError { reason, pause }) => {
+            Err(DialError { reason, refusal }) => {
+                let (setup, messages) = (&self.setup, self.messages_per_address());
+                let pause = refusal.map(|refusal| refusal.pause(&setup.limits));
                 if let Some(pause) = pause {
-                    let (setup, messages) = (&self.setup, self.messages_per_address());
                     let budgets = &setup.budgets;
                     budgets.refuse(setup.host, &setup.limits, messages, now, pause);
                 }

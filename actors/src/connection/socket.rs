@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bookwire_engine::exchange::ConnectionLimits;
 use futures_util::{Sink, Stream};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -23,7 +24,7 @@ use crate::state::ReadAt;
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages that may wait to be sent: requests and pings only.
 const OUTBOUND_MAX: usize = 64;
-/// Pause after a refusal because of a limit that does not say for how long.
+/// Pause after a refusal by a ban or a limit that does not say for how long.
 const REFUSED: Duration = Duration::from_secs(60);
 
 /// An open connection.
@@ -34,27 +35,50 @@ pub type Wire = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct DialError {
     /// Lower case.
     pub reason: String,
-    /// The host wants to be left alone for this long.
-    pub pause: Option<Duration>,
+    /// The host wants to be left alone.
+    pub refusal: Option<Refusal>,
+}
+
+/// For how long a host wants to be left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// As it says, or as its answer asks for.
+    For(Duration),
+    /// Too many attempts (429), and no word of when another is allowed.
+    TooMany,
+}
+
+impl Refusal {
+    /// The pause that is due: too many attempts are forgotten with the window that they are counted in.
+    #[must_use]
+    pub fn pause(self, limits: &ConnectionLimits) -> Duration {
+        match self {
+            Self::For(pause) => pause,
+            Self::TooMany => Duration::from_secs(limits.connect_window_secs).min(REFUSED),
+        }
+    }
 }
 
 impl From<Error> for DialError {
     fn from(error: Error) -> Self {
-        let pause = match &error {
+        let refusal = match &error {
             Error::Http(answer) => {
                 let header = answer.headers().get("retry-after");
                 let told = header.and_then(|value| value.to_str().ok());
                 let told = told.and_then(|text| text.trim().parse().ok());
-                // Too many attempts, a ban: both cost more when they are ignored.
-                let is_limit = matches!(answer.status().as_u16(), 403 | 418 | 429);
-                told.map(Duration::from_secs)
-                    .or(is_limit.then_some(REFUSED))
+                match (told, answer.status().as_u16()) {
+                    (Some(secs), _) => Some(Refusal::For(Duration::from_secs(secs))),
+                    (None, 429) => Some(Refusal::TooMany),
+                    // A ban costs more when it is ignored.
+                    (None, 403 | 418) => Some(Refusal::For(REFUSED)),
+                    _ => None,
+                }
             }
             _ => None,
         };
         Self {
             reason: error.to_string(),
-            pause,
+            refusal,
         }
     }
 }

@@ -40,6 +40,16 @@ type Peer = WebSocketStream<TcpStream>;
 
 impl Bench {
     async fn start(lifetime_secs: Option<u64>) -> Self {
+        let binance = ProviderId::BINANCE.exchange().limits(Market::Spot);
+        Self::start_within(ConnectionLimits {
+            lifetime_secs,
+            silence_secs: 60,
+            ..binance
+        })
+        .await
+    }
+
+    async fn start_within(limits: ConnectionLimits) -> Self {
         let exchange = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/ws", exchange.local_addr().unwrap());
         let clock = ManualClock::new(TsNanos::from_ms(1_700_000_000_000));
@@ -82,11 +92,7 @@ impl Bench {
             host: "stream.binance.com:9443",
             shard: 0,
             route: "stream",
-            limits: ConnectionLimits {
-                lifetime_secs,
-                silence_secs: 60,
-                ..ProviderId::BINANCE.exchange().limits(Market::Spot)
-            },
+            limits,
             tap: None,
             probe: Rc::new(|| Box::pin(async {})),
         };
@@ -314,25 +320,45 @@ async fn asks_again_when_nobody_answers() {
     assert_eq!(bench.state.borrow().counters().subscribe_failures.get(), 2);
 }
 
+impl Bench {
+    /// Refuses the next connection, and says how long it was until there was another.
+    async fn refused(&self, header: &str) -> Duration {
+        let refusing = async {
+            let (mut socket, _) = self.exchange.accept().await.unwrap();
+            let answer = format!(
+                "HTTP/1.1 429 Too Many Requests\r\n{header}content-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            // The request comes first: an early end would look like a reset.
+            let mut head = [0; 4096];
+            let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
+            tokio::io::AsyncWriteExt::write_all(&mut socket, answer.as_bytes())
+                .await
+                .unwrap();
+        };
+        self.while_time_passes(refusing).await;
+        let refused_at = self.clock.monotonic();
+        self.accept_subscribed().await;
+        self.clock.monotonic().saturating_sub(refused_at)
+    }
+}
+
 #[actix::test]
 async fn a_host_that_refuses_is_left_alone_as_long_as_it_says() {
     let bench = Bench::start(None).await;
-    let refusing = async {
-        let (mut socket, _) = bench.exchange.accept().await.unwrap();
-        let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 90\r\n\
-                      content-length: 0\r\nconnection: close\r\n\r\n";
-        // The request comes first: an early end would look like a reset.
-        let mut head = [0; 4096];
-        let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut head).await;
-        tokio::io::AsyncWriteExt::write_all(&mut socket, answer.as_bytes())
-            .await
-            .unwrap();
-    };
-    bench.while_time_passes(refusing).await;
-    let refused_at = bench.clock.monotonic();
-    bench.accept_subscribed().await;
-    let waited = bench.clock.monotonic().saturating_sub(refused_at);
+    let waited = bench.refused("retry-after: 90\r\n").await;
     assert!(waited >= Duration::from_secs(85), "{waited:?}");
+}
+
+/// Another program at the same address may have used up OKX's three connections a second.
+#[actix::test]
+async fn too_many_attempts_are_forgotten_with_the_window_they_are_counted_in() {
+    let binance = ProviderId::BINANCE.exchange().limits(Market::Spot);
+    let waited = Bench::start_within(binance).await.refused("").await;
+    assert!(waited >= Duration::from_secs(55), "{waited:?}");
+    let okx = ProviderId::OKX.exchange().limits(Market::Spot);
+    let waited = Bench::start_within(okx).await.refused("").await;
+    let (least, most) = (Duration::from_millis(950), Duration::from_secs(10));
+    assert!((least..most).contains(&waited), "{waited:?}");
 }
 
 #[actix::test]

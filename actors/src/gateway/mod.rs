@@ -476,9 +476,8 @@ impl Gateway {
             let Some(meter) = self.meter(provider) else {
                 return ProviderStatus::disabled(provider);
             };
-            let mut status = meter.status(now.monotonic);
+            let mut status = meter.status_with(now.monotonic, meter.incidents.view(now));
             status.weight = self.0.rest.weight(provider);
-            status.incidents = meter.incidents.view(now);
             let rows = table.iter().filter(|row| row.spec.provider == provider);
             status.instruments = rows.count();
             status.venues = self.0.venues.of(provider);
