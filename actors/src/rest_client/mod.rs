@@ -18,6 +18,7 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::event::BookSnapshot;
 use bookwire_engine::exchange::{DecodeError, ProviderId, RestBudget, RestFailure, RestRequest};
 use bookwire_engine::instrument::{Instrument, Market};
+use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -37,6 +38,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause that a request sits through; a longer one is answered with an error.
 const PAUSE_MAX: Duration = Duration::from_secs(65);
+/// A wait that an operator wants to hear of, and how long he needs not hear of it again.
+const WAIT_TOLD: Duration = Duration::from_secs(2);
+const WAIT_TOLD_AGAIN_NANOS: i64 = 30_000_000_000;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -127,6 +131,8 @@ struct Host {
     /// The exchange wants nothing more from this address; shared by all markets of the host.
     pause: Arc<Mutex<Pause>>,
     meter: Arc<ProviderMeter>,
+    /// When a long wait was logged last.
+    wait_told: Mutex<Option<TsNanos>>,
 }
 
 /// Where a host lives.
@@ -147,6 +153,23 @@ impl std::fmt::Debug for Base {
 }
 
 impl Host {
+    /// Says why nothing goes on, once for the many requests that wait side by side.
+    /// History is meant to wait.
+    fn tell_wait(&self, now: TsNanos, priority: Priority, wait: Duration) {
+        if wait < WAIT_TOLD || priority == Priority::Backfill {
+            return;
+        }
+        let mut told = self.wait_told.lock();
+        let is_new = told.is_none_or(|at| now.0.saturating_sub(at.0) >= WAIT_TOLD_AGAIN_NANOS);
+        if is_new {
+            *told = Some(now);
+            tracing::warn!(
+                provider = self.provider.name(), market = %self.market,
+                wait_ms = wait.as_millis(), "requests wait: what the exchange allows in this window is used up"
+            );
+        }
+    }
+
     /// What it is called in errors: an address, or the bridge's name.
     fn name(&self) -> String {
         match &self.base {
@@ -274,6 +297,7 @@ impl RestClient {
                     timeout: Duration::from_secs(exchange.answer_timeout_secs()),
                     official: default.trim_end_matches('/').to_owned(),
                     meter: meter.clone(),
+                    wait_told: Mutex::default(),
                 };
                 hosts.insert((provider.id, *market), Arc::new(host));
             }
@@ -553,6 +577,7 @@ impl Inner {
                     }
                 }
             };
+            host.tell_wait(now, priority, wait);
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
                     host: host.name(),

@@ -77,20 +77,27 @@ impl RestClient {
         priority: Priority,
     ) -> Result<Charge, Duration> {
         let now = self.0.clock.now();
-        if let Some(host) = self.0.hosts.get(&(provider, market))
-            && let Some(left) = host.pause.lock().left(now)
-        {
-            return Err(left);
-        }
-        if priority != Priority::Cancel {
-            self.0.endpoints.take(provider, now, weight)?;
-        }
-        if let Some(host) = self.host_budget(provider, market, budget) {
-            if let Some(left) = host.pause.lock().left(now) {
+        let host = self.0.hosts.get(&(provider, market));
+        let take = || {
+            if let Some(left) = host.and_then(|host| host.pause.lock().left(now)) {
                 return Err(left);
             }
-            host.rate.lock().take(now, weight, priority)?;
-        }
+            if priority != Priority::Cancel {
+                self.0.endpoints.take(provider, now, weight)?;
+            }
+            if let Some(budget) = self.host_budget(provider, market, budget) {
+                if let Some(left) = budget.pause.lock().left(now) {
+                    return Err(left);
+                }
+                budget.rate.lock().take(now, weight, priority)?;
+            }
+            Ok(())
+        };
+        take().inspect_err(|wait| {
+            if let Some(host) = host {
+                host.tell_wait(now, priority, *wait);
+            }
+        })?;
         Ok(Charge {
             provider,
             market,
