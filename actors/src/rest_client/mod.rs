@@ -30,7 +30,7 @@ use crate::incidents::Moment;
 use crate::options::GatewayOptions;
 use crate::status::{ProviderMeter, WeightUse};
 use crate::tap::{RawMessage, RawSource, Tap};
-use budget::{Pause, Priority, RateBudget};
+use budget::{Budgets, Pause, Priority};
 
 /// Longest time to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ impl From<RestError> for CryptoError {
 struct HostBudget {
     terms: RestBudget,
     /// Shared by all markets that name the same host and budget.
-    rate: Arc<Mutex<RateBudget>>,
+    rate: Arc<Mutex<Budgets>>,
     /// The exchange wants nothing more that is charged here; shared likewise.
     pause: Arc<Mutex<Pause>>,
 }
@@ -249,7 +249,7 @@ impl RestClient {
         let mut bridges = AHashMap::new();
         let mut hosts = AHashMap::new();
         // By the exchange's own name of the host: that is whose limits they are, wherever it lives.
-        type Rate = (Arc<Mutex<RateBudget>>, Arc<Mutex<Pause>>);
+        type Rate = (Arc<Mutex<Budgets>>, Arc<Mutex<Pause>>);
         let mut shared: AHashMap<(&str, &str), Rate> = AHashMap::new();
         let mut pauses: AHashMap<&str, Arc<Mutex<Pause>>> = AHashMap::new();
         for provider in &options.providers {
@@ -276,7 +276,7 @@ impl RestClient {
                 let windows = exchange.budget_windows(*market);
                 let budgets = exchange.rest_budgets(*market).iter().map(|terms| {
                     let (rate, pause) = shared.entry((name, terms.name)).or_insert_with(|| {
-                        let rate = RateBudget::new(*terms, windows);
+                        let rate = Budgets::new(*terms, windows);
                         (Arc::new(Mutex::new(rate)), Arc::default())
                     });
                     HostBudget {
@@ -341,7 +341,8 @@ impl RestClient {
             .filter(|host| host.provider == provider)
             .flat_map(|host| {
                 host.budgets.iter().map(|budget| {
-                    let mut rate = budget.rate.lock();
+                    let mut ledger = budget.rate.lock();
+                    let rate = ledger.all();
                     WeightUse {
                         market: host.market,
                         budget: budget.terms.name,
@@ -361,7 +362,8 @@ impl RestClient {
         let Some(budget) = host.and_then(|host| host.budgets.get(budget)) else {
             return;
         };
-        let mut rate = budget.rate.lock();
+        let mut ledger = budget.rate.lock();
+        let rate = ledger.all();
         if rate.limit() != weight {
             let (name, old) = (budget.terms.name, rate.limit());
             tracing::info!(
@@ -570,7 +572,7 @@ impl Inner {
                 (None, None) => return Ok(()),
                 (None, Some(budget)) => {
                     let paused = budget.pause.lock().left(now);
-                    let take = || budget.rate.lock().take(now, request.weight, priority);
+                    let take = || budget.rate.lock().take(now, request.weight, priority, None);
                     match paused.map_or_else(take, Err) {
                         Ok(()) => return Ok(()),
                         Err(wait) => wait,
@@ -592,8 +594,9 @@ impl Inner {
     async fn send(&self, host: &Host, request: &RestRequest) -> Result<Bytes, RestError> {
         let settle = |used| {
             if let Some(budget) = host.budget(request) {
+                let cost = (request.weight, false);
                 let mut rate = budget.rate.lock();
-                rate.settle(self.clock.now(), request.weight, used);
+                rate.settle(self.clock.now(), cost, used, None);
             }
         };
         let transport = |error: reqwest::Error| RestError::Transport {
