@@ -12,6 +12,7 @@
 //!
 //! Accounts without a key of the exchange are filled on paper ([`paper`]), by the same rules.
 
+mod dead_man;
 pub(crate) mod desk;
 mod flows;
 pub mod guard;
