@@ -182,6 +182,7 @@ fn desk(
         halted_by,
         is_hedged: false,
         support: Vec::new(),
+        key_can_withdraw: None,
         stats: DeskStats::default(),
         resolving: std::collections::BTreeSet::new(),
         absent: BTreeMap::new(),
@@ -491,6 +492,9 @@ impl Handler<GetStatus> for OrderRouter {
 }
 
 fn status(desk: &Desk) -> DeskStatus {
+    let markets = desk.options.markets.iter();
+    let support = markets.map(|market| (*market, desk.support(*market)));
+    let support = support.collect();
     let state = desk.state.borrow();
     let mut stats = state.stats.clone();
     if let House::Live(live) = &desk.house {
@@ -500,6 +504,8 @@ fn status(desk: &Desk) -> DeskStatus {
         provider: desk.provider,
         account: desk.options.name.clone(),
         mode: desk.mode(),
+        support,
+        key_can_withdraw: state.key_can_withdraw,
         is_ready: state.readiness == Readiness::Ready && state.halted_by.is_none(),
         reason: match &state.readiness {
             Readiness::Ready => None,
