@@ -188,7 +188,7 @@ fn every_row_of_okxs_table() {
 #[rustfmt::skip]
 fn every_row_of_bybits_table() {
     // Of an order nobody knows then whether it was made.
-    const OPEN: &[i64] = &[429, 10000, 10006, 10014, 10016, 10019, 10403, 10429, 170_001, 170_005, 170_007, 170_032,
+    const OPEN: &[i64] = &[429, 10000, 10006, 10014, 10016, 10019, 10403, 10429, 170_001, 170_005, 170_007, 170_032, 170_222,
         170_146, 170_147, 20003, 20006];
     let rows = [
         (vec![n(10017), n(10014), n(20006)], "", C::InternalError),
