@@ -194,6 +194,13 @@ impl Client {
             matches!(status, 200 | 201 | 202 | 400 | 403 | 422 | 504),
             "{order}: {status} {answer}"
         );
+        if answer["reject_reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("limit is used up"))
+        {
+            // As a careful client does; without it a fast machine has most of its orders refused.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
         if let (200..=202, Some(id)) = (status, answer["order_id"].as_str()) {
             self.run.ids.lock().unwrap().push(id.to_owned());
             // What rests at the touch may be filled at this moment.

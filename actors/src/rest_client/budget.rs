@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use bookwire_engine::exchange::{BudgetWindows, RestBudget};
 use bookwire_engine::time::TsNanos;
 
@@ -131,6 +132,11 @@ impl RateBudget {
         }
     }
 
+    /// What was taken was not asked for.
+    fn give_back(&mut self, weight: u32) {
+        self.in_flight = self.in_flight.saturating_sub(weight);
+    }
+
     /// A request that took `weight` is over; `told` is what the exchange says is used now.
     pub fn settle(&mut self, now: TsNanos, weight: u32, told: Option<u32>) {
         self.roll(now);
@@ -207,6 +213,93 @@ impl RateBudget {
     }
 }
 
+/// A budget, and those of single instruments where the exchange counts each by itself.
+#[derive(Debug)]
+pub struct Budgets {
+    terms: RestBudget,
+    windows: BudgetWindows,
+    all: RateBudget,
+    by_instrument: AHashMap<Box<str>, RateBudget>,
+}
+
+/// Instruments whose budgets are kept; beyond that those are forgotten that are not in use.
+const INSTRUMENTS_MAX: usize = 1_000;
+
+impl Budgets {
+    /// Unused budgets.
+    #[must_use]
+    pub fn new(terms: RestBudget, windows: BudgetWindows) -> Self {
+        Self {
+            terms,
+            windows,
+            all: RateBudget::new(terms, windows),
+            by_instrument: AHashMap::new(),
+        }
+    }
+
+    /// What all instruments share.
+    pub fn all(&mut self) -> &mut RateBudget {
+        &mut self.all
+    }
+
+    /// As [`RateBudget::take`], of both budgets or of none.
+    ///
+    /// # Errors
+    /// The time after which the answer can be different.
+    pub fn take(
+        &mut self,
+        now: TsNanos,
+        weight: u32,
+        priority: Priority,
+        instrument: Option<&str>,
+    ) -> Result<(), Duration> {
+        self.all.take(now, weight, priority)?;
+        let taken = match self.of(instrument, now) {
+            Some(own) => own.take(now, weight, priority),
+            None => Ok(()),
+        };
+        taken.inspect_err(|_| self.all.give_back(weight))
+    }
+
+    /// As [`RateBudget::settle`], and [`RateBudget::settle_free`] where it was free.
+    pub fn settle(
+        &mut self,
+        now: TsNanos,
+        (weight, is_free): (u32, bool),
+        told: Option<u32>,
+        instrument: Option<&str>,
+    ) {
+        let settle = |rate: &mut RateBudget, told| match is_free {
+            true => rate.settle_free(now, weight, told),
+            false => rate.settle(now, weight, told),
+        };
+        settle(&mut self.all, told);
+        if let Some(own) = self.of(instrument, now) {
+            settle(own, None);
+        }
+    }
+
+    fn of(&mut self, instrument: Option<&str>, now: TsNanos) -> Option<&mut RateBudget> {
+        let weight_per_window = self.terms.weight_per_instrument?;
+        let instrument = instrument?;
+        let (all, is_known) = (&mut self.by_instrument, |all: &AHashMap<_, _>| {
+            all.contains_key(instrument)
+        });
+        if all.len() >= INSTRUMENTS_MAX && !is_known(all) {
+            all.retain(|_, rate| rate.used(now) > 0);
+        }
+        let terms = RestBudget {
+            weight_per_window,
+            ..self.terms
+        };
+        let windows = self.windows;
+        Some(
+            all.entry(instrument.into())
+                .or_insert_with(|| RateBudget::new(terms, windows)),
+        )
+    }
+}
+
 /// A pause that an exchange asks for: of a whole host, or of one of its budgets.
 #[derive(Debug)]
 pub struct Pause {
@@ -252,6 +345,7 @@ mod tests {
         let budget = RestBudget {
             name: "weight",
             weight_per_window: limit,
+            weight_per_instrument: None,
             window_secs,
             used_header: Some("x-used"),
             remaining_header: None,
@@ -454,5 +548,58 @@ mod tests {
             assert_eq!(budget.take(at(1), 5000, Priority::Background), Ok(()));
             assert!(budget.take(at(1), 1, Priority::Cancel).is_err());
         }
+    }
+
+    #[test]
+    fn instruments_have_budgets_of_their_own_within_one_for_all() {
+        let terms = RestBudget {
+            name: "order",
+            weight_per_window: 30,
+            weight_per_instrument: Some(20),
+            window_secs: 2,
+            used_header: None,
+            remaining_header: None,
+        };
+        let mut budgets = Budgets::new(terms, BudgetWindows::Sliding);
+        let now = TsNanos::from_ms(1_000);
+        let take = |budgets: &mut Budgets, of: Option<&str>| {
+            let mut taken = 0;
+            while budgets.take(now, 1, Priority::Live, of).is_ok() {
+                budgets.settle(now, (1, false), None, of);
+                taken += 1;
+            }
+            taken
+        };
+        // A tenth is headroom, a tenth of the rest for cancels: 17 of 20, 25 of 30.
+        assert_eq!(take(&mut budgets, Some("BTC-USDT")), 17);
+        assert_eq!(
+            take(&mut budgets, Some("BTC-USDT")),
+            0,
+            "its own is used up"
+        );
+        assert_eq!(take(&mut budgets, Some("ETH-USDT")), 8, "and that of all");
+        // What the one had and the other had not was given back.
+        let cancel = budgets.take(now, 1, Priority::Cancel, Some("BTC-USDT"));
+        assert_eq!(cancel, Ok(()));
+        let later = TsNanos::from_ms(4_000);
+        assert_eq!(
+            budgets.take(later, 17, Priority::Live, Some("BTC-USDT")),
+            Err(Duration::from_millis(100))
+        );
+        budgets.settle(later, (1, true), None, Some("BTC-USDT"));
+        assert_eq!(
+            budgets.take(later, 17, Priority::Live, Some("BTC-USDT")),
+            Ok(())
+        );
+        // Where nothing is counted by instrument they all share one.
+        let mut shared = Budgets::new(
+            RestBudget {
+                weight_per_instrument: None,
+                ..terms
+            },
+            BudgetWindows::Sliding,
+        );
+        assert_eq!(take(&mut shared, Some("BTC-USDT")), 25);
+        assert_eq!(take(&mut shared, Some("ETH-USDT")), 0);
     }
 }

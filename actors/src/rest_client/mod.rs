@@ -18,6 +18,7 @@ use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::event::BookSnapshot;
 use bookwire_engine::exchange::{DecodeError, ProviderId, RestBudget, RestFailure, RestRequest};
 use bookwire_engine::instrument::{Instrument, Market};
+use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -30,7 +31,7 @@ use crate::incidents::Moment;
 use crate::options::GatewayOptions;
 use crate::status::{ProviderMeter, WeightUse};
 use crate::tap::{RawMessage, RawSource, Tap};
-use budget::{Pause, Priority, RateBudget};
+use budget::{Budgets, Pause, Priority};
 
 /// Longest time to reach the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause that a request sits through; a longer one is answered with an error.
 const PAUSE_MAX: Duration = Duration::from_secs(65);
+/// A wait that an operator wants to hear of, and how long he needs not hear of it again.
+const WAIT_TOLD: Duration = Duration::from_secs(2);
+const WAIT_TOLD_AGAIN_NANOS: i64 = 30_000_000_000;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -110,7 +114,7 @@ impl From<RestError> for CryptoError {
 struct HostBudget {
     terms: RestBudget,
     /// Shared by all markets that name the same host and budget.
-    rate: Arc<Mutex<RateBudget>>,
+    rate: Arc<Mutex<Budgets>>,
     /// The exchange wants nothing more that is charged here; shared likewise.
     pause: Arc<Mutex<Pause>>,
 }
@@ -128,6 +132,8 @@ struct Host {
     /// The exchange wants nothing more from this address; shared by all markets of the host.
     pause: Arc<Mutex<Pause>>,
     meter: Arc<ProviderMeter>,
+    /// When a long wait was logged last.
+    wait_told: Mutex<Option<TsNanos>>,
 }
 
 /// Where a host lives.
@@ -148,6 +154,23 @@ impl std::fmt::Debug for Base {
 }
 
 impl Host {
+    /// Says why nothing goes on, once for the many requests that wait side by side.
+    /// History is meant to wait.
+    fn tell_wait(&self, now: TsNanos, priority: Priority, wait: Duration) {
+        if wait < WAIT_TOLD || priority == Priority::Backfill {
+            return;
+        }
+        let mut told = self.wait_told.lock();
+        let is_new = told.is_none_or(|at| now.0.saturating_sub(at.0) >= WAIT_TOLD_AGAIN_NANOS);
+        if is_new {
+            *told = Some(now);
+            tracing::warn!(
+                provider = self.provider.name(), market = %self.market,
+                wait_ms = wait.as_millis(), "requests wait: what the exchange allows in this window is used up"
+            );
+        }
+    }
+
     /// What it is called in errors: an address, or the bridge's name.
     fn name(&self) -> String {
         match &self.base {
@@ -227,7 +250,7 @@ impl RestClient {
         let mut bridges = AHashMap::new();
         let mut hosts = AHashMap::new();
         // By the exchange's own name of the host: that is whose limits they are, wherever it lives.
-        type Rate = (Arc<Mutex<RateBudget>>, Arc<Mutex<Pause>>);
+        type Rate = (Arc<Mutex<Budgets>>, Arc<Mutex<Pause>>);
         let mut shared: AHashMap<(&str, &str), Rate> = AHashMap::new();
         let mut pauses: AHashMap<&str, Arc<Mutex<Pause>>> = AHashMap::new();
         for provider in &options.providers {
@@ -254,7 +277,7 @@ impl RestClient {
                 let windows = exchange.budget_windows(*market);
                 let budgets = exchange.rest_budgets(*market).iter().map(|terms| {
                     let (rate, pause) = shared.entry((name, terms.name)).or_insert_with(|| {
-                        let rate = RateBudget::new(*terms, windows);
+                        let rate = Budgets::new(*terms, windows);
                         (Arc::new(Mutex::new(rate)), Arc::default())
                     });
                     HostBudget {
@@ -275,6 +298,7 @@ impl RestClient {
                     timeout: Duration::from_secs(exchange.answer_timeout_secs()),
                     official: default.trim_end_matches('/').to_owned(),
                     meter: meter.clone(),
+                    wait_told: Mutex::default(),
                 };
                 hosts.insert((provider.id, *market), Arc::new(host));
             }
@@ -318,7 +342,8 @@ impl RestClient {
             .filter(|host| host.provider == provider)
             .flat_map(|host| {
                 host.budgets.iter().map(|budget| {
-                    let mut rate = budget.rate.lock();
+                    let mut ledger = budget.rate.lock();
+                    let rate = ledger.all();
                     WeightUse {
                         market: host.market,
                         budget: budget.terms.name,
@@ -338,7 +363,8 @@ impl RestClient {
         let Some(budget) = host.and_then(|host| host.budgets.get(budget)) else {
             return;
         };
-        let mut rate = budget.rate.lock();
+        let mut ledger = budget.rate.lock();
+        let rate = ledger.all();
         if rate.limit() != weight {
             let (name, old) = (budget.terms.name, rate.limit());
             tracing::info!(
@@ -559,13 +585,14 @@ impl Inner {
                 (None, None) => return Ok(()),
                 (None, Some(budget)) => {
                     let paused = budget.pause.lock().left(now);
-                    let take = || budget.rate.lock().take(now, request.weight, priority);
+                    let take = || budget.rate.lock().take(now, request.weight, priority, None);
                     match paused.map_or_else(take, Err) {
                         Ok(()) => return Ok(()),
                         Err(wait) => wait,
                     }
                 }
             };
+            host.tell_wait(now, priority, wait);
             if waited + wait > PAUSE_MAX {
                 return Err(RestError::Budget {
                     host: host.name(),
@@ -580,8 +607,9 @@ impl Inner {
     async fn send(&self, host: &Host, request: &RestRequest) -> Result<Bytes, RestError> {
         let settle = |used| {
             if let Some(budget) = host.budget(request) {
+                let cost = (request.weight, false);
                 let mut rate = budget.rate.lock();
-                rate.settle(self.clock.now(), request.weight, used);
+                rate.settle(self.clock.now(), cost, used, None);
             }
         };
         let transport = |error: reqwest::Error| RestError::Transport {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Market;
+use bookwire_engine::trading::venue::NativeRequest;
 
 use super::budget::Priority;
 use super::{Base, HostBudget, RestClient};
@@ -16,6 +17,7 @@ pub(crate) struct Charge {
     market: Market,
     budget: usize,
     weight: u32,
+    instrument: Option<String>,
     is_free: bool,
 }
 
@@ -72,30 +74,40 @@ impl RestClient {
     pub(crate) fn charge(
         &self,
         provider: ProviderId,
-        market: Market,
-        (budget, weight): (usize, u32),
+        request: &NativeRequest,
         priority: Priority,
     ) -> Result<Charge, Duration> {
+        let (market, (budget, weight)) = (request.market, request.budget);
+        let instrument = request.counts_for.as_deref();
         let now = self.0.clock.now();
-        if let Some(host) = self.0.hosts.get(&(provider, market))
-            && let Some(left) = host.pause.lock().left(now)
-        {
-            return Err(left);
-        }
-        if priority != Priority::Cancel {
-            self.0.endpoints.take(provider, now, weight)?;
-        }
-        if let Some(host) = self.host_budget(provider, market, budget) {
-            if let Some(left) = host.pause.lock().left(now) {
+        let host = self.0.hosts.get(&(provider, market));
+        let take = || {
+            if let Some(left) = host.and_then(|host| host.pause.lock().left(now)) {
                 return Err(left);
             }
-            host.rate.lock().take(now, weight, priority)?;
-        }
+            if priority != Priority::Cancel {
+                self.0.endpoints.take(provider, now, weight)?;
+            }
+            if let Some(budget) = self.host_budget(provider, market, budget) {
+                if let Some(left) = budget.pause.lock().left(now) {
+                    return Err(left);
+                }
+                let mut rate = budget.rate.lock();
+                rate.take(now, weight, priority, instrument)?;
+            }
+            Ok(())
+        };
+        take().inspect_err(|wait| {
+            if let Some(host) = host {
+                host.tell_wait(now, priority, *wait);
+            }
+        })?;
         Ok(Charge {
             provider,
             market,
             budget,
             weight,
+            instrument: request.counts_for.clone(),
             is_free: false,
         })
     }
@@ -116,12 +128,9 @@ impl RestClient {
                 let left = number(terms.remaining_header)?;
                 Some(terms.weight_per_window.saturating_sub(left))
             });
-            let mut rate = budget.rate.lock();
-            match charge.is_free {
-                true => rate.settle_free(now, charge.weight, used),
-                false => rate.settle(now, charge.weight, used),
-            }
-            drop(rate);
+            let cost = (charge.weight, charge.is_free);
+            let instrument = charge.instrument.as_deref();
+            budget.rate.lock().settle(now, cost, used, instrument);
             if let Some((pause, false)) = pause {
                 budget.pause.lock().begin(now, pause);
             }

@@ -383,7 +383,7 @@ impl Live {
     /// Takes what a request costs out of its budget; where there is not enough left, that is a failure.
     fn charge(&self, request: &NativeRequest, priority: Priority) -> Result<Charge, Failure> {
         self.rest
-            .charge(self.provider, request.market, request.budget, priority)
+            .charge(self.provider, request, priority)
             .map_err(|wait| {
                 let secs = wait.as_secs().max(1);
                 let what = format!("the exchange's limit is used up for {secs} s");

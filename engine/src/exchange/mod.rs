@@ -163,6 +163,9 @@ pub struct RestBudget {
     pub name: &'static str,
     /// Weight available in a window.
     pub weight_per_window: u32,
+    /// Weight available in a window to each instrument, where the exchange counts them one by one;
+    /// `weight_per_window` is for all of them together.
+    pub weight_per_instrument: Option<u32>,
     /// Window length, seconds.
     pub window_secs: u64,
     /// Response header (lower case) that tells the weight used in the running window.

@@ -178,17 +178,19 @@ impl Order {
         }
         self.take_filled(news.filled, news.average_price);
         let word = self.sharpen(news.word);
-        match next(self.status, word) {
+        let next = next(self.status, word);
+        // Terms that are in force, or were when it ended: the word of a change may have been lost. What
+        // was never taken has none.
+        if !matches!(next, Next::Stale | Next::To(Rejected)) {
+            self.amend(news.quantity, news.price);
+        }
+        match next {
             Next::To(status) => self.move_to(status, news),
             Next::Corrects(status) => {
                 is_correction = true;
                 self.move_to(status, news);
             }
             Next::Stale => {}
-        }
-        // Terms that are in force are told of orders that work; of others they are history.
-        if !self.status.is_final() && !matches!(next(before.0, word), Next::Stale) {
-            self.amend(news.quantity, news.price);
         }
         let after = (
             self.status,

@@ -177,6 +177,44 @@ fn terms_in_force_change_and_the_first_are_kept() {
     assert_eq!(order.terms.quantity, 4.into());
 }
 
+/// The answer to an amendment was lost, and the next that is heard is the order's end.
+#[test]
+fn an_end_tells_the_terms_that_were_in_force() {
+    for (word, filled) in [(Word::Canceled, 0), (Word::Expired, 1), (Word::Done, 7)] {
+        let mut order = self::order(5);
+        order.apply(&OrderNews::new(Word::Works, TsNanos(2)));
+        order.apply(&OrderNews {
+            quantity: Some(7.into()),
+            price: Some(90.into()),
+            filled: Some(filled.into()),
+            ..OrderNews::new(word, TsNanos(3))
+        });
+        let terms = (order.terms.quantity, order.terms.price);
+        assert_eq!(terms, (7.into(), Some(90.into())), "{word:?}");
+        assert_eq!(order.asked().quantity, 5.into());
+        // What comes after the end is older.
+        order.apply(&OrderNews {
+            quantity: Some(5.into()),
+            ..OrderNews::new(Word::Works, TsNanos(4))
+        });
+        assert_eq!(order.terms.quantity, 7.into(), "{word:?}");
+    }
+    // All of it, where the exchange does not say how much that is.
+    let mut order = self::order(5);
+    order.apply(&OrderNews {
+        quantity: Some(7.into()),
+        ..OrderNews::new(Word::Done, TsNanos(3))
+    });
+    assert_eq!(order.filled_quantity, 7.into());
+    // Nothing was in force of what was refused.
+    let mut order = self::order(5);
+    order.apply(&OrderNews {
+        quantity: Some(0.into()),
+        ..OrderNews::new(Word::Refused, TsNanos(3))
+    });
+    assert_eq!(order.terms.quantity, 5.into());
+}
+
 #[test]
 fn an_order_is_read_back_from_its_text() {
     let mut order = order(5);

@@ -68,6 +68,9 @@ pub struct NativeRequest {
     pub access: Access,
     /// Index into [`crate::exchange::Exchange::rest_budgets`] of the market, and what it costs.
     pub budget: (usize, u32),
+    /// The instrument, as the exchange spells it, where a budget counts each by itself
+    /// ([`crate::exchange::RestBudget::weight_per_instrument`]).
+    pub counts_for: Option<String>,
 }
 
 /// A request that can be sent. No `Debug`: keys and signatures are in it.

@@ -152,7 +152,8 @@ impl Rig {
         let mut waiting: Vec<ProviderId> = ProviderId::all()
             .filter(|id| endpoints.get(id.name()).is_some())
             .collect();
-        let end = Instant::now() + Duration::from_secs(30);
+        // What an exchange allows in a minute may have been used up before.
+        let end = Instant::now() + Duration::from_secs(90);
         let config = std::fs::read_to_string(self.config()).unwrap();
         let is_spot_only = config.contains("markets = [\"spot\"]");
         loop {

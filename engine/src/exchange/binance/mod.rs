@@ -73,6 +73,7 @@ const fn weight(weight_per_window: u32) -> RestBudget {
     RestBudget {
         name: "weight",
         weight_per_window,
+        weight_per_instrument: None,
         window_secs: 60,
         used_header: Some("x-mbx-used-weight-1m"),
         remaining_header: None,

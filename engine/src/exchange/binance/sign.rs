@@ -35,6 +35,7 @@ impl Ask {
             body: String::new(),
             access: Access::Signed,
             budget: (0, weight),
+            counts_for: None,
         })
     }
 

@@ -66,6 +66,7 @@ const PERP_ROUTES: &[Route] = &[Route {
 const BUDGETS: &[RestBudget] = &[RestBudget {
     name: "ip",
     weight_per_window: 600,
+    weight_per_instrument: None,
     window_secs: 5,
     used_header: None,
     remaining_header: None,

@@ -41,6 +41,7 @@ impl Ask {
             access: Access::Signed,
             // What an address may ask, whatever it asks for.
             budget: (0, 1),
+            counts_for: None,
         })
     }
 

@@ -44,6 +44,7 @@ const ROUTES: &[Route] = &[Route {
 const BUDGETS: &[RestBudget] = &[RestBudget {
     name: "bridge",
     weight_per_window: 3000,
+    weight_per_instrument: None,
     window_secs: 60,
     used_header: None,
     remaining_header: None,

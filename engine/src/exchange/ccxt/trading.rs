@@ -69,6 +69,7 @@ fn ask(market: Market, path: &str, body: &Value) -> NativeRequest {
         body: body.to_string(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     }
 }
 

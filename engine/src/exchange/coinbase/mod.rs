@@ -48,6 +48,7 @@ const BUDGETS: &[RestBudget] = &[
     RestBudget {
         name: "public",
         weight_per_window: 10,
+        weight_per_instrument: None,
         window_secs: 1,
         used_header: None,
         remaining_header: Some("x-ratelimit-remaining"),
@@ -55,6 +56,7 @@ const BUDGETS: &[RestBudget] = &[
     RestBudget {
         name: "private",
         weight_per_window: 30,
+        weight_per_instrument: None,
         window_secs: 1,
         used_header: None,
         remaining_header: Some("x-ratelimit-remaining"),

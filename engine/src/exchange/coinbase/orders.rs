@@ -96,6 +96,7 @@ fn post(path: &str, body: &impl Serialize) -> Result<NativeRequest, CryptoError>
         body,
         access: Access::Signed,
         budget: (PRIVATE, 1),
+        counts_for: None,
     })
 }
 

@@ -37,6 +37,7 @@ fn get(path: String, query: String) -> NativeRequest {
         body: String::new(),
         access: Access::Signed,
         budget: (PRIVATE, 1),
+        counts_for: None,
     }
 }
 

@@ -222,6 +222,21 @@ fn post(
         body,
         access: Access::Signed,
         budget: (budget, 1),
+        counts_for: None,
+    })
+}
+
+/// A request about an order of an instrument, which is what OKX counts it for.
+fn post_of(
+    instrument: &Instrument,
+    path: &str,
+    budget: usize,
+    body: &impl Serialize,
+) -> Result<NativeRequest, CryptoError> {
+    let request = post(instrument.spec.market, path, budget, body)?;
+    Ok(NativeRequest {
+        counts_for: Some(instrument.spec.native_symbol.clone()),
+        ..request
     })
 }
 
@@ -249,8 +264,8 @@ pub(super) fn command(command: &Command<'_>) -> Result<Vec<NativeRequest>, Crypt
                     rest::CANCEL_ALGOS,
                     &[NamedStop::new(instrument, order)],
                 ),
-                false => post(
-                    market,
+                false => post_of(
+                    instrument,
                     "/api/v5/trade/cancel-order",
                     rest::CANCEL_ORDER,
                     &Named::new(instrument, order),
@@ -381,7 +396,7 @@ fn place(
         // OKX would make an order smaller that the balance does not cover.
         ban_amend: tgt_ccy.is_some().then_some(true),
     };
-    post(market, "/api/v5/trade/order", rest::ORDER, &body)
+    post_of(instrument, "/api/v5/trade/order", rest::ORDER, &body)
 }
 
 fn amend(
@@ -431,8 +446,8 @@ fn amend(
                 new_px: price.map(plain),
                 ..Named::new(instrument, order)
             };
-            post(
-                market,
+            post_of(
+                instrument,
                 "/api/v5/trade/amend-order",
                 rest::AMEND_ORDER,
                 &body,

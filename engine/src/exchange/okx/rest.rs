@@ -17,9 +17,19 @@ const fn endpoint(name: &'static str, weight_per_window: u32) -> RestBudget {
     RestBudget {
         name,
         weight_per_window,
+        weight_per_instrument: None,
         window_secs: 2,
         used_header: None,
         remaining_header: None,
+    }
+}
+
+/// A budget that OKX counts by account and instrument: 60 in two seconds. Of all instruments together
+/// a sub-account may place and change 1,000 orders in two seconds, which is divided here.
+const fn by_instrument(name: &'static str, weight_per_window: u32) -> RestBudget {
+    RestBudget {
+        weight_per_instrument: Some(60),
+        ..endpoint(name, weight_per_window)
     }
 }
 
@@ -38,10 +48,10 @@ pub(super) const BUDGETS: &[RestBudget] = &[
         window_secs: 5,
         ..endpoint("system-status", 1)
     },
-    // Counted by account, those of orders by instrument too: here they are shared by all of them.
-    endpoint("order", 60),
-    endpoint("cancel-order", 60),
-    endpoint("amend-order", 60),
+    by_instrument("order", 700),
+    by_instrument("cancel-order", 1_000),
+    by_instrument("amend-order", 300),
+    // Those below are counted by account, some by instrument too: here all of them share one.
     endpoint("order-algo", 20),
     endpoint("cancel-algos", 20),
     endpoint("amend-algos", 20),
@@ -146,6 +156,7 @@ impl Query {
             body: String::new(),
             access: Access::Signed,
             budget: (budget, 1),
+            counts_for: None,
         }
     }
 }

@@ -451,6 +451,7 @@ fn orders_that_are_taken_are_free() {
         body: String::new(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     };
     let place = request(Market::Spot, Method::Post, "/api/v3/order");
     assert!(Binance.is_free_when_taken(&place));

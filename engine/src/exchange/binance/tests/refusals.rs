@@ -26,6 +26,7 @@ fn request(market: Market, query: &str, body: &str) -> NativeRequest {
         body: body.to_owned(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     }
 }
 

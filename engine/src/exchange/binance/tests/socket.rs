@@ -29,6 +29,7 @@ fn request(market: Market, method: Method, path: &str, query: &str) -> NativeReq
         body: String::new(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     }
 }
 

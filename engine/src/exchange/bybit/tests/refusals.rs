@@ -18,6 +18,7 @@ fn request(method: Method, query: &str, body: &str) -> NativeRequest {
         body: body.to_owned(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn failure(method: Method, path: &str, status: u16, body: &str) -> Op
         body: String::new(),
         access: Access::Signed,
         budget: (1, 1),
+        counts_for: None,
     };
     venue().failure(&request, status, None, body.as_bytes())
 }

@@ -448,11 +448,13 @@ fn signatures() {
         body: String::new(),
         access: Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     };
     let post = NativeRequest {
         method: Method::Post,
         body: r#"{"instId":"BTC-USDT-SWAP","tdMode":"cross","side":"buy","ordType":"limit","px":"45000","sz":"0.1","clOrdId":"abc123"}"#.to_owned(),
         budget: (super::super::rest::ORDER, 1),
+        counts_for: None,
         ..get("/api/v5/trade/order", "")
     };
     // 2020-12-08T09:08:57.715Z, and some nanoseconds that no signature has.

@@ -129,6 +129,7 @@ pub(super) fn failure(method: Method, path: &str, status: u16, body: &str) -> Op
         body: String::new(),
         access: crate::trading::venue::Access::Signed,
         budget: (0, 1),
+        counts_for: None,
     };
     venue().failure(&request, status, None, body.as_bytes())
 }
