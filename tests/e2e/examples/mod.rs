@@ -185,7 +185,8 @@ impl Play {
     async fn close(&mut self) {
         for (_, mut socket) in self.sockets.drain() {
             let _ = socket.close(None).await;
-            while let Some(Ok(_)) = socket.next().await {}
+            let rest = async { while let Some(Ok(_)) = socket.next().await {} };
+            let _ = tokio::time::timeout(WITHIN, rest).await;
         }
     }
 
