@@ -175,7 +175,15 @@ impl Play {
     async fn socket(&mut self, name: &str) -> &mut Socket {
         if !self.sockets.contains_key(name) {
             let url = format!("ws://{}/ws", self.trader.rig.api);
-            let (socket, _) = connect_async(url).await.unwrap();
+            let end = Instant::now() + WITHIN;
+            let socket = loop {
+                match connect_async(&url).await {
+                    Ok((socket, _)) => break socket,
+                    // The place of one that was closed just now may not be free yet.
+                    Err(error) => assert!(Instant::now() < end, "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
             self.sockets.insert(name.to_owned(), socket);
         }
         self.sockets.get_mut(name).unwrap()
@@ -185,7 +193,13 @@ impl Play {
     async fn close(&mut self) {
         for (_, mut socket) in self.sockets.drain() {
             let _ = socket.close(None).await;
-            let rest = async { while let Some(Ok(_)) = socket.next().await {} };
+            let rest = async {
+                while let Some(Ok(message)) = socket.next().await {
+                    if message.is_close() {
+                        break;
+                    }
+                }
+            };
             let _ = tokio::time::timeout(WITHIN, rest).await;
         }
     }
