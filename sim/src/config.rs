@@ -209,6 +209,9 @@ pub struct SimConfig {
     pub time_scale: f64,
     /// Multiplier of the market's event rates; 1 gives about 1 000 book changes a second in all.
     pub intensity: f64,
+    /// Most trades, and most aggregates, that an instrument keeps as they were. What is older is made
+    /// anew from the seed, and is not what was told when it was new.
+    pub trades_kept: usize,
     /// Instruments that each exchange lists at least, dated and halted ones aside: coins that only
     /// exist to fill the list are added, half of them as perpetuals where the exchange has those.
     /// 0 to 400.
@@ -243,6 +246,7 @@ impl Default for SimConfig {
             start_ms: None,
             time_scale: 1.0,
             intensity: 1.0,
+            trades_kept: 20_000,
             symbols: 0,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             base_port: None,

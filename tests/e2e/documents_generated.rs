@@ -17,7 +17,7 @@ fn schemathesis() -> Option<PathBuf> {
     let has_it = |python: &PathBuf| python.with_file_name("schemathesis").is_file();
     let found = candidates.into_iter().flatten().find(has_it);
     if found.is_none() {
-        let hint = "python3 -m venv .venv-api && .venv-api/bin/pip install schemathesis==4.32.5";
+        let hint = "python3 -m venv .venv-api && .venv-api/bin/pip install schemathesis==4.32.5 hypothesis==6.170.17";
         let required = std::env::var_os("BOOKWIRE_REQUIRE_SCHEMATHESIS").is_some_and(|v| v == "1");
         assert!(!required, "schemathesis is required and absent: {hint}");
         eprintln!("skipped: no Python with schemathesis; to run it: {hint}");

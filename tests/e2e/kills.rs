@@ -230,6 +230,8 @@ async fn run(server: Option<Server>, more: &str) {
     let mut random = StdRng::seed_from_u64(seed);
     let config = SimConfig {
         intensity: 2.0,
+        // What the exchange says it told has to be what it told.
+        trades_kept: ROWS,
         ..SimConfig::default()
     };
     let rig = Rig::start_with(config, more).await;

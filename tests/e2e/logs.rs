@@ -27,8 +27,10 @@ async fn asked(
     let client = reqwest::Client::new();
     let mut request = client
         .request(method, format!("http://{}{path}", rig.api))
-        .header("x-trace-id", trace)
-        .bearer_auth(key);
+        .header("x-trace-id", trace);
+    if !key.is_empty() {
+        request = request.bearer_auth(key);
+    }
     if let Some(body) = body {
         request = request
             .header("content-type", "application/json")
@@ -131,6 +133,28 @@ async fn one_id_leads_from_the_request_to_the_exchange_and_back() {
         let log = rig.log();
         assert!(log.lines().all(|line| !line.starts_with("FORGED")));
         nothing_tells_secrets(&trader, "binance");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_that_is_fetched_for_a_request_has_its_id() {
+    let config = SimConfig {
+        exchanges: vec![Exchange::Binance],
+        ..SimConfig::default()
+    };
+    let rig = Rig::start_with(config, "[log]\nlevel = \"debug\"\n").await;
+    let path = "/api/data/CryptoPair1hKdata?provider=binance&codes=solusdt&limit=2";
+    let (status, bars) = asked(&rig, (Method::GET, path), ("the-bars", ""), None).await;
+    assert_eq!((status, &bars["total"]), (200, &json!(2)), "{bars}");
+    for parts in [
+        &[
+            "request to the exchange",
+            "path=/api/v3/klines?symbol=SOLUSDT",
+        ][..],
+        &["the exchange has answered", "path=/api/v3/klines"],
+        &["request answered", "status=200"],
+    ] {
+        line(&rig, "the-bars", parts).await;
     }
 }
 

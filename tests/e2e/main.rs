@@ -7,6 +7,7 @@
 mod answers;
 mod bridge;
 mod bridge_orders;
+mod browser;
 mod captures;
 mod ccxt;
 mod channels;
@@ -16,6 +17,7 @@ mod credentials;
 mod deaths;
 mod disconnects;
 mod documents;
+mod examples;
 mod export;
 mod faults;
 mod history;

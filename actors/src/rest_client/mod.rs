@@ -22,6 +22,7 @@ use bookwire_engine::time::TsNanos;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
 
 use crate::bridge::Bridge;
 use crate::clock::Clock;
@@ -480,7 +481,8 @@ impl RestClient {
         &self,
         task: impl Future<Output = Result<T, RestError>> + Send + 'static,
     ) -> Result<T, RestError> {
-        match self.0.runtime.spawn(task).await {
+        // What it logs has the id of the request that it is asked for, if any.
+        match self.0.runtime.spawn(task.in_current_span()).await {
             Ok(result) => result,
             // The runtime is gone, or the task panicked, which the panic hook has reported.
             Err(_) => Err(RestError::Stopped),
@@ -533,9 +535,20 @@ impl Inner {
         priority: Priority,
     ) -> Result<Bytes, RestError> {
         self.wait_for_budget(host, request, priority).await?;
+        let (provider, market) = (host.provider.name(), host.market);
+        // Public data: nothing in the path is a secret.
+        tracing::debug!(provider, %market, method = "GET", path = %request.path, "request to the exchange");
         let asked = self.clock.monotonic();
         let answer = self.send(host, request).await;
         let now = Moment::of(&*self.clock);
+        match &answer {
+            Ok(body) => {
+                tracing::debug!(provider, %market, path = %request.path, bytes = body.len(),
+                "the exchange has answered")
+            }
+            Err(error) => tracing::debug!(provider, %market, path = %request.path, %error,
+                "no answer of the exchange"),
+        }
         match &answer {
             Ok(_) => host
                 .meter

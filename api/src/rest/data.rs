@@ -41,6 +41,10 @@ const BOOKS_MAX: usize = 50;
 /// Levels a side of all stored books in one answer: what they need has to fit into memory.
 const STORED_LEVELS_MAX: usize = 1_000_000;
 
+/// Trades that are looked through, at least and at most, for those that pass a filter.
+const FILTERED_TRADES_MIN: usize = 1000;
+const FILTERED_TRADES_MAX: usize = 10_000;
+
 /// Rows in an answer of ZVT's generic form.
 const QUERY_DATA_ROWS: usize = 100;
 
@@ -265,7 +269,10 @@ async fn stored(
     match schema {
         Schema::Klines(_, level) => bars(server, level, request, shape).await.map(Reply::Whole),
         Schema::Trades => {
-            let (asked, query) = (asked(Series::Trades), request.trade_query());
+            let (mut asked, query) = (asked(Series::Trades), request.trade_query());
+            if request.is_filtered() {
+                asked.window.limit = filtered_from(asked.window.limit);
+            }
             let read = query.clone();
             let answer = gateway.answer(
                 asked,
@@ -297,6 +304,14 @@ async fn stored(
             format!("{} is not stored", schema.name()),
         )),
     }
+}
+
+/// The latest so many trades are looked through for some that pass a filter: the exchange has no filter, and how
+/// many pass is known only when they are here.
+fn filtered_from(limit: usize) -> usize {
+    limit
+        .saturating_mul(2)
+        .clamp(FILTERED_TRADES_MIN, FILTERED_TRADES_MAX.max(limit))
 }
 
 /// Closed bars; an answer that was given before is given again while it is right.

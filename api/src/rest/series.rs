@@ -96,6 +96,12 @@ impl SeriesRequest {
         })
     }
 
+    /// Only some of the trades are wanted.
+    #[must_use]
+    pub const fn is_filtered(&self) -> bool {
+        self.side.is_some() || self.min_volume.is_some()
+    }
+
     /// The store's query of bars. One bar more of each instrument is asked for on the older side:
     /// the first bar's change is against the bar before it.
     #[must_use]

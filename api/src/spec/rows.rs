@@ -230,7 +230,7 @@ fn column_anywhere(column: &str) -> (Value, &'static str) {
         "funding_interval_hours" => (count(), "hours between two settlements"),
         "is_active" => (flag(), "can be traded now"),
         "margin_enabled" => (flag(), "can be traded on borrowed funds"),
-        "list_date" => (text(), "date of listing"),
+        "list_date" => (time(), "when it was listed"),
         "timestamp" => (time(), "bars: the open; events: the exchange's time"),
         "level" => (one_of(&levels()), "length of the bar"),
         "open" | "high" | "low" | "close" => (number(), "quote units"),

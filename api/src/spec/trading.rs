@@ -27,8 +27,13 @@ fn times() -> Vec<&'static str> {
     TimeInForce::ALL.iter().map(|one| one.as_str()).collect()
 }
 
-fn position_sides() -> Vec<&'static str> {
-    PositionSide::ALL.iter().map(|one| one.as_str()).collect()
+/// Another word for `net`, of those who send an order.
+pub(crate) const BOTH: &str = "both";
+
+/// What an order may name as its position.
+pub(crate) fn position_sides() -> Vec<&'static str> {
+    let own = PositionSide::ALL.iter().map(|one| one.as_str());
+    own.chain([BOTH]).collect()
 }
 
 fn statuses() -> Vec<&'static str> {
@@ -137,7 +142,7 @@ pub const PLACE: Operation = Operation {
         Field::new(
             "position_side",
             Kind::Word(position_sides),
-            "The position of a perpetual: `net` in one-way mode, which is the default.",
+            "The position of a perpetual: `net` (or `both`) in one-way mode, which is the default.",
         ),
         Field::new("reduce_only", Kind::Flag, "Never enlarges a position.").or("false"),
         Field::new(

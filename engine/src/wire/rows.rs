@@ -66,10 +66,7 @@ fn instrument_cell(instrument: &Instrument, column: &str, cell: &mut Cell<'_>) {
         "taker_fee" => cell.decimal_opt(spec.taker_fee),
         "is_active" => cell.flag(spec.is_active),
         "margin_enabled" => cell.flag(spec.margin_enabled),
-        "list_date" => match spec.list_date {
-            Some(ts) => cell.parts(&[], |out| write_date(out, ts)),
-            None => cell.null(),
-        },
+        "list_date" => cell.time_opt(spec.list_date),
         "min_qty" => cell.decimal_opt(spec.min_qty),
         "max_qty" => cell.decimal_opt(spec.max_qty),
         "native_symbol" => cell.text(&spec.native_symbol),

@@ -70,6 +70,7 @@ impl<'a> Setup<'a> {
         let standard = MarketConfig::standard(self.config.seed, self.start_ms);
         Ok(Market::new(MarketConfig {
             intensity: self.config.intensity,
+            trades_kept: self.config.trades_kept,
             listings: listings.unwrap_or_else(|| standard.listings.clone()),
             ..standard
         })?)

@@ -69,8 +69,7 @@ fn terms(
         .ok_or_else(|| missing("type", &types.join(", ")))?;
     let times = words(TimeInForce::ALL, TimeInForce::as_str);
     let time_in_force = body.choice("time_in_force", TimeInForce::parse, &times)?;
-    let sides = words(PositionSide::ALL, PositionSide::as_str);
-    let position_side = body.choice("position_side", PositionSide::parse, &sides)?;
+    let position_side = body.choice("position_side", position_side, &spec::position_sides())?;
     let quantity = body
         .amount("quantity")?
         .ok_or_else(|| missing("quantity", "a positive number of base units"))?;
@@ -114,6 +113,14 @@ fn terms(
         leverage: body.count("leverage")?,
         client_order_id,
     })
+}
+
+/// The position that a word names; Binance, and whoever comes from there, calls the one of one-way mode `both`.
+fn position_side(word: &str) -> Option<PositionSide> {
+    match word.eq_ignore_ascii_case(spec::BOTH) {
+        true => Some(PositionSide::Net),
+        false => PositionSide::parse(word),
+    }
 }
 
 /// `POST /api/trading/orders`.

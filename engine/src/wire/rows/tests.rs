@@ -161,7 +161,7 @@ fn entities_have_every_documented_field() {
         ("maker_fee", "null"),
         ("is_active", "true"),
         ("margin_enabled", "false"),
-        ("list_date", "\"2024-08-01\""),
+        ("list_date", "\"2024-08-01T12:34:56.789Z\""),
         ("max_qty", "9000"),
         ("native_symbol", "\"BTCUSDT\""),
     ] {
