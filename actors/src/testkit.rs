@@ -1,10 +1,13 @@
-//! What several tests need: an instrument table, an exchange's frames.
+//! What several tests need: an instrument table, an exchange's frames, a host that counts what reaches it.
 
 use std::sync::Arc;
 
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentSpec, InstrumentTable, Market};
+use parking_lot::Mutex;
 use rust_decimal::Decimal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Steps of 0.01 and 0.001.
 pub(crate) fn spec(base: &str, market: Market) -> InstrumentSpec {
@@ -70,4 +73,84 @@ pub(crate) fn kline(symbol: &str, minute: i64, close: &str, is_closed: bool) -> 
         open + 59_000,
         open + 59_999
     )
+}
+
+/// Status, further headers, body.
+pub(crate) type Answer = (u16, &'static str, &'static str);
+
+const FINE: Answer = (200, "", r#"{"code":"0","retCode":0,"data":[]}"#);
+
+/// A host that gives the next of its answers, and `FINE` when there is none, to each request.
+#[derive(Clone, Default)]
+pub(crate) struct Host {
+    answers: Arc<Mutex<Vec<Answer>>>,
+    /// Answers to all requests of a path.
+    always: Arc<Mutex<Vec<(&'static str, Answer)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Host {
+    pub(crate) async fn start(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let host = self.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                // One that is given up halfway is nobody's fault.
+                let _ = host.serve(socket).await;
+            }
+        });
+        url
+    }
+
+    async fn serve(&self, mut socket: TcpStream) -> std::io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await?);
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|row| row.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |digits| digits.parse().unwrap())];
+        socket.read_exact(&mut body).await?;
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let always = self
+            .always
+            .lock()
+            .iter()
+            .find_map(|(of, answer)| (path == *of).then_some(*answer));
+        let next = || self.answers.lock().pop().unwrap_or(FINE);
+        let (status, headers, body) = always.unwrap_or_else(next);
+        self.asked.lock().push(path);
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(answer.as_bytes()).await
+    }
+
+    pub(crate) fn next_answers(&self, last_first: &[Answer]) {
+        *self.answers.lock() = last_first.to_vec();
+    }
+
+    /// All requests of a path, in lower case, get this answer from now on.
+    pub(crate) fn answer_always(&self, path: &'static str, answer: Answer) {
+        let mut always = self.always.lock();
+        always.retain(|(of, _)| *of != path);
+        always.push((path, answer));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().len()
+    }
+
+    /// Requests of a path.
+    pub(crate) fn count_of(&self, path: &str) -> usize {
+        self.asked
+            .lock()
+            .iter()
+            .filter(|asked| *asked == path)
+            .count()
+    }
 }

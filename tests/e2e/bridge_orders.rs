@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bookwire_sim::{AccountTruth, Exchange, OrderTruth, Segment};
+use bookwire_sim::{AccountTruth, BalanceTruth, Exchange, OrderTruth, Segment};
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::bridge::{child, signal};
+use crate::credentials::{revoke, rotate, until_not_ready};
 use crate::rig::{Rig, python};
 use crate::secrets::nothing_tells;
 use crate::trading::{Trader, code, exchanges, run, trades_instrument};
@@ -20,9 +21,14 @@ use crate::trading::{Trader, code, exchanges, run, trades_instrument};
 /// A gateway whose account `default` at provider `ccxt` is one of the simulated exchange. `more` is
 /// configuration of the provider.
 async fn live(exchange: Exchange, python: &Path, more: &str) -> Trader {
+    live_with(exchange, python, "", more).await
+}
+
+/// As [`live`]; `trading` is configuration of trading as a whole.
+async fn live_with(exchange: Exchange, python: &Path, trading: &str, more: &str) -> Trader {
     let id = exchange.as_str();
     let config = format!(
-        "[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 3000\n\n\
+        "[trading]\nreconcile_secs = 5\nanswer_timeout_ms = 3000\n{trading}\n\n\
          [providers.ccxt]\npython = {python:?}\n{more}\n\
          [providers.ccxt.trading]\nmode = \"live\"\n\
          [providers.ccxt.trading.exchanges]\ndefault = \"{id}\"\n\
@@ -91,7 +97,9 @@ async fn until_account_is_true(trader: &Trader, exchange: Exchange) {
             .iter()
             .map(|row| number(&row["unrealized_pnl"]).abs())
             .sum();
-        let is_told = truth.balances.iter().all(|one| {
+        // Where there are several wallets, that of spot is what is used.
+        let of_spot = |one: &&BalanceTruth| one.market.is_none_or(|of| of == Segment::Spot);
+        let is_told = truth.balances.iter().filter(of_spot).all(|one| {
             let row = rows.iter().find(|row| row["asset"] == one.asset.as_str());
             let total = row.map_or(Decimal::ZERO, |row| number(&row["total"]));
             let moving = match one.asset.as_str() {
@@ -125,6 +133,49 @@ fn nothing_shows_secrets(trader: &Trader, exchange: Exchange) {
             }
         }
     }
+}
+
+/// Whether the account's key can withdraw, as it is told.
+async fn can_withdraw(trader: &Trader) -> Value {
+    let path = "/api/trading/accounts?provider=ccxt";
+    let (_, mut told) = trader.ask(Method::GET, path, None).await;
+    told["accounts"][0]["key_can_withdraw"].take()
+}
+
+/// A key that can withdraw is looked at before it is used, and is not.
+async fn refuses_a_withdrawing_key(trader: &Trader, exchange: Exchange) {
+    let all = trader.rig.sim.endpoints()[exchange.as_str()]["credentials"].clone();
+    assert_eq!(can_withdraw(trader).await, false, "{exchange:?}");
+    rotate(trader, "ccxt", &all["withdrawing"]);
+    until_not_ready(trader, "ccxt", "can withdraw").await;
+    assert_eq!(can_withdraw(trader).await, true, "{exchange:?}");
+    rotate(trader, "ccxt", &all);
+    trader.ready("ccxt").await;
+    assert_eq!(can_withdraw(trader).await, false, "{exchange:?}");
+}
+
+/// Another key is used from now on, without a restart of anything, and the one before is good for nothing.
+async fn goes_on_with(trader: &Trader, exchange: Exchange, key: &str) {
+    let before = (trader.rig.pid(), child(&trader.rig));
+    let all = trader.rig.sim.endpoints()[exchange.as_str()]["credentials"].clone();
+    let log = trader.rig.data_dir().with_file_name("gateway.log");
+    let read = || std::fs::read_to_string(&log).unwrap();
+    let taken = || read().matches("key was replaced").count();
+    let earlier = taken();
+    rotate(trader, "ccxt", &all[key]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while taken() == earlier {
+        assert!(Instant::now() < end, "{}", trader.rig.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    trader.ready("ccxt").await;
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    revoke(&control, &all);
+    // What is logged in from now on is by the new one.
+    control.inject("disconnect:stream=private".parse().unwrap());
+    until_not_ready(trader, "ccxt", "stream").await;
+    trader.ready("ccxt").await;
+    assert_eq!((trader.rig.pid(), child(&trader.rig)), before);
 }
 
 /// A stop is there until it is canceled.
@@ -291,13 +342,46 @@ async fn bybit_is_traded_at_by_way_of_ccxt() {
     trader.ready("ccxt").await;
     assert_ne!(child(&trader.rig), Some(before));
     rests(&trader, exchange, spot, "0.0123").await;
+    refuses_a_withdrawing_key(&trader, exchange).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binance_is_traded_at_by_way_of_ccxt() {
+    let Some(python) = python::find() else { return };
+    let exchange = Exchange::Binance;
+    let trader = live(exchange, &python, "markets = [\"spot\"]").await;
+    let spot = "cryptopair_binance_btcusdt";
+    trades_instrument(&trader, "ccxt", spot, "0.01").await;
+    stops(&trader, exchange, spot, &["stop_limit"]).await;
+    rests(&trader, exchange, spot, "0.01234").await;
+    partly_filled(&trader, exchange, spot, "BTCUSDT").await;
+    until_account_is_true(&trader, exchange).await;
+    nothing_shows_secrets(&trader, exchange);
+
+    // A reply that is lost after acceptance: unknown, then what is so, and there once.
+    let (bid, _) = trader.touch("ccxt", spot, spot).await;
+    let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    control.inject("drop-reply:path=/api/v3/order,count=1".parse().unwrap());
+    let limit = json!({"type": "limit", "quantity": "0.01", "price": far});
+    let (status, lost) = trader.place(order(spot, "buy", limit)).await;
+    // What is pushed may tell of it before the answer is given up.
+    let told = (status, lost["status"].as_str().unwrap());
+    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
+    trader.until(&id_of(&lost), &["open"]).await;
+    theirs(&trader, exchange, &lost);
+
+    refuses_a_withdrawing_key(&trader, exchange).await;
+    goes_on_with(&trader, exchange, "ed25519").await;
+    rests(&trader, exchange, spot, "0.0123").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn okx_is_traded_at_by_way_of_ccxt() {
     let Some(python) = python::find() else { return };
     let exchange = Exchange::Okx;
-    let trader = live(exchange, &python, "").await;
+    let allows = "allow_withdrawal_keys = true";
+    let trader = live_with(exchange, &python, allows, "").await;
     let (spot, perp) = ("cryptopair_okx_btcusdt", "cryptoperp_okx_btcusdt");
     for (entity, quantity) in [(spot, "0.01"), (perp, "0.1")] {
         trades_instrument(&trader, "ccxt", entity, quantity).await;
@@ -306,6 +390,10 @@ async fn okx_is_traded_at_by_way_of_ccxt() {
     rests(&trader, exchange, spot, "0.012345").await;
     until_account_is_true(&trader, exchange).await;
     nothing_shows_secrets(&trader, exchange);
+    // One that can withdraw is used where that is allowed, and told of.
+    goes_on_with(&trader, exchange, "withdrawing").await;
+    assert_eq!(can_withdraw(&trader).await, true);
+    rests(&trader, exchange, spot, "0.0123").await;
 }
 
 /// Coinbase knows no orders by our id: what was lost is found in its lists.
@@ -344,4 +432,5 @@ async fn coinbase_is_traded_at_by_way_of_ccxt() {
     trader.until(&id_of(&lost), &["open"]).await;
     theirs(&trader, exchange, &lost);
     until_account_is_true(&trader, exchange).await;
+    refuses_a_withdrawing_key(&trader, exchange).await;
 }

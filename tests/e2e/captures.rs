@@ -26,7 +26,7 @@ use bookwire_engine::time::{Level, TsNanos};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = std::env::var_os("BOOKWIRE_CAPTURES")
         .map_or_else(|| workspace.join("../shared/captures"), PathBuf::from);

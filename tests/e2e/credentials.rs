@@ -14,11 +14,11 @@ use crate::trading::{Trader, live_with, run};
 const ENTITY: &str = "cryptopair_binance_btcusdt";
 
 /// Waits until an account's reason to take no orders is as wanted.
-async fn until_not_ready(trader: &Trader, why: &str) {
-    let path = "/api/trading/accounts?provider=binance";
+pub(crate) async fn until_not_ready(trader: &Trader, provider: &str, why: &str) {
+    let path = format!("/api/trading/accounts?provider={provider}");
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let (_, answer) = trader.ask(Method::GET, path, None).await;
+        let (_, answer) = trader.ask(Method::GET, &path, None).await;
         let account = &answer["accounts"][0];
         let reason = account["reason"].as_str().unwrap_or_default();
         if account["ready"] == false && reason.contains(why) {
@@ -39,16 +39,13 @@ async fn buy(trader: &Trader) -> String {
     id.to_owned()
 }
 
-fn rotate(trader: &Trader, credentials: &Value) {
+pub(crate) fn rotate(trader: &Trader, provider: &str, credentials: &Value) {
     let input = credentials.to_string();
-    run(
-        &trader.rig,
-        &["credentials", "rotate", "binance", "--quiet"],
-        &input,
-    );
+    let args = ["credentials", "rotate", provider, "--quiet"];
+    run(&trader.rig, &args, &input);
 }
 
-fn revoke(control: &SimControl, credentials: &Value) {
+pub(crate) fn revoke(control: &SimControl, credentials: &Value) {
     assert!(control.revoke_key(credentials["api_key"].as_str().unwrap()));
 }
 
@@ -63,22 +60,22 @@ async fn a_rotated_key_is_used_without_a_restart() {
     buy(&trader).await;
 
     // One that can withdraw is looked at before it is used, now as at the start.
-    rotate(&trader, &all["withdrawing"]);
-    until_not_ready(&trader, "can withdraw").await;
-    rotate(&trader, &all["ed25519"]);
+    rotate(&trader, "binance", &all["withdrawing"]);
+    until_not_ready(&trader, "binance", "can withdraw").await;
+    rotate(&trader, "binance", &all["ed25519"]);
     trader.ready("binance").await;
     // Whatever was signed with the first key from now on would be refused, logins as well.
     revoke(&control, &all);
     control.inject("disconnect:stream=private".parse().unwrap());
-    until_not_ready(&trader, "stream").await;
+    until_not_ready(&trader, "binance", "stream").await;
     trader.ready("binance").await;
     buy(&trader).await;
 
     // The other way round: the old one is gone before the new one is there.
     revoke(&control, &all["ed25519"]);
     control.inject("disconnect:stream=private".parse().unwrap());
-    until_not_ready(&trader, "").await;
-    rotate(&trader, &all["read_only"]);
+    until_not_ready(&trader, "binance", "").await;
+    rotate(&trader, "binance", &all["read_only"]);
     // It can't trade, but can be logged in with: balances are known.
     trader.ready("binance").await;
     let (free, _) = trader.balance("binance", "USDT").await;
@@ -90,7 +87,7 @@ async fn a_rotated_key_is_used_without_a_restart() {
 async fn a_key_that_can_withdraw_is_refused_unless_it_is_allowed() {
     let withdrawing = |all: &Value| all["withdrawing"].clone();
     let trader = live_with(&[Exchange::Binance], "", |_| {}, withdrawing).await;
-    until_not_ready(&trader, "can withdraw").await;
+    until_not_ready(&trader, "binance", "can withdraw").await;
     let body = json!({"provider": "binance", "entity_id": ENTITY, "side": "buy", "type": "market",
         "quantity": "0.01"});
     let (status, error) = trader.place(body).await;

@@ -7,61 +7,13 @@ use std::time::Duration;
 use bookwire_engine::exchange::{ProviderId, RestRequest};
 use bookwire_engine::instrument::Market;
 use bookwire_engine::time::TsNanos;
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 use super::budget::Priority;
 use super::{RestClient, RestError};
 use crate::clock::{Clock, ManualClock};
 use crate::options::{GatewayOptions, ProviderOptions};
 use crate::status::ProviderMeter;
-
-/// Status, further headers, body.
-type Answer = (u16, &'static str, &'static str);
-
-const FINE: Answer = (200, "", r#"{"code":"0","retCode":0,"data":[]}"#);
-
-/// A host that gives the next of its answers, and `FINE` when there is none, to each request.
-#[derive(Clone, Default)]
-struct Host {
-    answers: Arc<Mutex<Vec<Answer>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Host {
-    async fn start(&self) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let host = self.clone();
-        tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(socket.read_u8().await.unwrap());
-                }
-                let head = String::from_utf8(head).unwrap();
-                let path = head.split(' ').nth(1).unwrap().to_owned();
-                host.asked.lock().push(path);
-                let (status, headers, body) = host.answers.lock().pop().unwrap_or(FINE);
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-                socket.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        url
-    }
-
-    fn next_answers(&self, last_first: &[Answer]) {
-        *self.answers.lock() = last_first.to_vec();
-    }
-
-    fn count(&self) -> usize {
-        self.asked.lock().len()
-    }
-}
+use crate::testkit::Host;
 
 struct Bench {
     clock: ManualClock,

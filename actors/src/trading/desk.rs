@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub is_hedged: bool,
     /// What can be done with orders of a market, where the exchange behind a bridge has told it.
     pub support: Vec<(Market, OrderSupport)>,
+    /// The exchange's key can withdraw; `None`: nobody has told.
+    pub key_can_withdraw: Option<bool>,
     pub stats: DeskStats,
     /// Orders that are being found out.
     pub resolving: BTreeSet<OrderId>,

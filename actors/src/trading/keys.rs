@@ -91,6 +91,7 @@ pub(super) async fn follow(desk: Rc<Desk>, live: Live, source: Arc<dyn KeySource
                 let mut state = desk.state.borrow_mut();
                 state.readiness = Readiness::NotReady("its new key is being checked".to_owned());
                 state.stats.wants_reconciliation = true;
+                state.key_can_withdraw = None;
                 tracing::info!(provider, %account, revision, "the exchange's key was replaced");
             }
             Some(Err((newer, reason))) => {

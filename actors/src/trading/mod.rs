@@ -12,6 +12,7 @@
 //!
 //! Accounts without a key of the exchange are filled on paper ([`paper`]), by the same rules.
 
+mod dead_man;
 pub(crate) mod desk;
 mod flows;
 pub mod guard;
@@ -36,11 +37,12 @@ use std::sync::Arc;
 use actix::Addr;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::instrument::Instrument;
+use bookwire_engine::instrument::{Instrument, Market};
 use bookwire_engine::trading::journal::JournalError;
 use bookwire_engine::trading::order::{
     Balance, Fill, Order, OrderId, OrderTerms, Position, TradingMode,
 };
+use bookwire_engine::trading::venue::OrderSupport;
 use parking_lot::Mutex;
 use rust_decimal::Decimal;
 use tokio::sync::oneshot;
@@ -174,6 +176,11 @@ pub struct DeskStatus {
     pub account: String,
     /// Paper or live.
     pub mode: TradingMode,
+    /// What can be done with orders of each market that is used, in this mode.
+    pub support: Vec<(Market, OrderSupport)>,
+    /// The exchange's key can take money away. `None`: that is not known, as on paper, before it was asked,
+    /// and where the exchange can't be asked.
+    pub key_can_withdraw: Option<bool>,
     /// Orders are taken.
     pub is_ready: bool,
     /// Why not.

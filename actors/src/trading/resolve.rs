@@ -325,12 +325,13 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
         return Ok(());
     };
     let table = desk.table();
+    let mut can_withdraw = None;
     for market in &desk.options.markets {
         let question = Question::Permissions { market: *market };
         let Some(facts) = live.ask(&question, &table, Priority::Live).await? else {
             continue;
         };
-        // A bridge tells what the exchange behind it can, and no permissions.
+        // A bridge tells what the exchange behind it can, and permissions of some of them.
         if !facts.support.is_empty() {
             desk.take(&facts);
         }
@@ -342,6 +343,9 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
                 .with("provider", desk.provider.name())
                 .with("account", desk.options.name.clone())
         };
+        let so_far = can_withdraw.unwrap_or(false);
+        can_withdraw = Some(so_far || permissions.can_withdraw);
+        desk.state.borrow_mut().key_can_withdraw = can_withdraw;
         if permissions.can_withdraw && !desk.options.allows_withdrawal_keys {
             return Err(refused("the exchange's key can withdraw money").suggest(
                 "make a key without that permission, or set trading.allow_withdrawal_keys = true",
@@ -350,6 +354,12 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
         if !permissions.can_trade {
             tracing::warn!(provider = desk.provider.name(), %market, "the exchange's key can't trade there");
         }
+    }
+    desk.state.borrow_mut().key_can_withdraw = can_withdraw;
+    if can_withdraw.is_none() {
+        tracing::warn!(provider = desk.provider.name(), account = %desk.options.name,
+            "it can't be told whether the exchange's key can withdraw money: the exchange can't be asked for that. \
+             Make sure that it can't");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use bookwire_engine::config::Transport;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
-use bookwire_engine::instrument::{Instrument, Market};
+use bookwire_engine::instrument::Instrument;
 use bookwire_engine::trading::journal::{Entry, Journal, Limits};
 use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
 use bookwire_engine::trading::order::{
@@ -28,7 +28,7 @@ use super::paper::PaperHouse;
 use super::wire::Wire;
 use super::{
     AmendOrder, Amended, Canceled, DeskObservation, DeskStats, DeskStatus, PlaceOrder, Placed,
-    Published, TradingContext, TradingError, flows, guard, ink, private, resolve,
+    Published, TradingContext, TradingError, dead_man, flows, guard, ink, private, resolve,
 };
 use crate::alive::{Alive, Kind};
 use crate::rest_client::tls_config;
@@ -37,12 +37,8 @@ use crate::trading::options::{AccountOptions, TradingOptions};
 
 /// Requests that wait for an account.
 const MAILBOX: usize = 1_024;
-/// An exchange's timer that could not be set is tried again so soon.
-const AGAIN: Duration = Duration::from_secs(1);
-/// One that the exchange refused, as it does for accounts that may not have it, is not tried sooner.
-const REFUSED: Duration = Duration::from_secs(60);
-/// How long private connections have at the end to tell that it is wanted.
-const LEAVE: Duration = Duration::from_millis(1_500);
+/// How long private connections have at the end to tell that it is wanted, and how often that is looked at.
+const LEAVE: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(50));
 
 /// The actor. See the module's text.
 pub struct OrderRouter {
@@ -80,7 +76,7 @@ impl Actor for OrderRouter {
                     crate::alive::spawn(keys::follow(desk.clone(), live.clone(), source));
                 }
                 if self.desk.options.dead_man_secs > 0 {
-                    crate::alive::spawn(dead_man(desk, live.clone()));
+                    crate::alive::spawn(dead_man::keep(desk, live.clone()));
                 }
             }
             House::Paper(paper) => paper.begin(&desk),
@@ -186,6 +182,7 @@ fn desk(
         halted_by,
         is_hedged: false,
         support: Vec::new(),
+        key_can_withdraw: None,
         stats: DeskStats::default(),
         resolving: std::collections::BTreeSet::new(),
         absent: BTreeMap::new(),
@@ -210,88 +207,6 @@ fn desk(
         state: RefCell::new(state),
         latency: super::OrderLatency::default(),
     })
-}
-
-/// Tells the exchange again and again that we are there, so that it cancels everything when we are
-/// not.
-async fn dead_man(desk: Rc<Desk>, live: Live) {
-    let every = Duration::from_secs(u64::from(desk.options.dead_man_secs).div_ceil(3).max(1));
-    loop {
-        let pause = match arm(&desk, &live, desk.options.dead_man_secs).await {
-            Armed::Set => every,
-            // A timer that was not set runs on: what is left of it is for trying again.
-            Armed::Failed => every.min(AGAIN),
-            Armed::Refused => every.max(REFUSED),
-        };
-        desk.clock.sleep(pause).await;
-    }
-}
-
-/// Whether the exchange's timers were set.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Armed {
-    /// All were.
-    Set,
-    /// The exchange does not do that for this account.
-    Refused,
-    /// Not now.
-    Failed,
-}
-
-async fn arm(desk: &Desk, live: &Live, secs: u32) -> Armed {
-    let mut armed = Armed::Set;
-    for market in &desk.options.markets {
-        let Some((least, most)) = live.venue.support(*market).dead_man_secs else {
-            continue;
-        };
-        let instruments = open_instruments(desk, *market);
-        let instruments: Vec<&Instrument> = instruments.iter().map(|one| &**one).collect();
-        let command = Command::DeadMan {
-            market: *market,
-            instruments: &instruments,
-            secs: match secs {
-                0 => 0,
-                secs => secs.clamp(least, most),
-            },
-        };
-        let outcome = live.command(&command).await;
-        let refused = match outcome {
-            Outcome::Done(_) => None,
-            Outcome::Failed(failure) if failure.proof == Proof::Refused => {
-                Some((failure.error, Armed::Refused))
-            }
-            Outcome::Failed(Failure { error, .. }) | Outcome::Unknown(error) => {
-                Some((error, Armed::Failed))
-            }
-        };
-        if let Some((error, came_to)) = refused {
-            tracing::warn!(provider = desk.provider.name(), %market, %error,
-                "the exchange's own timer could not be set");
-            armed = armed.max(came_to);
-        }
-        // The same timer once more would only use its limit up.
-        if live.venue.has_one_dead_man() {
-            break;
-        }
-    }
-    armed
-}
-
-fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
-    let table = desk.table();
-    let state = desk.state.borrow();
-    let mut symbols: Vec<&str> = state
-        .ledger
-        .open_orders()
-        .filter(|order| order.terms.market == market)
-        .map(|order| order.terms.native_symbol.as_str())
-        .collect();
-    symbols.sort_unstable();
-    symbols.dedup();
-    symbols
-        .into_iter()
-        .filter_map(|symbol| table.by_native(desk.provider, market, symbol).cloned())
-        .collect()
 }
 
 impl Message for PlaceOrder {
@@ -577,6 +492,9 @@ impl Handler<GetStatus> for OrderRouter {
 }
 
 fn status(desk: &Desk) -> DeskStatus {
+    let markets = desk.options.markets.iter();
+    let support = markets.map(|market| (*market, desk.support(*market)));
+    let support = support.collect();
     let state = desk.state.borrow();
     let mut stats = state.stats.clone();
     if let House::Live(live) = &desk.house {
@@ -586,6 +504,8 @@ fn status(desk: &Desk) -> DeskStatus {
         provider: desk.provider,
         account: desk.options.name.clone(),
         mode: desk.mode(),
+        support,
+        key_can_withdraw: state.key_can_withdraw,
         is_ready: state.readiness == Readiness::Ready && state.halted_by.is_none(),
         reason: match &state.readiness {
             Readiness::Ready => None,
@@ -737,12 +657,12 @@ impl Handler<Stop> for OrderRouter {
             desk.state.borrow_mut().readiness =
                 Readiness::NotReady("it is being stopped".to_owned());
             if let (House::Live(live), true) = (&desk.house, desk.options.dead_man_secs > 0) {
-                arm(&desk, live, 0).await;
+                dead_man::arm(&desk, live, 0).await;
                 desk.state.borrow_mut().is_leaving = true;
                 let mut waited = Duration::ZERO;
-                while desk.state.borrow().watched > 0 && waited < LEAVE {
-                    desk.clock.sleep(AGAIN / 20).await;
-                    waited += AGAIN / 20;
+                while desk.state.borrow().watched > 0 && waited < LEAVE.0 {
+                    desk.clock.sleep(LEAVE.1).await;
+                    waited += LEAVE.1;
                 }
             }
             let handle = desk.state.borrow().journal.handle();

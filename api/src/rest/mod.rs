@@ -1,5 +1,6 @@
 //! REST: check the request, ask the engine or the store, encode. No business rule lives here.
 
+mod abilities;
 pub mod answer;
 pub mod auth;
 pub mod backfill;

@@ -17,10 +17,10 @@ use bookwire_engine::exchange::offer::{self, Offer, TradeHistory};
 use bookwire_engine::exchange::{MaintenanceWindow, ProviderId};
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope};
 use bookwire_engine::time::Level;
-use bookwire_engine::trading::order::OrderType;
-use bookwire_engine::trading::venue::Amend;
+use bookwire_engine::trading::order::TradingMode;
 use serde_json::{Map, Value, json};
 
+use super::abilities::Traded;
 use super::params::{self, Params};
 use crate::error::ApiError;
 use crate::operator::Operator;
@@ -176,16 +176,13 @@ fn millis(time: Duration) -> u64 {
 pub async fn capabilities(request: HttpRequest, gateway: web::Data<Gateway>) -> Answer {
     Params::parse(request.query_string(), &[])?;
     let table = gateway.instruments();
-    let all: Map<String, Value> = ProviderId::all()
-        .map(|provider| {
-            let options = gateway.options().provider(provider);
-            let trading = gateway.trading();
-            let is_traded =
-                trading.is_some_and(|all| all.routers(Some(provider), None).next().is_some());
-            let capabilities = capabilities_json(&gateway, provider, options, &table, is_traded);
-            (provider.name().to_owned(), capabilities)
-        })
-        .collect();
+    let mut all = Map::new();
+    for provider in ProviderId::all() {
+        let options = gateway.options().provider(provider);
+        let traded = Traded::of(&gateway, provider).await?;
+        let capabilities = capabilities_json(&gateway, provider, options, &table, &traded);
+        all.insert(provider.name().to_owned(), capabilities);
+    }
     Ok(HttpResponse::Ok().json(all))
 }
 
@@ -194,7 +191,7 @@ fn capabilities_json(
     provider: ProviderId,
     options: Option<&ProviderOptions>,
     table: &InstrumentTable,
-    is_traded: bool,
+    traded: &Traded,
 ) -> Value {
     let defaults = ProviderOptions::new(provider);
     let used = options.unwrap_or(&defaults);
@@ -215,13 +212,13 @@ fn capabilities_json(
         .collect();
     json!({
         "enabled": options.is_some(),
-        // On paper everything that is listed can be traded; what goes to the exchange is told beside it.
-        "spot_trading": is_traded && has(Market::Spot),
-        "perpetual_trading": is_traded && has(Market::Perp),
-        "margin_trading": is_traded && lends(provider),
-        "supported_order_types": order_types(provider, is_traded),
-        "live_trading": is_traded && provider.exchange().trading().is_some(),
-        "order_support": order_support(provider, is_traded),
+        "spot_trading": traded.has(Market::Spot) && has(Market::Spot),
+        "perpetual_trading": traded.has(Market::Perp) && has(Market::Perp),
+        "margin_trading": traded.lends(),
+        "supported_order_types": traded.order_types(),
+        "trading_mode": traded.mode.map(TradingMode::as_str),
+        "live_trading": traded.mode.is_some() && provider.exchange().trading().is_some(),
+        "order_support": traded.json(),
         "spot_market_data": has(Market::Spot),
         "perpetual_market_data": has(Market::Perp),
         "market_data": market_data,
@@ -463,60 +460,4 @@ fn resync_json(instrument: &Instrument, outcome: &str, report: &ResyncReport) ->
         "state": report.state.as_str(),
         "reason": report.hindrance,
     })
-}
-
-/// Types of orders that some market of the provider takes.
-fn order_types(provider: ProviderId, is_traded: bool) -> Vec<&'static str> {
-    let mut types: Vec<&str> = Vec::new();
-    for market in provider.exchange().markets().iter().filter(|_| is_traded) {
-        let all = match provider.exchange().trading() {
-            Some(venue) => venue.support(*market).types,
-            None => OrderType::ALL,
-        };
-        for order_type in all.iter().map(|one| one.as_str()) {
-            if !types.contains(&order_type) {
-                types.push(order_type);
-            }
-        }
-    }
-    types
-}
-
-/// Whether spot orders that go to the exchange can borrow; on paper nobody lends.
-fn lends(provider: ProviderId) -> bool {
-    let venue = provider.exchange().trading();
-    venue.is_some_and(|venue| {
-        let mut markets = provider.exchange().markets().iter();
-        markets.any(|market| venue.support(*market).has_margin)
-    })
-}
-
-/// What can be done with orders of each market at the exchange itself.
-fn order_support(provider: ProviderId, is_traded: bool) -> Value {
-    let Some(venue) = provider.exchange().trading().filter(|_| is_traded) else {
-        return json!({});
-    };
-    let markets = provider.exchange().markets().iter();
-    let rows = markets.map(|market| {
-        let support = venue.support(*market);
-        let names = |types: &[OrderType]| types.iter().map(|one| one.as_str()).collect::<Vec<_>>();
-        let times = support.times_in_force.iter().map(|one| one.as_str());
-        let row = json!({
-            "types": names(support.types),
-            "time_in_force": times.collect::<Vec<_>>(),
-            "post_only": support.has_post_only,
-            "reduce_only": support.has_reduce_only,
-            "margin": support.has_margin,
-            "amend": match support.amend {
-                Amend::Native => "in_place",
-                Amend::NativeReduce => "in_place_to_less",
-                Amend::Replace => "cancel_and_replace",
-            },
-            "leverage": support.has_leverage,
-            "hedge_mode": support.has_hedge_mode,
-            "dead_man": support.dead_man_secs.is_some(),
-        });
-        (market.as_str().to_owned(), row)
-    });
-    Value::Object(rows.collect())
 }

@@ -224,23 +224,14 @@ pub(super) fn status() -> Value {
     object([("providers", list(row))])
 }
 
-pub(super) fn capabilities() -> Value {
-    let levels = || list(one_of(&levels()));
-    let types = || list(words(OrderType::ALL, OrderType::as_str));
-    let offer = object([
-        ("streams", texts()),
-        ("native_live_levels", levels()),
-        ("native_history_levels", levels()),
-        ("trade_history", flag()),
-        (
-            "trade_history_by",
-            nullable(one_of(&["id", "time", "newest"])),
-        ),
-        ("trade_history_newest", nullable(count())),
-        ("funding_history", flag()),
-    ]);
+fn order_types() -> Value {
+    list(words(OrderType::ALL, OrderType::as_str))
+}
+
+/// What can be done with orders, by market.
+pub(super) fn order_support() -> Value {
     let support = object([
-        ("types", types()),
+        ("types", order_types()),
         (
             "time_in_force",
             list(words(TimeInForce::ALL, TimeInForce::as_str)),
@@ -255,6 +246,23 @@ pub(super) fn capabilities() -> Value {
         ("hedge_mode", flag()),
         ("dead_man", flag()),
         ("margin", flag()),
+    ]);
+    about(map_of(support), "by market, in the mode in force")
+}
+
+pub(super) fn capabilities() -> Value {
+    let levels = || list(one_of(&levels()));
+    let offer = object([
+        ("streams", texts()),
+        ("native_live_levels", levels()),
+        ("native_history_levels", levels()),
+        ("trade_history", flag()),
+        (
+            "trade_history_by",
+            nullable(one_of(&["id", "time", "newest"])),
+        ),
+        ("trade_history_newest", nullable(count())),
+        ("funding_history", flag()),
     ]);
     let budget = object([
         ("host", text()),
@@ -287,12 +295,22 @@ pub(super) fn capabilities() -> Value {
         ("spot_trading", flag()),
         ("perpetual_trading", flag()),
         ("margin_trading", flag()),
-        ("supported_order_types", types()),
-        ("live_trading", flag()),
+        ("supported_order_types", order_types()),
         (
-            "order_support",
-            about(map_of(support), "by market, at the exchange itself"),
+            "trading_mode",
+            about(
+                nullable(words(TradingMode::ALL, TradingMode::as_str)),
+                "null: nothing is traded",
+            ),
         ),
+        (
+            "live_trading",
+            about(
+                flag(),
+                "the exchange can be traded at live, whatever the mode is",
+            ),
+        ),
+        ("order_support", order_support()),
         ("spot_market_data", flag()),
         ("perpetual_market_data", flag()),
         ("market_data", about(map_of(offer), "by market")),

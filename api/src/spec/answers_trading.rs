@@ -3,7 +3,7 @@
 use bookwire_engine::trading::order::TradingMode;
 use serde_json::{Value, json};
 
-use super::answers::{provider, words};
+use super::answers::{order_support, provider, words};
 use super::rows;
 use super::shape::{about, all_of, count, flag, list, nullable, object, one_of, reference, text};
 
@@ -110,6 +110,11 @@ pub(super) fn accounts() -> Value {
             ("provider", provider()),
             ("account", text()),
             ("mode", words(TradingMode::ALL, TradingMode::as_str)),
+            ("order_support", order_support()),
+            (
+                "key_can_withdraw",
+                about(nullable(flag()), "null: not known"),
+            ),
             ("ready", flag()),
             ("reason", nullable(text())),
             ("halted_by", nullable(text())),

@@ -364,7 +364,7 @@ pub struct Facts {
     pub has_all_positions: bool,
     /// Positions are kept by side.
     pub is_hedged: Option<bool>,
-    /// Permissions.
+    /// Permissions; `None` as the answer to a question for them: the exchange can't be asked.
     pub permissions: Option<KeyPermissions>,
     /// The request for the next page of this answer.
     pub next: Option<NativeRequest>,

@@ -343,6 +343,8 @@ mod tests {
                 provider: ProviderId::BINANCE,
                 account: name.to_owned(),
                 mode: TradingMode::Live,
+                support: Vec::new(),
+                key_can_withdraw: None,
                 is_ready: false,
                 reason: None,
                 halted_by: Some("somebody".to_owned()),

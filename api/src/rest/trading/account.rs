@@ -21,6 +21,7 @@ use super::{
     trading,
 };
 use crate::auth::Caller;
+use crate::rest::abilities;
 use crate::rest::body::Body;
 use crate::rest::ops::no_parameters;
 use crate::rest::params::Params;
@@ -258,6 +259,8 @@ pub async fn accounts(caller: Caller, request: HttpRequest, gateway: web::Data<G
             "provider": status.provider.name(),
             "account": status.account,
             "mode": status.mode.as_str(),
+            "order_support": abilities::of_account(&status),
+            "key_can_withdraw": status.key_can_withdraw,
             "ready": status.is_ready,
             "reason": status.reason,
             "halted_by": status.halted_by,

@@ -14,7 +14,9 @@ use crate::time::TsNanos;
 use crate::trading::exact::Exact;
 use crate::trading::order::{Balance, OrderType, Position, PositionSide, TimeInForce};
 use crate::trading::state::{OrderNews, Word};
-use crate::trading::venue::{Amend, Facts, FillReport, OrderReport, OrderSupport, ReportTerms};
+use crate::trading::venue::{
+    Amend, Facts, FillReport, KeyPermissions, OrderReport, OrderSupport, ReportTerms,
+};
 
 use super::rest::{read, stamp};
 
@@ -154,6 +156,14 @@ struct AbilityRow {
     hedged: bool,
     /// An order can be asked for by our id.
     client_lookup: bool,
+    /// What the key may do there; missing: the exchange can't be asked.
+    rights: Option<Rights>,
+}
+
+#[derive(Deserialize)]
+struct Rights {
+    trade: bool,
+    withdraw: bool,
 }
 
 fn market(name: &str) -> Result<Market, DecodeError> {
@@ -436,6 +446,11 @@ impl Told {
         }
         for row in &self.abilities {
             facts.support.push(row.told()?);
+            facts.permissions = row.rights.as_ref().map(|rights| KeyPermissions {
+                can_read: true,
+                can_trade: rights.trade,
+                can_withdraw: rights.withdraw,
+            });
         }
         Ok(facts)
     }

@@ -669,6 +669,55 @@ async def mode(acc, ask, until):
     return acc.told(hedged=any(one.get("hedged") for one in found) if found else None)
 
 
+async def binance_rights(ex, kind):
+    told = await ex.sapi_get_account_apirestrictions()
+    trades = told["enableSpotAndMarginTrading"] if kind == "spot" else told["enableFutures"]
+    return trades, told["enableWithdrawals"]
+
+
+async def okx_rights(ex, kind):
+    told = (await ex.private_get_account_config())["data"][0]
+    words = [word.strip() for word in told["perm"].split(",")]
+    # Accounts of the first level have spot alone.
+    return "trade" in words and (kind == "spot" or str(told["acctLv"]) != "1"), "withdraw" in words
+
+
+async def bybit_rights(ex, kind):
+    told = (await ex.private_get_v5_user_query_api())["result"]
+    may = told["permissions"]
+    trades = ("SpotTrade" in may["Spot"] if kind == "spot"
+              else "Order" in may["ContractTrade"] or "DerivativesTrade" in may["Derivatives"])
+    return trades and str(told["readOnly"]) == "0", "Withdraw" in may["Wallet"]
+
+
+async def coinbase_rights(ex, kind):
+    told = await ex.v3_private_get_brokerage_key_permissions()
+    # What may be transferred may be transferred away.
+    return told["can_trade"], told["can_transfer"]
+
+
+# Exchanges that are known to tell what a key may do. ccxt has no question of its own for that.
+RIGHTS = {"binance": binance_rights, "binanceusdm": binance_rights, "okx": okx_rights, "okxus": okx_rights,
+          "myokx": okx_rights, "bybit": bybit_rights, "coinbase": coinbase_rights}
+
+
+async def rights(acc, kind):
+    """What the key may do; None where that can't be told."""
+    asks = RIGHTS.get(acc.name)
+    if asks is None:
+        return None
+    try:
+        trades, withdraws = await asks(acc.ex, kind)
+    except ccxt.NotSupported:
+        # Test networks have no such question.
+        return None
+    except (KeyError, IndexError, TypeError) as error:
+        raise Refused("BadResponse", f"{acc.name} does not tell what the key may do in the way it did: {error!r}") from error
+    if not (isinstance(trades, bool) and isinstance(withdraws, bool)):
+        raise Refused("BadResponse", f"{acc.name} does not tell what the key may do in the way it did")
+    return {"trade": trades, "withdraw": withdraws}
+
+
 async def abilities(acc, ask, until):
     kind = ask["market"]
     can = acc.feature(kind, "createOrder")
@@ -680,7 +729,7 @@ async def abilities(acc, ask, until):
         "ioc": lasts.get("IOC") is True, "fok": lasts.get("FOK") is True, "post_only": lasts.get("PO") is True,
         "reduce_only": acc.has("createReduceOnlyOrder"), "amend": acc.name in IN_PLACE and acc.has("editOrder"),
         "leverage": acc.has("setLeverage"), "hedged": can.get("hedged") is True,
-        "client_lookup": acc.name in BY_CLIENT,
+        "client_lookup": acc.name in BY_CLIENT, "rights": await rights(acc, kind),
     }])
 
 

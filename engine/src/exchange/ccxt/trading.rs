@@ -227,7 +227,7 @@ impl TradingVenue for Ccxt {
             }
             Question::Positions => vec![ask(Market::Perp, "/positions", &json!({}))],
             Question::PositionMode => vec![ask(Market::Perp, "/mode", &json!({}))],
-            // ccxt does not tell what a key may do; what the exchange can is asked at the same time.
+            // What the exchange can is asked at the same time; not all tell what a key may do.
             Question::Permissions { market } => {
                 let body = json!({ "market": market.as_str() });
                 vec![ask(market, "/abilities", &body)]

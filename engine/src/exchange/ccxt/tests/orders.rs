@@ -289,6 +289,23 @@ fn an_exchange_is_offered_for_what_it_can() {
     assert_eq!(support.amend, Amend::Replace);
     // Spot has no positions.
     assert!(!support.has_reduce_only && !support.has_leverage && !support.has_hedge_mode);
+    // It was not told what the key may do: that is not the same as that it may not withdraw.
+    assert_eq!(facts.permissions, None);
+    for (rights, expected) in [
+        ("null", None),
+        (r#"{"trade":true,"withdraw":false}"#, Some((true, false))),
+        (r#"{"trade":false,"withdraw":true}"#, Some((false, true))),
+    ] {
+        let facts = told(&format!(
+            r#"{{"exchange":"okx","abilities":[{{"market":"perp","market_orders":true,"stops":true,
+            "ioc":true,"fok":true,"post_only":true,"reduce_only":true,"amend":true,"leverage":true,
+            "hedged":true,"client_lookup":true,"rights":{rights}}}]}}"#
+        ))
+        .unwrap();
+        let may = facts.permissions;
+        let may = may.map(|may| (may.can_trade, may.can_withdraw));
+        assert_eq!(may, expected, "{rights}");
+    }
 }
 
 #[test]
