@@ -97,7 +97,3 @@ fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
         .filter_map(|symbol| table.by_native(desk.provider, market, symbol).cloned())
         .collect()
 }
-
-#[cfg(test)]
-#[path = "dead_man_tests.rs"]
-mod tests;
