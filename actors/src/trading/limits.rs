@@ -21,7 +21,7 @@ pub struct LimitOptions {
     pub key: risk::Limits,
 }
 
-/// Keys whose rates are remembered; those that have traded longest ago are forgotten.
+/// Keys whose rates are remembered. With one more all are forgotten, and begin anew with a whole second's orders.
 const KEYS_MAX: usize = 10_000;
 
 /// Limits and what has been used of them.
