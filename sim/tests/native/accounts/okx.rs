@@ -412,7 +412,9 @@ async fn okx_orders_wait_for_prices() {
         }
         body
     };
-    let far = (ask * Decimal::new(12, 1)).round_dp(1).to_string();
+    // As it is told again: without a zero at the end.
+    let far = (ask * Decimal::new(12, 1)).round_dp(1).normalize();
+    let far = far.to_string();
     let answer = okx
         .post(
             "trade/order-algo",
