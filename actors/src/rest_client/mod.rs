@@ -40,7 +40,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause that a request sits through; a longer one is answered with an error.
 const PAUSE_MAX: Duration = Duration::from_secs(65);
 /// A wait that an operator wants to hear of, and how long he needs not hear of it again.
-const WAIT_TOLD: Duration = Duration::from_secs(2);
+const WAIT_TOLD: Duration = Duration::from_secs(10);
 const WAIT_TOLD_AGAIN_NANOS: i64 = 30_000_000_000;
 
 /// Why there is no answer.
