@@ -278,8 +278,9 @@ async fn an_exchange_whose_clock_is_another_is_traded_at() {
         let rows = told["providers"].as_array().unwrap();
         let row = rows.iter().find(|row| row["name"] == provider).unwrap();
         let offset = row["clock_offset_ms"].as_f64().unwrap();
+        // Less by what the simulators took to start, and far beyond what an exchange lets pass.
         assert!(
-            (40_000.0..50_000.0).contains(&offset),
+            (15_000.0..50_000.0).contains(&offset),
             "{provider}: {offset}"
         );
     }
