@@ -350,15 +350,14 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<W> {
         if is_end {
             return read;
         }
-        let heard = match read {
-            Poll::Ready(_) => this.link.hear(&buf.filled()[before..], Instant::now()),
-            Poll::Pending => Heard::Other,
-        };
-        let why = match heard {
-            // It is here: when we come to read it only now, that is not its client's fault.
-            Heard::Whole => None,
-            Heard::Part(head) if head > this.patience.head_max => Some(Refusal::TooLarge),
-            _ => this.is_late(cx).then_some(Refusal::TooSlow),
+        let why = match read {
+            // Time is looked at when nothing more is there: when we come to read only now what came in
+            // time, that is not its client's fault.
+            Poll::Pending => this.is_late(cx).then_some(Refusal::TooSlow),
+            Poll::Ready(_) => match this.link.hear(&buf.filled()[before..], Instant::now()) {
+                Heard::Part(head) if head > this.patience.head_max => Some(Refusal::TooLarge),
+                _ => None,
+            },
         };
         if let Some(why) = why {
             buf.set_filled(before);

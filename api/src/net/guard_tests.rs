@@ -209,7 +209,26 @@ async fn a_request_that_is_whole_when_it_is_read_is_not_late() {
     let mut scratch = [0; 64];
     let count = timeout(LONG, rig.server.read(&mut scratch)).await;
     assert_eq!(count.unwrap().unwrap(), 18);
+    // The dispatcher reads on until nothing more is there, and only then begins the request.
+    let more = timeout(SHORT / 2, rig.server.read(&mut scratch)).await;
+    assert!(more.is_err(), "it was given up: {more:?}");
     // Blank lines over and over are no requests.
     rig.client.write_all(b"\r\n\r\n\r\n\r\n").await.unwrap();
     assert!(rig.read(LONG).await.is_some());
+}
+
+#[tokio::test]
+async fn what_came_in_time_is_not_late_because_it_is_read_in_parts() {
+    let mut rig = rig(SHORT, LONG, 4096);
+    rig.client
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    std::thread::sleep(3 * SHORT);
+    let mut scratch = [0; 9];
+    for part in [b"GET / HTT", b"P/1.1\r\n\r\n"] {
+        let count = timeout(LONG, rig.server.read(&mut scratch)).await;
+        assert_eq!(&scratch[..count.unwrap().unwrap()], part);
+    }
+    assert_eq!(rig.refusals.get(), 0);
 }

@@ -154,7 +154,11 @@ impl Link {
         self.head.set((length, matched));
         match matched {
             BLANK_LINE if was_whole => Heard::Other,
-            BLANK_LINE => Heard::Whole,
+            BLANK_LINE => {
+                // What is waited for now is the dispatcher.
+                self.first_byte.set(Some(now));
+                Heard::Whole
+            }
             _ => Heard::Part(length),
         }
     }
