@@ -84,6 +84,8 @@ const FINE: Answer = (200, "", r#"{"code":"0","retCode":0,"data":[]}"#);
 #[derive(Clone, Default)]
 pub(crate) struct Host {
     answers: Arc<Mutex<Vec<Answer>>>,
+    /// Answers to all requests of a path.
+    always: Arc<Mutex<Vec<(&'static str, Answer)>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -115,7 +117,13 @@ impl Host {
         let mut body = vec![0; length.map_or(0, |digits| digits.parse().unwrap())];
         socket.read_exact(&mut body).await?;
         let path = head.split(' ').nth(1).unwrap().to_owned();
-        let (status, headers, body) = self.answers.lock().pop().unwrap_or(FINE);
+        let always = self
+            .always
+            .lock()
+            .iter()
+            .find_map(|(of, answer)| (path == *of).then_some(*answer));
+        let next = || self.answers.lock().pop().unwrap_or(FINE);
+        let (status, headers, body) = always.unwrap_or_else(next);
         self.asked.lock().push(path);
         let answer = format!(
             "HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -126,6 +134,27 @@ impl Host {
 
     pub(crate) fn next_answers(&self, last_first: &[Answer]) {
         *self.answers.lock() = last_first.to_vec();
+    }
+
+    /// All requests of a path, in lower case, get this answer from now on.
+    pub(crate) fn answer_always(&self, path: &'static str, answer: Answer) {
+        let mut always = self.always.lock();
+        always.retain(|(of, _)| *of != path);
+        always.push((path, answer));
+    }
+
+    /// Paths of all requests.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+
+    /// Requests of a path.
+    pub(crate) fn count_of(&self, path: &str) -> usize {
+        self.asked
+            .lock()
+            .iter()
+            .filter(|asked| *asked == path)
+            .count()
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -373,6 +373,54 @@ async fn gaps_tell_their_reason_and_are_repaired() {
     );
 }
 
+/// Bars are missing because the exchange was away when they ended: that is told, and others are not
+/// explained by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_was_away_is_named_as_the_reason() {
+    let _turn = turns(1).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let minute = 1_900_000_000_000_i64.div_euclid(60_000) * 60_000;
+    let sim = Sim::start(SimConfig {
+        exchanges: vec![Exchange::Binance],
+        start_ms: Some(minute + 45_000),
+        ..SimConfig::default()
+    });
+    let sim = sim.await.expect("the simulator starts");
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _) = open(&sim, folder.path()).await;
+    // A stream, without which no connection could be lost.
+    let book = "/api/data/CryptoOrderbook?provider=binance&codes=btcusdt&depth=5";
+    let url = format!("http://{}{book}", server.address());
+    let end = Instant::now() + Duration::from_secs(60);
+    while reqwest::get(&url).await.unwrap().status() != 200 {
+        assert!(Instant::now() < end, "no book");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let away_ms = minute + 62_000 - sim.control().now_ms();
+    assert!(away_ms > 4_000, "the book came too late: {away_ms} ms left");
+    let fault = format!("maintenance:for={away_ms}ms");
+    sim.control().inject(fault.parse().unwrap());
+    let path = format!(
+        "/api/crypto/validation/gaps?provider=binance&symbol=btcusdt&interval=1m\
+         &start_timestamp={}&end_timestamp={minute}",
+        minute - 2 * 60_000
+    );
+    loop {
+        let body = ask(&server, &path).await;
+        let is_over = sim.control().now_ms() > minute + 63_000;
+        if is_over && body["expected_bars"] == 3 {
+            let expected = [("not_collected", 2), ("exchange_down", 1)];
+            assert_eq!(reasons(&body), expected, "{body}");
+            break;
+        }
+        assert!(Instant::now() < end, "{body}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let body = ask(&server, &format!("{path}&backfill=true")).await;
+    assert_eq!(body["backfill"]["outcome"], "complete", "{body}");
+    server.stop().await;
+}
+
 /// An answer that was given before is not given again when one of its bars was corrected.
 async fn corrections_replace(server: &server::ServerHandle, gateway: &Gateway, minute: i64) {
     let path = format!(

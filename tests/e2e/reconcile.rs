@@ -164,6 +164,19 @@ async fn until_known(trader: &Trader, exchange_id: &str) -> Value {
     }
 }
 
+/// What was not as it was believed is counted and logged, each by name.
+async fn is_told_of(trader: &Trader, id: &str) {
+    let path = "/api/trading/accounts?provider=binance";
+    let (_, told) = trader.ask(Method::GET, path, None).await;
+    let counted = told["accounts"][0]["corrections"].as_u64();
+    assert!(counted >= Some(1), "{told}");
+    let counter =
+        "bookwire_order_corrections_total{provider=\"binance\",account=\"default\",mode=\"live\"}";
+    assert!(trader.rig.metric(counter).await >= Some(1.0), "{told}");
+    let line = format!("order {id} was made elsewhere and is adopted");
+    assert!(trader.rig.log().contains(&line), "{line}");
+}
+
 /// Orders that somebody places and cancels beside us are taken over, marked, and can be canceled here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_by_hand_is_taken_over() {
@@ -187,6 +200,7 @@ async fn what_is_done_by_hand_is_taken_over() {
         (&json!("open"), &json!("0.01")),
         "{order}"
     );
+    is_told_of(&trader, order["order_id"].as_str().unwrap()).await;
     let path = format!(
         "/api/trading/orders/{}",
         order["order_id"].as_str().unwrap()
@@ -227,6 +241,7 @@ async fn what_is_done_by_hand_is_taken_over() {
         (&json!("adopted"), &json!("open")),
         "{order}"
     );
+    is_told_of(&trader, order["order_id"].as_str().unwrap()).await;
     trader.until(&ours, &["canceled"]).await;
     // One of ours is ours.
     assert_eq!(trader.order(&ours).await["origin"], "bookwire");

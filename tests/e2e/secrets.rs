@@ -56,6 +56,16 @@ pub(crate) fn nothing_tells(trader: &Trader, provider: &str, credentials: &Value
                 .to_owned()
         })
         .collect();
+    // Nor would a crash write the memory down.
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", trader.rig.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    assert_eq!(
+        core.unwrap().split_whitespace().nth(4),
+        Some("0"),
+        "{limits}"
+    );
     secrets.push(trader.key.split_once('.').unwrap().1.to_owned());
     let folder = trader.rig.data_dir();
     let mut files = vec![folder.parent().unwrap().join("gateway.log")];

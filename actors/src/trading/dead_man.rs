@@ -10,8 +10,9 @@ use bookwire_engine::trading::venue::{Command, Failure, Proof};
 use super::desk::Desk;
 use super::live::{Live, Outcome};
 
-/// A timer that could not be set is tried again so soon.
-const AGAIN: Duration = Duration::from_secs(1);
+/// A timer that could not be set is tried again so soon: OKX takes one a second, so that just then it would be
+/// refused once more, by our own count.
+const AGAIN: Duration = Duration::from_millis(1_250);
 /// One that the exchange refused, as it does for accounts that may not have it, is not tried sooner.
 const REFUSED: Duration = Duration::from_secs(60);
 
@@ -97,3 +98,7 @@ fn open_instruments(desk: &Desk, market: Market) -> Vec<Arc<Instrument>> {
         .filter_map(|symbol| table.by_native(desk.provider, market, symbol).cloned())
         .collect()
 }
+
+#[cfg(test)]
+#[path = "dead_man_tests.rs"]
+mod tests;

@@ -488,13 +488,18 @@ impl Live {
         }
     }
 
-    /// Opens connections to the hosts, so that the first order does not wait for one.
+    /// Opens connections to the hosts where there are none, and uses them, so that no order waits for one.
     pub async fn warm(&self, markets: &[Market]) {
         let exchange = self.provider.exchange();
+        let mut warmed: Vec<String> = Vec::new();
         for market in markets {
-            if let Some(base) = self.rest.address_of(self.provider, *market) {
+            let Some(base) = self.rest.address_of(self.provider, *market) else {
+                continue;
+            };
+            if !warmed.contains(&base) {
                 let path = exchange.time_request(*market).path;
                 self.wire.warm(&format!("{base}{path}")).await;
+                warmed.push(base);
             }
         }
     }

@@ -14,6 +14,7 @@ use bookwire_engine::trading::venue::{Facts, Question};
 
 use super::desk::{Desk, House, Readiness, order_ref};
 use super::live::{Live, merge};
+use super::wire::WARM;
 use crate::rest_client::budget::Priority;
 
 /// Questions that have to find nothing before an order is believed never to have been.
@@ -364,13 +365,21 @@ pub(crate) async fn permissions(desk: &Rc<Desk>) -> Result<(), CryptoError> {
     Ok(())
 }
 
+/// Keeps a connection to each host open, so that no order has to wait for one to be made.
+async fn stay_warm(desk: Rc<Desk>, live: Live) {
+    loop {
+        live.warm(&desk.options.markets).await;
+        desk.clock.sleep(WARM).await;
+    }
+}
+
 /// Runs the account: checks its key, reconciles until it is ready, and again from time to time.
 pub(crate) async fn keep(desk: Rc<Desk>) {
     let Some(live) = live(&desk) else { return };
     for market in &desk.options.markets {
         live.measure_clock(*market).await;
     }
-    live.warm(&desk.options.markets).await;
+    crate::alive::spawn(stay_warm(desk.clone(), live.clone()));
     // What was in the journal without an answer may have been sent before the process was killed.
     let pending: Vec<OrderId> = {
         let state = desk.state.borrow();

@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 const CONNECT: Duration = Duration::from_secs(3);
 /// Idle connections are kept for so long; exchanges close them after a minute or more.
 const IDLE: Duration = Duration::from_secs(50);
+/// One to each host is used so often, so that it is there when an order comes.
+pub(super) const WARM: Duration = Duration::from_secs(20);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -175,4 +177,60 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bookwire_engine::instrument::Market;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::rest_client::tls_config;
+
+    /// A host whose connections stay open, and how many there have been.
+    async fn host() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = opened.clone();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut scratch = [0; 4096];
+                    // A request is one read here: both are small.
+                    while let Ok(1..) = socket.read(&mut scratch).await {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                        if socket.write_all(answer).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (base, opened)
+    }
+
+    #[tokio::test]
+    async fn an_order_goes_over_the_connection_that_was_opened_in_advance() {
+        let (base, opened) = host().await;
+        let wire = Wire::new(tls_config());
+        wire.warm(&format!("{base}/time")).await;
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        for _ in 0..3 {
+            let request = SignedRequest {
+                method: Method::Post,
+                market: Market::Spot,
+                target: "/order".to_owned(),
+                headers: Vec::new(),
+                body: "{}".to_owned(),
+            };
+            let answer = wire.send(&base, request, Duration::from_secs(5)).await;
+            assert_eq!(answer.unwrap().status, 200);
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+    }
 }

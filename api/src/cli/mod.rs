@@ -159,6 +159,9 @@ where
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if let Err(error) = crate::net::files::leave_no_core() {
+        eprintln!("bookwire: a crash may leave an image of the memory, with keys in it: {error}");
+    }
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
