@@ -35,7 +35,7 @@ async fn live_with(exchange: Exchange, python: &Path, trading: &str, more: &str)
          [providers.ccxt.options]\n\
          okx = '{{\"options\":{{\"fetchMarkets\":{{\"types\":[\"spot\",\"swap\"]}}}}}}'\n\
          bybit = '{{\"options\":{{\"fetchMarkets\":{{\"types\":[\"spot\",\"linear\"]}}}}}}'\n\
-         binance = '{{\"options\":{{\"fetchMarkets\":{{\"types\":[\"spot\"]}}}}}}'\n\n"
+         binance = '{{\"options\":{{\"fetchMarkets\":{{\"types\":[\"spot\",\"linear\"]}}}}}}'\n\n"
     );
     let rig = Rig::start_prepared(exchanges(&[exchange]), &config, |rig| {
         let credentials = &rig.sim.endpoints()[id]["credentials"];
@@ -374,6 +374,21 @@ async fn binance_is_traded_at_by_way_of_ccxt() {
     refuses_a_withdrawing_key(&trader, exchange).await;
     goes_on_with(&trader, exchange, "ed25519").await;
     rests(&trader, exchange, spot, "0.0123").await;
+}
+
+/// Its perpetuals have a wallet, hosts and streams of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn perpetuals_of_binance_are_traded_at_by_way_of_ccxt() {
+    let Some(python) = python::find() else { return };
+    let exchange = Exchange::Binance;
+    let trader = live(exchange, &python, "").await;
+    let (spot, perp) = ("cryptopair_binance_btcusdt", "cryptoperp_binance_btcusdt");
+    for (entity, quantity) in [(spot, "0.01"), (perp, "0.01")] {
+        trades_instrument(&trader, "ccxt", entity, quantity).await;
+    }
+    stops(&trader, exchange, perp, &["stop_limit"]).await;
+    rests(&trader, exchange, perp, "0.012").await;
+    until_account_is_true(&trader, exchange).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,6 +51,11 @@ BOOK_PAUSE = 0.02
 TRADES_KEPT = 100_000
 # Exchanges whose own code in ccxt calculates with what it takes for floats: texts break their books.
 FLOATS = {"coinbase", "coinbaseadvanced"}
+# Exchanges that count by the minute. ccxt would spread requests evenly over it: a list of all open orders
+# would keep the next order back for seconds.
+BY_MINUTE = {"binance", "binanceusdm"}
+# Addresses of HOSTS with their paths, and what they stand for.
+MOVED = {}
 KNOWN = re.compile(r"[a-z0-9_]{1,32}")
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -136,7 +141,17 @@ def repoint(node, hostname):
         # One host can answer requests and streams: the scheme tells which address is meant.
         kind = "ws" if url.startswith("ws") else "http"
         found = next((base for base in named if base.startswith(kind)), None)
-    return node if found is None else found.rstrip("/") + parts.group(2)
+    if found is None:
+        return node
+    there = found.rstrip("/") + parts.group(2)
+    MOVED[there] = url
+    return there
+
+
+def own_address(url):
+    """A venue's own address of what was asked for at another: some classes know by it what an error means."""
+    there = max((one for one in MOVED if url and url.startswith(one)), key=len, default=None)
+    return url if there is None else MOVED[there] + url[len(there):]
 
 
 def made(name, more=(), **settings):
@@ -144,8 +159,11 @@ def made(name, more=(), **settings):
     kind = getattr(ccxt.pro, name, None) or getattr(ccxt.async_support, name)
     own = OPTIONS.get(name, {})
     options = {"tradesLimit": TRADES_KEPT, "OHLCVLimit": 1000, **own.get("options", {}), **dict(more)}
-    ex = kind({"timeout": 15_000, **own, **settings, "options": options})
+    pace = {"rateLimiterAlgorithm": "rollingWindow"} if name in BY_MINUTE else {}
+    ex = kind({"timeout": 15_000, **pace, **own, **settings, "options": options})
     ex.urls["api"] = repoint(ex.urls["api"], getattr(ex, "hostname", None))
+    judge = ex.handle_errors
+    ex.handle_errors = lambda code, reason, url, *rest: judge(code, reason, own_address(url), *rest)
     return ex
 
 

@@ -256,7 +256,8 @@ def order_row(acc, order, trigger=False):
         return None
     size, info = contract(market), order.get("info") or {}
     info = info if isinstance(info, dict) else {}
-    client = acc.form.ours(order.get("clientOrderId") or info.get("algoClOrdId"))
+    names = (order.get("clientOrderId"), info.get("algoClOrdId"), info.get("clientAlgoId"), info.get("caid"))
+    client = acc.form.ours(next((name for name in names if name), None))
     if client and OURS.fullmatch(client):
         acc.shows_clients = True
     quantity = lambda name: None if order.get(name) is None else scaled(order[name], size)
@@ -273,10 +274,12 @@ def order_row(acc, order, trigger=False):
     if client and OURS.fullmatch(client) and acc.name not in IN_PLACE:
         # Nobody changes it: some classes tell what is left as the amount.
         row["fixed"] = True
-    if trigger or (acc.name == "bybit" and info.get("orderStatus") in ("Untriggered", "Deactivated")):
+    # Binance pushes waiting orders together with all others.
+    if trigger or info.get("aid") or (acc.name == "bybit" and info.get("orderStatus") in ("Untriggered", "Deactivated")):
         row["trigger"] = True
-        if info.get("algoId"):
-            row["becomes"] = info.get("ordId") or None
+        if info.get("algoId") or info.get("aid"):
+            became = info.get("ordId") or info.get("actualOrderId") or info.get("ai")
+            row["becomes"] = str(became) if became else None
     return row
 
 
