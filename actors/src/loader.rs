@@ -197,7 +197,11 @@ async fn heartbeat(engine: Weak<Inner>, provider: ProviderId) {
                 }
             }
             if let Some(market) = markets.first()
-                && let Err(error) = gateway.0.rest.clock_offset(provider, *market).await
+                && let Err(error) = gateway
+                    .0
+                    .rest
+                    .clock_offset(provider, *market, Priority::Background)
+                    .await
             {
                 tracing::debug!(provider = provider.name(), %error, "clock not measured");
             }

@@ -174,6 +174,21 @@ impl Rolling {
     }
 }
 
+/// A reading of an exchange's clock is replaced by a worse one after so long: clocks drift apart by some ten
+/// microseconds a second at most, so that by then it may be 20 ms off.
+const CLOCK_KEPT: Duration = Duration::from_secs(1_800);
+
+/// A reading of an exchange's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// Its clock minus ours, microseconds.
+    pub offset_us: i64,
+    /// What that may be off by: half of the round trip, microseconds.
+    pub error_us: i64,
+    /// When it was taken, by our monotonic clock.
+    pub at: Duration,
+}
+
 /// Measures one provider; shared by its connections, requests and whoever asks for its status.
 #[derive(Debug)]
 pub struct ProviderMeter {
@@ -187,7 +202,8 @@ pub struct ProviderMeter {
     last_data: AtomicI64,
     latency_us: AtomicU64,
     clock_offset_us: AtomicI64,
-    has_clock_offset: AtomicBool,
+    /// What that was read from.
+    clock: Mutex<Option<ClockReading>>,
     last_request_ok: AtomicBool,
     attempts: Mutex<Rolling>,
     recent: Mutex<Rolling>,
@@ -209,7 +225,7 @@ impl ProviderMeter {
             last_data: AtomicI64::new(0),
             latency_us: AtomicU64::new(0),
             clock_offset_us: AtomicI64::new(0),
-            has_clock_offset: AtomicBool::new(false),
+            clock: Mutex::new(None),
             last_request_ok: AtomicBool::new(false),
             attempts: Mutex::new(Rolling::new(60)),
             recent: Mutex::new(Rolling::new(5)),
@@ -296,10 +312,21 @@ impl ProviderMeter {
         self.last_data.store(ts_recv.0, Ordering::Relaxed);
     }
 
-    /// The exchange's clock minus ours was measured.
-    pub fn clock_offset(&self, micros: i64) {
-        self.clock_offset_us.store(micros, Ordering::Relaxed);
-        self.has_clock_offset.store(true, Ordering::Relaxed);
+    /// The exchange's clock was read. An answer that took long says little: it replaces a better one only when
+    /// both can't be right, which means that a clock was set, or when the better one is old.
+    pub fn clock(&self, reading: ClockReading) {
+        let mut known = self.clock.lock();
+        let is_believed = known.is_none_or(|known| {
+            let both = known.error_us.saturating_add(reading.error_us);
+            reading.error_us <= known.error_us
+                || reading.at.saturating_sub(known.at) >= CLOCK_KEPT
+                || reading.offset_us.abs_diff(known.offset_us) > both.unsigned_abs()
+        });
+        if is_believed {
+            *known = Some(reading);
+            self.clock_offset_us
+                .store(reading.offset_us, Ordering::Relaxed);
+        }
     }
 
     /// The exchange's clock minus ours, microseconds; 0 until it was measured.
@@ -395,9 +422,9 @@ impl ProviderMeter {
             reconnects_24h: self.reconnects_24h.lock().sums(now).0,
             weight: Vec::new(),
             clock_offset_ms: self
-                .has_clock_offset
-                .load(Ordering::Relaxed)
-                .then(|| self.clock_offset_us.load(Ordering::Relaxed) as f64 / 1000.0),
+                .clock
+                .lock()
+                .map(|reading| reading.offset_us as f64 / 1000.0),
             instruments: 0,
             venues: Vec::new(),
             incidents: IncidentView::default(),
@@ -695,5 +722,25 @@ mod tests {
         }
         let down = meter.status(MINUTE * (minutes + 1_439));
         assert!(down.uptime_24h.abs() < 1e-9, "{down:?}");
+    }
+
+    #[test]
+    fn a_slow_answer_does_not_move_a_clock_that_is_known_better() {
+        let meter = ProviderMeter::new(ProviderId::BYBIT);
+        let read = |offset_ms: i64, error_ms: i64, at_secs: u64| {
+            meter.clock(ClockReading {
+                offset_us: offset_ms * 1_000,
+                error_us: error_ms * 1_000,
+                at: Duration::from_secs(at_secs),
+            });
+            meter.clock_offset_us() / 1_000
+        };
+        assert_eq!(read(-900, 1_000, 0), -900, "the first is all there is");
+        assert_eq!(read(10, 20, 1), 10, "a better one");
+        assert_eq!(read(2_250, 2_260, 2), 10, "one that says little");
+        assert_eq!(read(12, 10, 3), 12, "a better one");
+        assert_eq!(read(500, 30, 4), 500, "a clock was set");
+        assert_eq!(read(490, 40, 5), 500, "not worse than what is there");
+        assert_eq!(read(490, 40, 4 + 1_800), 490, "clocks drift");
     }
 }

@@ -1,4 +1,5 @@
 //! What the operating system says of this process: memory, open files, threads. Looked up when asked for.
+//! And what this process asks of it at the start.
 
 use std::fs;
 
@@ -44,6 +45,49 @@ fn number(text: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// A crash leaves no image of the memory, which holds exchanges' keys. The limit can be raised again from
+/// outside (`prlimit --core`), by whoever looks for the reason of one.
+///
+/// # Errors
+/// The system does not let it be lowered.
+#[cfg(unix)]
+pub fn leave_no_core() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let new = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Core).maximum,
+    };
+    Ok(setrlimit(Resource::Core, new)?)
+}
+
+/// A crash leaves what it leaves here.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn leave_no_core() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Memory comes in pages of 4 KiB. The allocator asks for those of 2 MiB, of which each holds little of many
+/// threads' heaps: they made the process two and a half times as large (`docs/decisions/026-huge-pages.md`).
+///
+/// # Errors
+/// The system does not let it be said.
+#[cfg(target_os = "linux")]
+pub fn use_small_pages() -> std::io::Result<()> {
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
+}
+
+/// Memory comes as the system gives it.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn use_small_pages() -> std::io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +101,18 @@ mod tests {
         assert_eq!(number(text, "Max open files"), Some(1_024));
         assert_eq!(number(text, "VmSize:"), None);
         assert_eq!(number("Max open files unlimited", "Max open files"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_asked_of_the_system_is_so() {
+        use_small_pages().unwrap();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        // Kernels before 6.1 do not tell.
+        assert_ne!(number(&status, "THP_enabled:"), Some(1), "{status}");
+        leave_no_core().unwrap();
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        assert_eq!(number(&limits, "Max core file size"), Some(0), "{limits}");
     }
 
     #[cfg(target_os = "linux")]

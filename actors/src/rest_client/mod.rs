@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::endpoints::Endpoints;
 use crate::incidents::Moment;
 use crate::options::GatewayOptions;
-use crate::status::{ProviderMeter, WeightUse};
+use crate::status::{ClockReading, ProviderMeter, WeightUse};
 use crate::tap::{RawMessage, RawSource, Tap};
 use budget::{Budgets, Pause, Priority};
 
@@ -417,7 +417,7 @@ impl RestClient {
         self.run(task).await
     }
 
-    /// Measures the exchange's clock against ours; the result goes to the meter too.
+    /// Measures the exchange's clock against ours, microseconds; what is believed of it is in the meter.
     ///
     /// # Errors
     /// [`RestError`].
@@ -425,26 +425,30 @@ impl RestClient {
         &self,
         provider: ProviderId,
         market: Market,
+        priority: Priority,
     ) -> Result<i64, RestError> {
         let inner = self.0.clone();
         let task = async move {
             let exchange = provider.exchange();
             let request = exchange.time_request(market);
-            let (before, asked) = (inner.clock.now(), inner.clock.monotonic());
-            let body = inner
-                .get(provider, market, &request, Priority::Background, 1)
-                .await?;
-            let round_trip = inner.clock.monotonic().saturating_sub(asked);
+            let Some(host) = inner.hosts.get(&(provider, market)) else {
+                return Err(RestError::Stopped);
+            };
+            // Once it may be sent, and not before: a wait for the exchange's limits is no part of the way.
+            let answered = inner.attempt(host, &request, priority).await?;
             let theirs = exchange
-                .parse_time(&body)
+                .parse_time(&answered.body)
                 .map_err(|error| inner.unreadable(provider, market, error))?;
-            // The answer was made half a round trip after the question was asked.
-            let half = i64::try_from(round_trip.as_nanos() / 2).unwrap_or(0);
-            let micros = (theirs.0.saturating_sub(before.0.saturating_add(half))) / 1000;
-            if let Some(host) = inner.hosts.get(&(provider, market)) {
-                host.meter.clock_offset(micros);
-            }
-            Ok(micros)
+            // The answer was made half a round trip after the question was asked, give or take that.
+            let half = i64::try_from(answered.took.as_nanos() / 2).unwrap_or(i64::MAX);
+            let ours = answered.asked.0.saturating_add(half);
+            let reading = ClockReading {
+                offset_us: theirs.0.saturating_sub(ours) / 1000,
+                error_us: half / 1000,
+                at: inner.clock.monotonic(),
+            };
+            host.meter.clock(reading);
+            Ok(reading.offset_us)
         };
         self.run(task).await
     }
@@ -513,7 +517,7 @@ impl Inner {
         let mut attempt = 1;
         loop {
             let error = match self.attempt(host, request, priority).await {
-                Ok(body) => return Ok(body),
+                Ok(answered) => return Ok(answered.body),
                 Err(error) => error,
             };
             if attempt >= tries || !error.is_retryable() {
@@ -533,14 +537,15 @@ impl Inner {
         host: &Host,
         request: &RestRequest,
         priority: Priority,
-    ) -> Result<Bytes, RestError> {
+    ) -> Result<Answered, RestError> {
         self.wait_for_budget(host, request, priority).await?;
         let (provider, market) = (host.provider.name(), host.market);
         // Public data: nothing in the path is a secret.
         tracing::debug!(provider, %market, method = "GET", path = %request.path, "request to the exchange");
-        let asked = self.clock.monotonic();
+        let asked = Moment::of(&*self.clock);
         let answer = self.send(host, request).await;
         let now = Moment::of(&*self.clock);
+        let took = now.monotonic.saturating_sub(asked.monotonic);
         match &answer {
             Ok(body) => {
                 tracing::debug!(provider, %market, path = %request.path, bytes = body.len(),
@@ -550,9 +555,7 @@ impl Inner {
                 "no answer of the exchange"),
         }
         match &answer {
-            Ok(_) => host
-                .meter
-                .request_ok(now, now.monotonic.saturating_sub(asked)),
+            Ok(_) => host.meter.request_ok(now, took),
             // A wrong request is our fault, not the provider's.
             Err(error) if !error.is_retryable() => {}
             Err(error) => {
@@ -560,7 +563,8 @@ impl Inner {
                     .request_failed(now, &error.to_string(), error.is_maintenance());
             }
         }
-        answer
+        let asked = asked.wall;
+        answer.map(|body| Answered { body, asked, took })
     }
 
     async fn wait_for_budget(
@@ -709,6 +713,13 @@ impl Inner {
             });
         }
     }
+}
+
+/// An answer, when it was asked for, and how long it took.
+struct Answered {
+    body: Bytes,
+    asked: TsNanos,
+    took: Duration,
 }
 
 enum BodyError {

@@ -201,3 +201,31 @@ async fn markets_of_a_host_share_its_budget() {
     assert_eq!(bench.used(Market::Spot)["ip"], 480);
     assert!(!bench.is_free(Market::Spot, 0, 20).await);
 }
+
+/// What is waited for before the question goes out is no part of the round trip: half of it would be taken for
+/// a difference of the clocks, and what is signed by that is refused.
+#[tokio::test]
+async fn a_wait_for_the_limit_does_not_move_the_clock() {
+    let bench = Bench::start(ProviderId::BINANCE).await;
+    let body = r#"{"code":-1003,"msg":"Too many requests"}"#;
+    let time = r#"{"serverTime":1700000047000}"#;
+    bench
+        .host
+        .next_answers(&[(200, "", time), (429, "retry-after: 7\r\n", body)]);
+    bench.ask(Market::Spot, 0, 1).await.unwrap_err();
+    let client = bench.client.clone();
+    let asked = tokio::spawn(async move {
+        let priority = Priority::Cancel;
+        client
+            .clock_offset(ProviderId::BINANCE, Market::Spot, priority)
+            .await
+    });
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while bench.clock.sleepers() == 0 {
+        assert!(std::time::Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bench.clock.advance(Duration::from_secs(7));
+    // 7 s later it is 7 s later there too.
+    assert_eq!(asked.await.unwrap().unwrap(), 0);
+}

@@ -21,6 +21,7 @@ use crate::connection::{
 };
 use crate::incidents::{Moment, Subject};
 use crate::options::ProviderOptions;
+use crate::rest_client::budget::Priority;
 use crate::ring::StatusState;
 use crate::state::ShardState;
 use crate::supervisor::{ChildId, Supervisor};
@@ -307,7 +308,10 @@ impl Streams {
             let (shared, meter) = (shared.clone(), probed.clone());
             Box::pin(async move {
                 // What they find out is in the meter.
-                let _ = shared.rest.clock_offset(provider, market).await;
+                let _ = shared
+                    .rest
+                    .clock_offset(provider, market, Priority::Background)
+                    .await;
                 let _ = shared.rest.list_maintenance(provider, market).await;
                 let now = Moment::of(&*shared.clock);
                 if let Some(text) = meter.incidents.listed(now) {

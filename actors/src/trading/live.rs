@@ -72,9 +72,12 @@ impl Live {
         TsNanos(now.0.saturating_add(offset.saturating_mul(1_000)))
     }
 
-    /// Measures the exchange's clock.
+    /// Measures the exchange's clock. Commands hang on it.
     pub async fn measure_clock(&self, market: Market) {
-        if let Err(error) = self.rest.clock_offset(self.provider, market).await {
+        let measured = self
+            .rest
+            .clock_offset(self.provider, market, Priority::Cancel);
+        if let Err(error) = measured.await {
             tracing::warn!(provider = self.provider.name(), %error, "the exchange's clock is not known");
         }
     }

@@ -159,8 +159,14 @@ where
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    if let Err(error) = crate::net::files::leave_no_core() {
+    // Neither is a reason not to run.
+    if let Err(error) = crate::process::leave_no_core() {
         eprintln!("bookwire: a crash may leave an image of the memory, with keys in it: {error}");
+    }
+    if let Err(error) = crate::process::use_small_pages() {
+        eprintln!(
+            "bookwire: memory may come in huge pages, and more of it than is needed: {error}"
+        );
     }
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,4 @@
-//! What the system says about files: who can read one, how many may be open, and whether a crash may
-//! write the memory into one.
+//! What the system says about files: who can read one, and how many may be open.
 
 use std::path::Path;
 
@@ -63,28 +62,4 @@ pub fn connections(wanted: usize) -> usize {
 #[must_use]
 pub fn connections(wanted: usize) -> usize {
     wanted
-}
-
-/// A crash leaves no image of the memory, which holds exchanges' keys. The limit can be raised again from
-/// outside (`prlimit --core`), by whoever looks for the reason of one.
-///
-/// # Errors
-/// The system does not let it be lowered.
-#[cfg(unix)]
-pub fn leave_no_core() -> std::io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let new = Rlimit {
-        current: Some(0),
-        maximum: getrlimit(Resource::Core).maximum,
-    };
-    Ok(setrlimit(Resource::Core, new)?)
-}
-
-/// A crash leaves what it leaves here.
-///
-/// # Errors
-/// None.
-#[cfg(not(unix))]
-pub fn leave_no_core() -> std::io::Result<()> {
-    Ok(())
 }
