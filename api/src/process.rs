@@ -53,9 +53,14 @@ fn number(text: &str, name: &str) -> Option<u64> {
 #[cfg(unix)]
 pub fn leave_no_core() -> std::io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Core);
+    // A service manager may have done it, and then forbids such calls.
+    if limit.current == Some(0) {
+        return Ok(());
+    }
     let new = Rlimit {
         current: Some(0),
-        maximum: getrlimit(Resource::Core).maximum,
+        maximum: limit.maximum,
     };
     Ok(setrlimit(Resource::Core, new)?)
 }

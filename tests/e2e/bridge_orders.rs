@@ -345,6 +345,21 @@ async fn bybit_is_traded_at_by_way_of_ccxt() {
     refuses_a_withdrawing_key(&trader, exchange).await;
 }
 
+/// A reply that is lost after acceptance, of a request to this path: unknown, then what is so, and there once.
+async fn loses_a_reply(trader: &Trader, exchange: Exchange, entity: &str, path: &str) {
+    let (bid, _) = trader.touch("ccxt", entity, entity).await;
+    let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
+    let control = trader.rig.sim.control().of(exchange).unwrap();
+    control.inject(format!("drop-reply:path={path},count=1").parse().unwrap());
+    let limit = json!({"type": "limit", "quantity": "0.01", "price": far});
+    let (status, lost) = trader.place(order(entity, "buy", limit)).await;
+    // What is pushed may tell of it before the answer is given up.
+    let told = (status, lost["status"].as_str().unwrap());
+    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
+    trader.until(&id_of(&lost), &["open"]).await;
+    theirs(trader, exchange, &lost);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn binance_is_traded_at_by_way_of_ccxt() {
     let Some(python) = python::find() else { return };
@@ -358,18 +373,7 @@ async fn binance_is_traded_at_by_way_of_ccxt() {
     until_account_is_true(&trader, exchange).await;
     nothing_shows_secrets(&trader, exchange);
 
-    // A reply that is lost after acceptance: unknown, then what is so, and there once.
-    let (bid, _) = trader.touch("ccxt", spot, spot).await;
-    let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
-    let control = trader.rig.sim.control().of(exchange).unwrap();
-    control.inject("drop-reply:path=/api/v3/order,count=1".parse().unwrap());
-    let limit = json!({"type": "limit", "quantity": "0.01", "price": far});
-    let (status, lost) = trader.place(order(spot, "buy", limit)).await;
-    // What is pushed may tell of it before the answer is given up.
-    let told = (status, lost["status"].as_str().unwrap());
-    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
-    trader.until(&id_of(&lost), &["open"]).await;
-    theirs(&trader, exchange, &lost);
+    loses_a_reply(&trader, exchange, spot, "/api/v3/order").await;
 
     refuses_a_withdrawing_key(&trader, exchange).await;
     goes_on_with(&trader, exchange, "ed25519").await;
@@ -419,7 +423,7 @@ async fn coinbase_is_traded_at_by_way_of_ccxt() {
     let trader = live(exchange, &python, "markets = [\"spot\"]").await;
     let spot = "cryptopair_coinbase_btcusd";
     rests(&trader, exchange, spot, "0.012345").await;
-    let (bid, ask) = trader.touch("ccxt", spot, spot).await;
+    let (_, ask) = trader.touch("ccxt", spot, spot).await;
     let market = json!({"type": "market", "quantity": "0.01"});
     let (status, error) = trader.place(order(spot, "buy", market)).await;
     assert_eq!(
@@ -432,20 +436,7 @@ async fn coinbase_is_traded_at_by_way_of_ccxt() {
     let (status, bought) = trader.place(order(spot, "buy", ioc)).await;
     assert_eq!(status, 201, "{bought}\n{}", trader.rig.log());
     trader.until(&id_of(&bought), &["filled"]).await;
-    let far = (bid * Decimal::new(95, 2)).round_dp(0).to_string();
-    let control = trader.rig.sim.control().of(exchange).unwrap();
-    control.inject(
-        "drop-reply:path=/api/v3/brokerage/orders,count=1"
-            .parse()
-            .unwrap(),
-    );
-    let limit = json!({"type": "limit", "quantity": "0.01", "price": far});
-    let (status, lost) = trader.place(order(spot, "buy", limit)).await;
-    // What is pushed may tell of it before the answer is given up.
-    let told = (status, lost["status"].as_str().unwrap());
-    assert!([(202, "unknown"), (201, "open")].contains(&told), "{lost}");
-    trader.until(&id_of(&lost), &["open"]).await;
-    theirs(&trader, exchange, &lost);
+    loses_a_reply(&trader, exchange, spot, "/api/v3/brokerage/orders").await;
     until_account_is_true(&trader, exchange).await;
     refuses_a_withdrawing_key(&trader, exchange).await;
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bookwire_engine::exchange::ProviderId;
+use bookwire_engine::exchange::{ProviderId, RestRequest};
 use bookwire_engine::instrument::Market;
 use bookwire_engine::trading::venue::NativeRequest;
 
@@ -108,6 +108,38 @@ impl RestClient {
             budget,
             weight,
             instrument: request.counts_for.clone(),
+            is_free: false,
+        })
+    }
+
+    /// As [`RestClient::charge`], for a public request that nothing depends on.
+    pub(crate) fn charge_public(
+        &self,
+        provider: ProviderId,
+        market: Market,
+        request: &RestRequest,
+    ) -> Option<Charge> {
+        let host = self.0.hosts.get(&(provider, market))?;
+        let now = self.0.clock.now();
+        if host.pause.lock().left(now).is_some() {
+            return None;
+        }
+        if let Some(budget) = host.budgets.get(request.budget) {
+            if budget.pause.lock().left(now).is_some() {
+                return None;
+            }
+            let taken = budget
+                .rate
+                .lock()
+                .take(now, request.weight, Priority::Background, None);
+            taken.ok()?;
+        }
+        Some(Charge {
+            provider,
+            market,
+            budget: request.budget,
+            weight: request.weight,
+            instrument: None,
             is_free: false,
         })
     }

@@ -205,3 +205,34 @@ async fn a_connection_is_used_now_and_then_so_that_it_stays_open() {
     }
     bench.trading.stop().await;
 }
+
+/// Asking a host that wants a pause ends in a ban: it is left alone for that too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_wants_a_pause_is_not_kept_warm() {
+    let time = "/api/v5/public/time";
+    let body = r#"{"code":"50011","data":[],"msg":"Too Many Requests"}"#;
+    let bench = Bench::start(SET).await;
+    let until = async |count: usize| {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while bench.host.count_of(time) < count {
+            let asked = bench.host.asked();
+            assert!(std::time::Instant::now() < end, "{asked:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        bench.host.count_of(time)
+    };
+    let before = until(3).await;
+    bench
+        .host
+        .answer_always(time, (429, "retry-after: 50\r\n", body));
+    bench.clock.advance(super::super::wire::WARM);
+    let refused = until(before + 1).await;
+    for _ in 0..2 {
+        bench.clock.advance(super::super::wire::WARM);
+        assert_eq!(until(refused).await, refused);
+    }
+    bench.clock.advance(super::super::wire::WARM);
+    until(refused + 1).await;
+    bench.trading.stop().await;
+}

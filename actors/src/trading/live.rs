@@ -499,11 +499,27 @@ impl Live {
             let Some(base) = self.rest.address_of(self.provider, *market) else {
                 continue;
             };
-            if !warmed.contains(&base) {
-                let path = exchange.time_request(*market).path;
-                self.wire.warm(&format!("{base}{path}")).await;
-                warmed.push(base);
+            let time = exchange.time_request(*market);
+            if warmed.contains(&base) {
+                continue;
             }
+            // Where there is no room for it, or the host wants a pause, it is not worth one.
+            let Some(charge) = self.rest.charge_public(self.provider, *market, &time) else {
+                continue;
+            };
+            let answer = self.wire.warm(&format!("{base}{}", time.path)).await;
+            warmed.push(base);
+            let header = |name: &str| answer.as_ref().and_then(|answer| answer.header(name));
+            let failed = answer
+                .as_ref()
+                .filter(|one| !(200..300).contains(&one.status));
+            let failure = failed.map(|failed| {
+                let after = header("retry-after");
+                exchange.rest_failure(*market, failed.status, after.as_deref(), &failed.body)
+            });
+            let secs = failure.and_then(|failure| failure.retry_after_secs);
+            let pause = secs.map(|secs| (Duration::from_secs(secs.max(1)), true));
+            self.rest.settle(&charge, header, pause);
         }
     }
 }

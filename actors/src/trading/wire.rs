@@ -116,22 +116,23 @@ impl Wire {
         }
     }
 
-    /// Opens a connection to a host, where there is none, by a request that anybody may make.
-    pub async fn warm(&self, url: &str) {
-        let Ok(uri) = url.parse::<Uri>() else { return };
-        let request = Request::get(uri)
+    /// Opens a connection to a host, where there is none, by a request that anybody may make; what came of it.
+    pub async fn warm(&self, url: &str) -> Option<Answer> {
+        let request = Request::get(url.parse::<Uri>().ok()?)
             .header("user-agent", AGENT)
-            .body(Full::default());
-        let Ok(request) = request else { return };
+            .body(Full::default())
+            .ok()?;
         let asked = async {
-            let response = self.client.request(request).await.ok()?;
+            let (head, body) = self.client.request(request).await.ok()?.into_parts();
             // Read to its end, or the connection can't be used again.
-            Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .ok()
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?;
+            Some(Answer {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                body: body.to_bytes(),
+            })
         };
-        let _ = tokio::time::timeout(CONNECT * 2, asked).await;
+        tokio::time::timeout(CONNECT * 2, asked).await.ok()?
     }
 }
 
@@ -218,7 +219,8 @@ mod tests {
     async fn an_order_goes_over_the_connection_that_was_opened_in_advance() {
         let (base, opened) = host().await;
         let wire = Wire::new(tls_config());
-        wire.warm(&format!("{base}/time")).await;
+        let told = wire.warm(&format!("{base}/time")).await;
+        assert_eq!(told.map(|told| told.status), Some(200));
         assert_eq!(opened.load(Ordering::SeqCst), 1);
         for _ in 0..3 {
             let request = SignedRequest {
