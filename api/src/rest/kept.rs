@@ -19,9 +19,9 @@ use super::series::SeriesRequest;
 /// What an answer takes besides its bytes.
 const OVERHEAD: usize = 512;
 
-/// What was asked, all that decides about the answer.
+/// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Question {
+struct Asked {
     provider: ProviderId,
     entity_ids: Vec<String>,
     level: Level,
@@ -29,7 +29,14 @@ pub(super) struct Question {
     end: Option<TsNanos>,
     is_descending: bool,
     shape: Shape,
-    /// Up to where bars are over, for questions that reach beyond it.
+}
+
+/// What was asked, and when where that matters: all that decides about the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    asked: Asked,
+    /// Up to where bars are over, for questions that reach beyond it. The same one asked later has another
+    /// answer, which takes the place of this one.
     settled: Option<TsNanos>,
 }
 
@@ -44,7 +51,7 @@ impl Question {
         let TimeWindow {
             start, end, order, ..
         } = request.window;
-        Self {
+        let asked = Asked {
             provider: request.provider,
             entity_ids: request.entity_ids(),
             level,
@@ -52,6 +59,9 @@ impl Question {
             end,
             is_descending: order == Order::Descending,
             shape: shape.clone(),
+        };
+        Self {
+            asked,
             settled: end.is_none_or(|end| end >= settled).then_some(settled),
         }
     }
@@ -59,27 +69,29 @@ impl Question {
     /// The bars that an answer out of `rows` depends on: those of the query, the ones before the first row
     /// included.
     pub(super) fn bars(&self, rows: &[KlineRow]) -> Bars {
-        let asked = self.shape.limit.saturating_add(self.entity_ids.len());
-        let step = self.level.nanos();
+        let of = &self.asked;
+        let asked = of.shape.limit.saturating_add(of.entity_ids.len());
+        let step = of.level.nanos();
         let oldest = rows.iter().map(|row| row.ts).min();
         // A single series whose bar before the first one is there depends on nothing older.
-        let first = match (self.start, oldest) {
-            (Some(start), Some(oldest)) if oldest < start && self.entity_ids.len() == 1 => oldest,
-            (None, Some(oldest)) if rows.len() >= asked && self.entity_ids.len() == 1 => oldest,
+        let first = match (of.start, oldest) {
+            (Some(start), Some(oldest)) if oldest < start && of.entity_ids.len() == 1 => oldest,
+            (None, Some(oldest)) if rows.len() >= asked && of.entity_ids.len() == 1 => oldest,
             _ => TsNanos(i64::MIN),
         };
         Bars {
-            provider: self.provider.name().to_owned(),
-            entity_ids: self.entity_ids.clone(),
-            level: self.level,
+            provider: of.provider.name().to_owned(),
+            entity_ids: of.entity_ids.clone(),
+            level: of.level,
             first: TsNanos(first.0.saturating_sub(step)),
-            last: self.end.unwrap_or(TsNanos(i64::MAX)),
+            last: of.end.unwrap_or(TsNanos(i64::MAX)),
         }
     }
 }
 
 #[derive(Debug)]
 struct Kept {
+    settled: Option<TsNanos>,
     listing: Listing,
     bars: Bars,
     mark: u64,
@@ -89,7 +101,7 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Inner {
-    answers: HashMap<Question, Kept>,
+    answers: HashMap<Asked, Kept>,
     bytes: usize,
     uses: u64,
 }
@@ -121,12 +133,14 @@ impl KeptAnswers {
         let mut inner = self.inner.lock();
         inner.uses += 1;
         let uses = inner.uses;
-        let kept = inner.answers.get_mut(question)?;
-        if let Some(mark) = changes.unchanged(kept.mark, &kept.bars) {
+        let kept = inner.answers.get_mut(&question.asked)?;
+        if kept.settled == question.settled
+            && let Some(mark) = changes.unchanged(kept.mark, &kept.bars)
+        {
             (kept.mark, kept.used) = (mark, uses);
             return Some(kept.listing.clone());
         }
-        inner.remove(question);
+        inner.remove(&question.asked);
         None
     }
 
@@ -136,11 +150,12 @@ impl KeptAnswers {
         if size > self.bytes_max / 4 || listing.is_empty() || !listing.facts().warnings.is_empty() {
             return;
         }
+        let Question { asked, settled } = question;
         let mut inner = self.inner.lock();
-        inner.remove(&question);
+        inner.remove(&asked);
         while inner.bytes + size > self.bytes_max {
             let oldest = inner.answers.iter().min_by_key(|(_, kept)| kept.used);
-            let Some(oldest) = oldest.map(|(question, _)| question.clone()) else {
+            let Some(oldest) = oldest.map(|(asked, _)| asked.clone()) else {
                 break;
             };
             inner.remove(&oldest);
@@ -148,12 +163,13 @@ impl KeptAnswers {
         inner.bytes += size;
         inner.uses += 1;
         let kept = Kept {
+            settled,
             listing: listing.clone(),
             bars,
             mark,
             used: inner.uses,
         };
-        inner.answers.insert(question, kept);
+        inner.answers.insert(asked, kept);
     }
 
     /// Bytes that are kept.
@@ -164,9 +180,91 @@ impl KeptAnswers {
 }
 
 impl Inner {
-    fn remove(&mut self, question: &Question) {
-        if let Some(kept) = self.answers.remove(question) {
+    fn remove(&mut self, asked: &Asked) {
+        if let Some(kept) = self.answers.remove(asked) {
             self.bytes -= kept.listing.body().len() + OVERHEAD;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bookwire_engine::store::Entity;
+    use bookwire_engine::wire::{Columns, KlineView, Numbers};
+
+    use super::super::answer::Format;
+    use super::*;
+
+    fn question(settled: i64) -> Question {
+        Question {
+            asked: Asked {
+                provider: ProviderId::BINANCE,
+                entity_ids: vec!["cryptopair_binance_btcusdt".to_owned()],
+                level: Level::M1,
+                start: None,
+                end: None,
+                is_descending: true,
+                shape: Shape {
+                    limit: 1,
+                    page: 1,
+                    page_size: 1,
+                    format: Format::Json,
+                    numbers: Numbers::String,
+                    columns: None,
+                    is_bare: false,
+                },
+            },
+            settled: Some(TsNanos(settled)),
+        }
+    }
+
+    fn listing(question: &Question, close: i64) -> Listing {
+        let row = KlineRow {
+            entity: Arc::new(Entity {
+                provider: "binance".to_owned(),
+                entity_id: "cryptopair_binance_btcusdt".to_owned(),
+                code: "btcusdt".to_owned(),
+            }),
+            level: Level::M1,
+            ts: TsNanos(0),
+            open: 1.into(),
+            high: 9.into(),
+            low: 1.into(),
+            close: close.into(),
+            volume_base: 1.into(),
+            volume_quote: None,
+            trade_count: None,
+        };
+        let view = |row| KlineView {
+            row,
+            name: "",
+            previous_close: None,
+        };
+        let columns = Columns::all();
+        Listing::encode(&question.asked.shape, &columns, &[row], view, Vec::new())
+    }
+
+    /// A question that reaches up to the present has another answer each minute: who keeps all of them
+    /// fills its room with what nobody asks for again.
+    #[test]
+    fn the_answer_of_now_takes_the_place_of_the_one_before() {
+        let kept = KeptAnswers::new(1 << 20);
+        let changes = Changes::default();
+        let mut bytes = 0;
+        for minute in 1..=3 {
+            let question = question(minute);
+            assert!(kept.get(&question, &changes).is_none(), "{minute}");
+            let answer = listing(&question, minute);
+            let bars = question.bars(&[]);
+            kept.put(question.clone(), &answer, bars, changes.mark());
+            let found = kept.get(&question, &changes).expect("it is kept");
+            assert_eq!(found.body(), answer.body());
+            if minute > 1 {
+                assert_eq!(kept.bytes(), bytes);
+            }
+            bytes = kept.bytes();
         }
     }
 }
