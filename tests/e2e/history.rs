@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::rig::{Rig, turns};
+use crate::trading::exchanges;
 
 const BACKFILL: &str = "/api/crypto/history/backfill";
 const KEY: &str = "ops.an-operators-secret";
@@ -419,6 +420,29 @@ async fn an_exchange_that_was_away_is_named_as_the_reason() {
     let body = ask(&server, &format!("{path}&backfill=true")).await;
     assert_eq!(body["backfill"]["outcome"], "complete", "{body}");
     server.stop().await;
+}
+
+/// Nobody subscribes, so nothing is recorded: the latest trades are asked for again and again all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_latest_trades_are_those_of_now() {
+    let config = SimConfig {
+        intensity: 3.0,
+        ..exchanges(&[Exchange::Binance])
+    };
+    let rig = Rig::start(config).await;
+    let path = "/api/data/CryptoTrade?provider=binance&codes=btcusdt&limit=5&numbers=string";
+    let newest = async || {
+        let (status, body) = rig.get(path).await;
+        assert_eq!(status, 200, "{body}");
+        let ts = TsNanos::parse(body["data"][0]["timestamp"].as_str().unwrap());
+        rig.sim.control().now_ms() - ts.unwrap().as_ms()
+    };
+    for _ in 0..3 {
+        // What is younger than two seconds may not be final there, the answer before is good for three.
+        let age = newest().await;
+        assert!(age < 9_000, "{age} ms old");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
 }
 
 /// An answer that was given before is not given again when one of its bars was corrected.

@@ -31,8 +31,9 @@ use pages::{Page, Pages};
 
 /// What ended less than this ago may not be final at the exchange yet, nanoseconds.
 const SETTLE_NANOS: i64 = 2_000_000_000;
-/// Trades stored up to so long ago count as the latest: live trades are being recorded.
-const RECENT_NANOS: i64 = 60_000_000_000;
+/// Trades stored up to so long ago count as the latest: live ones are being recorded, or the exchange was asked
+/// just now. It is not asked again for each question of a client that polls.
+const RECENT_NANOS: i64 = 3_000_000_000;
 /// Length of an hour, nanoseconds.
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 /// Funding is settled this often where the exchange does not say, hours.
