@@ -6,7 +6,7 @@
 
 use rust_decimal::Decimal;
 
-use super::order::{Fill, Order, OrderStatus};
+use super::order::{Fill, Order, OrderStatus, TimeInForce};
 use crate::time::TsNanos;
 
 use OrderStatus::{Canceled, Expired, Filled, Open, PartiallyFilled, Pending, Rejected, Unknown};
@@ -265,8 +265,21 @@ impl Order {
         }
     }
 
+    /// Orders that never rest end by their own terms, whatever somebody asked for meanwhile: exchanges that have
+    /// one word for both ends (Coinbase), and answers that there is no such order any more, don't say so.
+    const fn ends_itself(&self) -> bool {
+        matches!(
+            self.terms.time_in_force,
+            TimeInForce::Ioc | TimeInForce::Fok
+        ) && !self.terms.order_type.is_stop()
+    }
+
     fn move_to(&mut self, status: OrderStatus, news: &OrderNews) {
-        self.status = status;
+        self.status = match status {
+            Canceled if self.ends_itself() => Expired,
+            status => status,
+        };
+        let status = self.status;
         if status.is_final() && news.reason.is_some() {
             self.reject_reason.clone_from(&news.reason);
         }

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use super::super::order::{OrderId, OrderTerms, OrderType, TimeInForce, TradingMode};
+use super::super::order::{OrderId, OrderTerms, OrderType, TradingMode};
 use super::*;
 use crate::event::Side;
 use crate::exchange::ProviderId;
@@ -175,6 +175,27 @@ fn terms_in_force_change_and_the_first_are_kept() {
         ..OrderNews::new(Word::Lost, TsNanos(2))
     });
     assert_eq!(order.terms.quantity, 4.into());
+}
+
+/// Coinbase calls both ends canceled, and whoever cancels what is over already hears that it is not there.
+#[test]
+fn what_never_rests_is_not_canceled() {
+    for (time_in_force, order_type, expected) in [
+        (TimeInForce::Ioc, OrderType::Limit, Expired),
+        (TimeInForce::Fok, OrderType::Limit, Expired),
+        (TimeInForce::Gtc, OrderType::Limit, Canceled),
+        // It waits until then.
+        (TimeInForce::Ioc, OrderType::StopLimit, Canceled),
+    ] {
+        for word in [Word::Canceled, Word::NotThere] {
+            let mut order = self::order(5);
+            order.terms.time_in_force = time_in_force;
+            order.terms.order_type = order_type;
+            order.apply(&OrderNews::new(Word::Works, TsNanos(2)));
+            order.apply(&OrderNews::new(word, TsNanos(3)));
+            assert_eq!(order.status, expected, "{time_in_force:?} {word:?}");
+        }
+    }
 }
 
 /// The answer to an amendment was lost, and the next that is heard is the order's end.

@@ -319,9 +319,10 @@ impl UserRow<'_> {
         let Some(word) = word(&self.status, executed, time_in_force) else {
             return Ok(());
         };
-        // Nothing is left of an order that is over, whatever it was for.
+        // Nothing is left of an order that is over, or about to be, whatever it was for.
         let works = matches!(word, Word::Works | Word::WorksInPart);
-        let left = decimal(&self.leaves_quantity, "leaves_quantity")?.filter(|_| works);
+        let left = decimal(&self.leaves_quantity, "leaves_quantity")?;
+        let left = left.filter(|left| works && !left.is_zero());
         let quantity = left.and_then(|left| left.checked_add(executed));
         facts.orders.push(OrderReport {
             market: Market::Spot,

@@ -90,6 +90,7 @@ fn the_user_channel_tells_sums() {
         ("CANCELLED", Word::Canceled),
         ("EXPIRED", Word::Expired),
         ("FAILED", Word::Refused),
+        ("CANCEL_QUEUED", Word::WorksInPart),
     ] {
         let news = pushed(&json!({
             "status": status, "cumulative_quantity": "0.0004", "leaves_quantity": "0",
