@@ -9,6 +9,8 @@ use rust_decimal::Decimal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::options::{GatewayOptions, ProviderOptions};
+
 /// Steps of 0.01 and 0.001.
 pub(crate) fn spec(base: &str, market: Market) -> InstrumentSpec {
     InstrumentSpec {
@@ -73,6 +75,19 @@ pub(crate) fn kline(symbol: &str, minute: i64, close: &str, is_closed: bool) -> 
         open + 59_000,
         open + 59_999
     )
+}
+
+/// A gateway of one provider, all of whose hosts are at this address.
+pub(crate) fn gateway_at(provider: ProviderId, url: &str) -> GatewayOptions {
+    let mut options = ProviderOptions::new(provider);
+    for market in provider.exchange().markets() {
+        let (name, _) = provider.exchange().rest_host(*market);
+        options.hosts.insert(name.to_owned(), url.to_owned());
+    }
+    GatewayOptions {
+        providers: vec![options],
+        ..GatewayOptions::default()
+    }
 }
 
 /// Status, further headers, body.

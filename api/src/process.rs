@@ -74,8 +74,8 @@ pub fn leave_no_core() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Memory comes in pages of 4 KiB. The allocator asks for those of 2 MiB, of which each holds little of many
-/// threads' heaps: they made the process two and a half times as large (`docs/decisions/026-huge-pages.md`).
+/// Memory comes in pages of 4 KiB. The allocator asks for those of 2 MiB, which made
+/// the process more than twice as large (`docs/decisions/026-huge-pages.md`).
 ///
 /// # Errors
 /// The system does not let it be said.

@@ -77,39 +77,20 @@ impl RestClient {
         request: &NativeRequest,
         priority: Priority,
     ) -> Result<Charge, Duration> {
-        let (market, (budget, weight)) = (request.market, request.budget);
-        let instrument = request.counts_for.as_deref();
-        let now = self.0.clock.now();
-        let host = self.0.hosts.get(&(provider, market));
-        let take = || {
-            if let Some(left) = host.and_then(|host| host.pause.lock().left(now)) {
-                return Err(left);
-            }
-            if priority != Priority::Cancel {
-                self.0.endpoints.take(provider, now, weight)?;
-            }
-            if let Some(budget) = self.host_budget(provider, market, budget) {
-                if let Some(left) = budget.pause.lock().left(now) {
-                    return Err(left);
-                }
-                let mut rate = budget.rate.lock();
-                rate.take(now, weight, priority, instrument)?;
-            }
-            Ok(())
-        };
-        take().inspect_err(|wait| {
-            if let Some(host) = host {
-                host.tell_wait(now, priority, *wait);
-            }
-        })?;
-        Ok(Charge {
+        let charge = Charge {
             provider,
-            market,
-            budget,
-            weight,
+            market: request.market,
+            budget: request.budget.0,
+            weight: request.budget.1,
             instrument: request.counts_for.clone(),
             is_free: false,
-        })
+        };
+        self.take(&charge, priority).inspect_err(|wait| {
+            if let Some(host) = self.0.hosts.get(&(provider, request.market)) {
+                host.tell_wait(self.0.clock.now(), priority, *wait);
+            }
+        })?;
+        Ok(charge)
     }
 
     /// As [`RestClient::charge`], for a public request that nothing depends on.
@@ -119,29 +100,35 @@ impl RestClient {
         market: Market,
         request: &RestRequest,
     ) -> Option<Charge> {
-        let host = self.0.hosts.get(&(provider, market))?;
-        let now = self.0.clock.now();
-        if host.pause.lock().left(now).is_some() {
-            return None;
-        }
-        if let Some(budget) = host.budgets.get(request.budget) {
-            if budget.pause.lock().left(now).is_some() {
-                return None;
-            }
-            let taken = budget
-                .rate
-                .lock()
-                .take(now, request.weight, Priority::Background, None);
-            taken.ok()?;
-        }
-        Some(Charge {
+        let charge = Charge {
             provider,
             market,
             budget: request.budget,
             weight: request.weight,
             instrument: None,
             is_free: false,
-        })
+        };
+        self.take(&charge, Priority::Background).ok()?;
+        Some(charge)
+    }
+
+    fn take(&self, charge: &Charge, priority: Priority) -> Result<(), Duration> {
+        let now = self.0.clock.now();
+        let host = self.0.hosts.get(&(charge.provider, charge.market));
+        if let Some(left) = host.and_then(|host| host.pause.lock().left(now)) {
+            return Err(left);
+        }
+        if priority != Priority::Cancel {
+            self.0.endpoints.take(charge.provider, now, charge.weight)?;
+        }
+        if let Some(budget) = self.host_budget(charge.provider, charge.market, charge.budget) {
+            if let Some(left) = budget.pause.lock().left(now) {
+                return Err(left);
+            }
+            let mut rate = budget.rate.lock();
+            rate.take(now, charge.weight, priority, charge.instrument.as_deref())?;
+        }
+        Ok(())
     }
 
     /// A request is over. `header` reads the answer's headers; `pause` is what the exchange asks for,

@@ -11,9 +11,8 @@ use bookwire_engine::time::TsNanos;
 use super::budget::Priority;
 use super::{RestClient, RestError};
 use crate::clock::{Clock, ManualClock};
-use crate::options::{GatewayOptions, ProviderOptions};
 use crate::status::ProviderMeter;
-use crate::testkit::Host;
+use crate::testkit::{Host, gateway_at};
 
 struct Bench {
     clock: ManualClock,
@@ -26,15 +25,7 @@ impl Bench {
     async fn start(provider: ProviderId) -> Self {
         let host = Host::default();
         let url = host.start().await;
-        let mut options = ProviderOptions::new(provider);
-        for market in provider.exchange().markets() {
-            let (name, _) = provider.exchange().rest_host(*market);
-            options.hosts.insert(name.to_owned(), url.clone());
-        }
-        let gateway = GatewayOptions {
-            providers: vec![options],
-            ..GatewayOptions::default()
-        };
+        let gateway = gateway_at(provider, &url);
         let clock = ManualClock::new(TsNanos::from_ms(1_700_000_040_000));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let meters = [Arc::new(ProviderMeter::new(provider))];

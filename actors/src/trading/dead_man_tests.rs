@@ -16,11 +16,10 @@ use futures_util::future::LocalBoxFuture;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::connection::backoff::ConnectBudgets;
-use crate::options::{GatewayOptions, ProviderOptions};
 use crate::rest_client::RestClient;
 use crate::shard::paper::PaperCommand;
 use crate::status::ProviderMeter;
-use crate::testkit::{Answer, Host};
+use crate::testkit::{Answer, Host, gateway_at};
 use crate::trading::market::MarketView;
 use crate::trading::options::{AccountOptions, TradingOptions};
 use crate::trading::{Trading, TradingContext};
@@ -68,15 +67,7 @@ impl Bench {
         let host = Host::default();
         host.answer_always(TIMER, answer);
         let url = host.start().await;
-        let mut options = ProviderOptions::new(provider);
-        for market in provider.exchange().markets() {
-            let (name, _) = provider.exchange().rest_host(*market);
-            options.hosts.insert(name.to_owned(), url.clone());
-        }
-        let gateway = GatewayOptions {
-            providers: vec![options],
-            ..GatewayOptions::default()
-        };
+        let gateway = gateway_at(provider, &url);
         let clock = ManualClock::new(TsNanos::from_ms(1_700_000_040_000));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let meters = [Arc::new(ProviderMeter::new(provider))];
