@@ -630,3 +630,68 @@ async fn paper_positions_pay_funding_and_are_liquidated() {
     let now = trader.balance("binance", "USDT").await;
     assert!(now.0 + now.1 < before.0 + before.1, "{before:?} {now:?}");
 }
+
+/// What an order is told as that the exchange ended because it met another one of its account. Coinbase has no
+/// word for it but that of a cancellation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_orders_that_meet_end_as_the_exchange_says() {
+    // Which of the two ends, and how: the one that rested, or the one that came.
+    let places = [
+        (Exchange::Binance, "btcusdt", "GTC", ["expired", ""]),
+        (Exchange::Okx, "btcusdt", "GTC", ["expired", ""]),
+        (Exchange::Coinbase, "btcusd", "GTC", ["", "canceled"]),
+        (Exchange::Coinbase, "btcusd", "IOC", ["", "expired"]),
+    ];
+    let all = [Exchange::Binance, Exchange::Okx, Exchange::Coinbase];
+    let trader = live_with(&all, "", |_| {}, Value::clone).await;
+    for (exchange, pair, time_in_force, ends) in places {
+        let provider = exchange.as_str();
+        trader.ready(provider).await;
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        let entity = format!("cryptopair_{provider}_{pair}");
+        let end = Instant::now() + Duration::from_secs(30);
+        // The market can be between the two, or take the first.
+        let orders = loop {
+            let (bid, ask) = trader.touch(provider, pair, &entity).await;
+            let price = ((bid + ask) / Decimal::TWO).round_dp(1);
+            let order = |side: &str, quantity: &str, time: &str| {
+                json!({"provider": provider, "entity_id": entity, "side": side, "type": "limit",
+                    "quantity": quantity, "price": price.to_string(), "time_in_force": time})
+            };
+            let mut ids = [const { String::new() }; 2];
+            for (id, body) in ids.iter_mut().zip([
+                order("buy", "0.01", "GTC"),
+                order("sell", "0.5", time_in_force),
+            ]) {
+                let (status, answer) = trader.place(body).await;
+                assert!(matches!(status, 200..=202), "{answer}");
+                *id = answer["order_id"].as_str().unwrap().to_owned();
+            }
+            let truth = control.accounts().remove(0);
+            let mut met = truth
+                .orders
+                .iter()
+                .filter(|order| order.reason == "self_trade");
+            if met.any(|order| ids.contains(&order.client_id)) {
+                break ids;
+            }
+            assert!(Instant::now() < end, "{provider}: {:?}", truth.orders);
+            trader.account(provider).cancel_all().await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        };
+        for (id, status) in orders
+            .iter()
+            .zip(ends)
+            .filter(|(_, status)| !status.is_empty())
+        {
+            trader.until(id, &[status]).await;
+        }
+    }
+    for exchange in all {
+        let control = trader.rig.sim.control().of(exchange).unwrap();
+        let account = trader.account(exchange.as_str());
+        account
+            .comes_to_the_truth(&control, exchange.as_str())
+            .await;
+    }
+}

@@ -154,12 +154,12 @@ impl Accounts {
             if self_trade != SelfTrade::ExpireTaker {
                 for other in mine {
                     self.take_out(floor, other);
-                    self.end(floor, it, other, OrderState::Expired, EndReason::SelfTrade);
+                    self.end_met(floor, it, other);
                 }
             }
         }
         if qty.0 <= 0 {
-            return self.end(floor, it, no, OrderState::Expired, EndReason::SelfTrade);
+            return self.end_met(floor, it, no);
         }
         let new = NewOrder {
             instrument: ix,
@@ -194,8 +194,24 @@ impl Accounts {
         if let Some(reason) = end
             && self.orders.get(&no).is_some_and(is_open)
         {
-            self.end(floor, it, no, OrderState::Expired, reason);
+            match reason {
+                EndReason::SelfTrade => self.end_met(floor, it, no),
+                _ => self.end(floor, it, no, OrderState::Expired, reason),
+            }
         }
+    }
+
+    /// Ends an order that met another one of its account.
+    fn end_met(&mut self, floor: &mut Floor<'_>, it: &Instrument, no: OrderNo) {
+        let rests = self.orders.get(&no).is_some_and(|order| {
+            use TimeInForce::{Gtc, PostOnly};
+            matches!(order.time_in_force(), Some(Gtc | PostOnly))
+        });
+        let state = match self.rules.self_trade_cancels && rests {
+            true => OrderState::Canceled,
+            false => OrderState::Expired,
+        };
+        self.end(floor, it, no, state, EndReason::SelfTrade);
     }
 
     /// How many lots the order is for, now that it is worked. `None`: none, and it has ended.

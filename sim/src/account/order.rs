@@ -156,6 +156,24 @@ pub(crate) enum EndReason {
     Replaced,
 }
 
+impl EndReason {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Immediate => "immediate",
+            Self::FillOrKill => "fill_or_kill",
+            Self::PostOnly => "post_only",
+            Self::NoLiquidity => "no_liquidity",
+            Self::SelfTrade => "self_trade",
+            Self::ReduceOnly => "reduce_only",
+            Self::Liquidation => "liquidation",
+            Self::Funds => "funds",
+            Self::Countdown => "countdown",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
 /// An order.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {

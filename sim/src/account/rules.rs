@@ -72,6 +72,9 @@ pub(crate) struct Rules {
     pub(crate) fill_or_kill: PerMarket<Admission>,
     /// Whether orders that wait for their price on spot hold money back.
     pub(crate) waiting_locks: bool,
+    /// Whether an order that could have rested and met another one of its account has been canceled, or else has
+    /// expired.
+    pub(crate) self_trade_cancels: bool,
     /// Whether an order whose trigger price has been passed already is refused.
     pub(crate) refuses_late_triggers: bool,
     /// Most open orders of an account in an instrument.
@@ -119,6 +122,7 @@ impl Default for Rules {
                 linear: Admission::Ended,
             },
             waiting_locks: true,
+            self_trade_cancels: false,
             refuses_late_triggers: true,
             open_orders_max: 200,
             leverage: (20, 125),

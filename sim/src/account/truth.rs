@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{AccountId, Accounts, OrderState, PositionSide, Wallet, decimal};
+use super::{AccountId, Accounts, EndReason, OrderState, PositionSide, Wallet, decimal};
 use crate::market::{InstrumentIx, Market, Segment, Side};
 
 /// A balance as it really is.
@@ -35,6 +35,8 @@ pub struct OrderTruth {
     pub side: Side,
     /// `waiting`, `new`, `partially_filled`, `filled`, `canceled`, `rejected`, `expired`.
     pub state: &'static str,
+    /// Why it ended without being filled, in one word; none while it stands, or when it was.
+    pub reason: &'static str,
     /// Base units.
     pub qty: Decimal,
     /// Base units.
@@ -158,6 +160,7 @@ impl Accounts {
                 symbol: it.symbol.clone(),
                 side: order.side,
                 state: state_name(order.state),
+                reason: order.reason.map_or("none", EndReason::name),
                 qty: decimal(it.qty(order.qty)),
                 filled: decimal(it.qty(order.filled)),
                 price: order.price().map(|price| decimal(it.price(price))),

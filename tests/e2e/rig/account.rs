@@ -200,8 +200,8 @@ impl Account {
                     let filled = number(&order["filled_quantity"]);
                     if status != real.state || filled != real.filled || asked != real.qty {
                         wrong.push(format!(
-                            "{id} is {status} with {filled} of {asked} here, {} with {} of {} there",
-                            real.state, real.filled, real.qty
+                            "{id} is {status} with {filled} of {asked} here, {} ({}) with {} of {} there: {order}",
+                            real.state, real.reason, real.filled, real.qty
                         ));
                     }
                 }

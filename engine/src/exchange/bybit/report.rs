@@ -64,6 +64,8 @@ fn word(status: &str, reason: &str, has_executed: bool) -> Option<Word> {
             "EC_NoImmediateQtyToFill" | "EC_CancelForNoFullFill" | "EC_NoEnoughQtyToFill" => {
                 Word::Expired
             }
+            // Self-match prevention, of an account that has it switched on.
+            "EC_BySelfMatch" => Word::Expired,
             // Told as canceled, and was never let into the book.
             "EC_PostOnlyWillTakeLiquidity" if !has_executed => Word::Refused,
             _ => Word::Canceled,

@@ -438,7 +438,17 @@ fn amending_keeps_the_place_only_when_it_gets_smaller() {
 
 #[test]
 fn own_orders_do_not_trade_with_each_other() {
-    let mut rig = Rig::new(Rules::default());
+    own_orders_end_as(Rules::default(), OrderState::Expired);
+    let rules = Rules {
+        self_trade_cancels: true,
+        ..Rules::default()
+    };
+    own_orders_end_as(rules, OrderState::Canceled);
+    assert_eq!(cross_allowed(), (OrderState::Filled, true));
+}
+
+fn own_orders_end_as(rules: Rules, ended: OrderState) {
+    let mut rig = Rig::new(rules);
     let (ix, price) = (rig.spot, rig.better_bid(rig.spot));
     let mut cross = |mode| {
         let asked = rig.limit(ix, Side::Buy, price, 100);
@@ -454,15 +464,14 @@ fn own_orders_do_not_trade_with_each_other() {
         }
         states
     };
-    let (expired, new) = (OrderState::Expired, OrderState::New);
+    let new = OrderState::New;
     let maker = cross(SelfTrade::ExpireMaker);
-    assert_eq!(maker.0, expired);
+    assert_eq!(maker.0, ended);
     assert!(maker.1.is_open());
-    assert_eq!(cross(SelfTrade::ExpireTaker), (new, expired));
-    assert_eq!(cross(SelfTrade::ExpireBoth), (expired, expired));
+    assert_eq!(cross(SelfTrade::ExpireTaker), (new, ended));
+    assert_eq!(cross(SelfTrade::ExpireBoth), (ended, ended));
     let makers = rig.accounts.fills(rig.me).filter(|fill| fill.is_maker);
     assert_eq!(makers.count(), 0);
-    assert_eq!(cross_allowed(), (OrderState::Filled, true));
 }
 
 fn cross_allowed() -> (OrderState, bool) {

@@ -78,6 +78,8 @@ pub(crate) fn open(seed: u64) -> (Accounts, Value) {
         client_ids: ClientIds::Unique,
         post_only: Admission::Refused,
         refuses_late_triggers: true,
+        // EXPIRED is for orders past their end_time alone.
+        self_trade_cancels: true,
         open_orders_max: 500,
         first_order_no: 2_240_101_000_000_000_000,
         ..Rules::default()

@@ -213,6 +213,7 @@ fn statuses_are_words() {
         ("Filled", "EC_OrigClOrdIDDoesNotExist", "0.1", Word::Done),
         ("Cancelled", "EC_NoError", "0", Word::Canceled),
         ("Cancelled", "EC_NoError", "0.01", Word::Canceled),
+        ("Cancelled", "EC_BySelfMatch", "0.01", Word::Expired),
         (
             "PartiallyFilledCanceled",
             "EC_NoError",
