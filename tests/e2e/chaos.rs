@@ -45,6 +45,19 @@ const FAULTS: [(&str, f64); 7] = [
     ("duplicate:stream=private,count=3", 0.08),
     ("reorder:stream=private,count=2", 0.08),
 ];
+/// What is placed, one as often as the other.
+const KINDS: [&str; 8] = [
+    "market",
+    "market",
+    "limit",
+    "limit",
+    "limit",
+    "limit",
+    "stop_market",
+    "stop_limit",
+];
+/// How long limit orders last, or that they must not take.
+const TIMES: [&str; 6] = ["GTC", "GTC", "GTC", "post_only", "IOC", "FOK"];
 /// What stops everybody comes by the clock, or a faster run would be a milder one: so long after orders
 /// are taken again, seconds. Else nothing would be done on a slow machine but to come back.
 const PAUSE: std::ops::Range<f64> = 4.0..12.0;
@@ -73,9 +86,18 @@ struct Place {
 
 const EITHER: &[&str] = &["rest", "websocket"];
 
+fn market_of(entity: &str) -> &'static str {
+    match entity.starts_with("cryptoperp_") {
+        true => "perp",
+        false => "spot",
+    }
+}
+
 /// What the clients have in common.
 struct Run {
     place: Place,
+    /// What is offered, by market.
+    support: Value,
     control: SimControl,
     /// Orders that the exchange has to have taken.
     wanted: usize,
@@ -176,15 +198,39 @@ impl Client {
             "client_order_id": format!("chaos-{order_number}"),
         });
         let fields = order.as_object_mut().unwrap();
-        let is_market = random.random_bool(0.25);
-        if is_market {
-            fields.insert("type".to_owned(), json!("market"));
+        let kind = KINDS[random.random_range(0..KINDS.len())];
+        // A stop that the market does not sell is a limit order.
+        let support = &self.run.support[market_of(entity)];
+        let is_stop = support["types"].as_array().unwrap().contains(&json!(kind));
+        let kind = if is_stop || kind == "market" {
+            kind
         } else {
-            fields.insert("type".to_owned(), json!("limit"));
-            fields.insert("price".to_owned(), json!(price.to_string()));
-            let times = ["GTC", "GTC", "GTC", "IOC", "FOK"];
-            let time = times[random.random_range(0..times.len())];
-            fields.insert("time_in_force".to_owned(), json!(time));
+            "limit"
+        };
+        fields.insert("type".to_owned(), json!(kind));
+        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        match kind {
+            "market" => {}
+            "limit" => {
+                set("price", json!(price.to_string()));
+                let time = TIMES[random.random_range(0..TIMES.len())];
+                if time == "post_only" {
+                    set(time, json!(true));
+                } else {
+                    set("time_in_force", json!(time));
+                }
+            }
+            _ => {
+                // So near that the market comes by, or farther.
+                let (from, sign) = if is_buy { (ask, 1) } else { (bid, -1) };
+                let near = Decimal::new(sign * random.random_range(1..60), 5);
+                let stop = (from * (Decimal::ONE + near)).round_dp(0);
+                set("stop_price", json!(stop.to_string()));
+                if kind == "stop_limit" {
+                    let price = (stop * (Decimal::ONE + near)).round_dp(0);
+                    set("price", json!(price.to_string()));
+                }
+            }
         }
         let (status, answer) = self
             .account
@@ -204,7 +250,7 @@ impl Client {
         if let (200..=202, Some(id)) = (status, answer["order_id"].as_str()) {
             self.run.ids.lock().unwrap().push(id.to_owned());
             // What rests at the touch may be filled at this moment.
-            let is_race = manner == 1 && !is_market && self.random.random_bool(0.5);
+            let is_race = manner == 1 && kind == "limit" && self.random.random_bool(0.5);
             if is_race {
                 let (status, answer) = self.on_order(Method::DELETE, id, None).await;
                 let is_late = answer["error"]["details"]["status"] == "filled";
@@ -358,8 +404,10 @@ async fn run(place: &Place) {
     let mut trader = live_by(&[place.exchange], transport, more, |_| {}, Value::clone).await;
     trader.ready_by(provider, transport).await;
     let control = trader.rig.sim.control().of(place.exchange).unwrap();
+    let (_, all) = trader.rig.get("/api/crypto/providers/capabilities").await;
     let run = Arc::new(Run {
         place: *place,
+        support: all[provider]["order_support"].clone(),
         control: control.clone(),
         wanted: count,
         asked: AtomicUsize::new(0),
@@ -426,12 +474,16 @@ fn tell(control: &SimControl, storm: &Storm, run: &Run, secs: f64) {
     let count = run.wanted;
     let truth = control.accounts().remove(0);
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for order in &truth.orders {
         *states.entry(order.state).or_default() += 1;
+        *reasons.entry(order.reason).or_default() += 1;
     }
+    let triggered = truth.orders.iter().filter(|order| order.was_triggered);
+    let triggered = triggered.count();
     let name = control.exchange().as_str();
     println!(
-        "{name}: {} orders {states:?} with {} executions in {secs:.0} s",
+        "{name}: {} orders {states:?}, {triggered} of them triggered, ended for {reasons:?}, with {} executions in {secs:.0} s",
         truth.orders.len(),
         truth.fills.len()
     );
@@ -459,7 +511,7 @@ fn tell(control: &SimControl, storm: &Storm, run: &Run, secs: f64) {
     assert!(truth.orders.len() >= count, "{}", truth.orders.len());
     if count >= LONG {
         assert!(strikes.values().all(|times| *times > 0), "{strikes:?}");
-        assert!(untold > 0 && first > 0 && late > 0);
+        assert!(untold > 0 && first > 0 && late > 0 && triggered > 0);
         for step in STEPS {
             let name = format!("death at {step}");
             assert!(storm.came.contains_key(&name), "{name}: {:?}", storm.came);

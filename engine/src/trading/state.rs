@@ -170,6 +170,7 @@ impl Order {
             self.exchange_order_id.is_some(),
         );
         let mut is_correction = false;
+        let was_numbered = self.exchange_order_id.is_some();
         if self.exchange_order_id.is_none() {
             self.exchange_order_id.clone_from(&news.exchange_order_id);
         }
@@ -178,7 +179,12 @@ impl Order {
         }
         self.take_filled(news.filled, news.average_price);
         let word = self.sharpen(news.word);
-        let next = next(self.status, word);
+        let next = match (self.status, word) {
+            // The exchange itself took it up and refused it (post-only orders that would have taken, at OKX and
+            // Bybit): an acknowledgement that was overtaken by this.
+            (Rejected, Word::Works) if was_numbered => Next::Stale,
+            (status, word) => next(status, word),
+        };
         // Terms that are in force, or were when it ended: the word of a change may have been lost. What
         // was never taken has none.
         if !matches!(next, Next::Stale | Next::To(Rejected)) {

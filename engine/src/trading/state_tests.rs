@@ -198,6 +198,27 @@ fn what_never_rests_is_not_canceled() {
     }
 }
 
+/// A push that says how it ended overtakes the answer that it was taken. Without a number it may have been a
+/// mistake of ours.
+#[test]
+fn an_acknowledgement_does_not_bring_back_what_was_refused() {
+    for (number, expected, is_correction) in [(Some("7"), Rejected, false), (None, Open, true)] {
+        let mut order = self::order(5);
+        order.apply(&OrderNews {
+            exchange_order_id: number.map(str::to_owned),
+            ..OrderNews::new(Word::Refused, TsNanos(2))
+        });
+        let change = order.apply(&OrderNews {
+            exchange_order_id: Some("7".to_owned()),
+            ..OrderNews::new(Word::Works, TsNanos(3))
+        });
+        assert_eq!(
+            (order.status, change.is_correction),
+            (expected, is_correction)
+        );
+    }
+}
+
 /// The answer to an amendment was lost, and the next that is heard is the order's end.
 #[test]
 fn an_end_tells_the_terms_that_were_in_force() {

@@ -37,6 +37,8 @@ pub struct OrderTruth {
     pub state: &'static str,
     /// Why it ended without being filled, in one word; none while it stands, or when it was.
     pub reason: &'static str,
+    /// It waited for a price that has come.
+    pub was_triggered: bool,
     /// Base units.
     pub qty: Decimal,
     /// Base units.
@@ -160,6 +162,7 @@ impl Accounts {
                 symbol: it.symbol.clone(),
                 side: order.side,
                 state: state_name(order.state),
+                was_triggered: order.triggered_ms.is_some(),
                 reason: order.reason.map_or("none", EndReason::name),
                 qty: decimal(it.qty(order.qty)),
                 filled: decimal(it.qty(order.filled)),

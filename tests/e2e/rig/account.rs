@@ -198,7 +198,12 @@ impl Account {
                 Some(real) => {
                     let asked = number(&order["quantity"]);
                     let filled = number(&order["filled_quantity"]);
-                    if status != real.state || filled != real.filled || asked != real.qty {
+                    // It never came into the book.
+                    let state = match (real.state, real.reason, real.filled.is_zero()) {
+                        ("expired", "post_only", true) => "rejected",
+                        (state, ..) => state,
+                    };
+                    if status != state || filled != real.filled || asked != real.qty {
                         wrong.push(format!(
                             "{id} is {status} with {filled} of {asked} here, {} ({}) with {} of {} there: {order}",
                             real.state, real.reason, real.filled, real.qty
