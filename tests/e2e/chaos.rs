@@ -33,6 +33,8 @@ use crate::trading::live_by;
 const SHORT: usize = 40;
 /// A run of so many orders has to have seen everything that can go wrong.
 const LONG: usize = 1_000;
+/// How long private streams are away: so long that something is executed meanwhile.
+const OUTAGE_MS: i64 = 2_500;
 /// Clients that trade side by side.
 const CLIENTS: u64 = 8;
 /// What can go wrong while an order is under way, and how often.
@@ -349,7 +351,8 @@ impl Storm {
         let name = match blow {
             Blow::Outage => {
                 self.outages.push(control.now_ms());
-                control.inject("private-outage:for=1s".parse().unwrap());
+                let outage = format!("private-outage:for={OUTAGE_MS}ms");
+                control.inject(outage.parse().unwrap());
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 "private-outage".to_owned()
             }
@@ -497,7 +500,7 @@ fn tell(control: &SimControl, storm: &Storm, run: &Run, secs: f64) {
         storm
             .outages
             .iter()
-            .any(|from| (*from..from + 1_000).contains(&at))
+            .any(|from| (*from..from + OUTAGE_MS).contains(&at))
     };
     let untold = truth
         .fills

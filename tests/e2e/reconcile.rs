@@ -89,7 +89,7 @@ async fn executions_are_found_however_many_orders_came_after() {
     let mut order = replayed.orders[&OrderId::parse(&id).unwrap()].clone();
     assert_eq!(order.known_fills, quantity);
     order.known_fills = Decimal::ZERO;
-    order.fees.clear();
+    order.fees = Default::default();
     let later = (1..=AFTER).map(|number| {
         let at = TsNanos(order.created_at.0 + i64::try_from(number).unwrap() * 1_000_000);
         let id = OrderId::new(at, number.into());

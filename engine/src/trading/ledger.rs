@@ -93,11 +93,13 @@ type PositionKey = (String, PositionSide);
 #[derive(Debug)]
 pub struct Ledger {
     of: LedgerOf,
-    orders: BTreeMap<OrderId, Order>,
+    /// Each in a place of its own: a node of the tree has room for eleven and is half empty where numbers grow.
+    orders: BTreeMap<OrderId, Box<Order>>,
     /// Those that can still execute: looked through for every order that is placed, of which the ones
     /// that are over, tens of thousands of them, must be no part.
     open: BTreeSet<OrderId>,
     by_client: HashMap<String, OrderId>,
+    /// By the ids that exchanges know them by, where those are not our own.
     by_native: HashMap<String, OrderId>,
     by_exchange: HashMap<NativeKey, OrderId>,
     used: BTreeMap<String, OrderId>,
@@ -165,15 +167,15 @@ impl Ledger {
         if let Some(client) = &order.asked().client_order_id {
             self.by_client.insert(client.clone(), order.id);
         }
-        if !order.native_client_id.is_empty() {
-            self.by_native
-                .insert(order.native_client_id.clone(), order.id);
+        let native = &order.native_client_id;
+        if !native.is_empty() && OrderId::parse(native) != Some(order.id) {
+            self.by_native.insert(native.clone(), order.id);
         }
         // As one that is over: what it is is counted below.
         self.final_count += 1;
         self.count(order.id, true, order.status.is_final());
         index_exchange_ids(&mut self.by_exchange, &order);
-        self.orders.insert(order.id, order);
+        self.orders.insert(order.id, Box::new(order));
     }
 
     /// Keeps the lists of orders that are open and over.
@@ -188,7 +190,7 @@ impl Ledger {
     /// An order.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<&Order> {
-        self.orders.get(&id)
+        self.orders.get(&id).map(Box::as_ref)
     }
 
     /// What a client's order id stands for.
@@ -206,13 +208,13 @@ impl Ledger {
 
     /// Orders that can still execute, oldest first.
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.open.iter().filter_map(|id| self.orders.get(id))
+        self.open.iter().filter_map(|id| self.order(*id))
     }
 
     /// Orders of a filter, newest first.
     #[must_use]
     pub fn list(&self, filter: &OrderFilter) -> Vec<&Order> {
-        let all = self.orders.values().rev();
+        let all = self.orders.values().rev().map(Box::as_ref);
         all.filter(|order| filter.admits(order))
             .take(filter.limit)
             .collect()
@@ -328,10 +330,18 @@ impl Ledger {
         absorbed
     }
 
+    /// The order that an exchange knows by this id.
+    fn named(&self, client: &str) -> Option<OrderId> {
+        let own = OrderId::parse(client).and_then(|id| self.orders.get(&id));
+        let own = own.filter(|order| order.native_client_id == client);
+        own.map(|order| order.id)
+            .or_else(|| self.by_native.get(client).copied())
+    }
+
     fn find(&self, report: &OrderReport) -> Option<OrderId> {
         let client = report.client_id.as_ref();
         let news = &report.news;
-        let named = client.and_then(|client| self.by_native.get(client));
+        let named = client.and_then(|client| self.named(client));
         // Ids of ours are good for one order. Others use theirs again once an order is over.
         let is_another = |order: &Order| {
             order.origin == Origin::Adopted
@@ -340,9 +350,9 @@ impl Ledger {
                 && news.exchange_order_id != order.exchange_order_id
         };
         if let Some(id) = named
-            && self.orders.get(id).is_some_and(|order| !is_another(order))
+            && self.order(id).is_some_and(|order| !is_another(order))
         {
-            return Some(*id);
+            return Some(id);
         }
         let ids = [&news.exchange_order_id, &news.trigger_id]
             .into_iter()
@@ -447,13 +457,13 @@ impl Ledger {
 
     fn take_fill(&mut self, report: &FillReport, absorbed: &mut Absorbed) {
         let client = report.client_id.as_ref();
-        let native = || client.and_then(|client| self.by_native.get(client));
+        let native = || client.and_then(|client| self.named(client));
         let exchange = || {
             let id = report.exchange_id.clone()?;
             let key = (report.market, report.native_symbol.clone(), id);
-            self.by_exchange.get(&key)
+            self.by_exchange.get(&key).copied()
         };
-        let Some(id) = native().or_else(exchange).copied() else {
+        let Some(id) = native().or_else(exchange) else {
             absorbed.strange_fills += 1;
             return;
         };

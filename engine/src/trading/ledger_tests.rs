@@ -138,7 +138,7 @@ fn an_execution_counts_once_wherever_it_comes_from() {
     }
     let order = ledger.order(OrderId(1)).unwrap();
     assert_eq!(order.filled_quantity, 4.into());
-    assert_eq!(order.fees["BNB"], Decimal::new(1, 1));
+    assert_eq!(order.fees.of("BNB"), Some(Decimal::new(1, 1)));
     assert_eq!(ledger.fills_of(OrderId(1)).count(), 1);
 }
 
@@ -308,7 +308,7 @@ proptest! {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let at = (state >> 33) as usize % left.len();
             ledger.absorb(&steps[left.swap_remove(at)], &table, TsNanos(3));
-            let all = ledger.orders.values();
+            let all = ledger.orders.values().map(Box::as_ref);
             let open: Vec<&Order> = all.filter(|order| !order.status.is_final()).collect();
             prop_assert_eq!(ledger.open_orders().collect::<Vec<_>>(), open);
         }
@@ -317,7 +317,7 @@ proptest! {
         prop_assert_eq!(order.filled_quantity, 10.into());
         prop_assert_eq!(order.known_fills, 10.into());
         prop_assert_eq!(order.average_price, Some(100.into()));
-        prop_assert_eq!(order.fees["BNB"], Decimal::new(3, 1));
+        prop_assert_eq!(order.fees.of("BNB"), Some(Decimal::new(3, 1)));
         prop_assert_eq!(ledger.fills_of(OrderId(1)).count(), 3);
     }
 }

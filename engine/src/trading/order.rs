@@ -263,6 +263,48 @@ pub struct OrderTerms {
     pub client_order_id: Option<String>,
 }
 
+/// Amounts by what they were paid in. Of one or two, so that a list is smaller than a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, Decimal>", into = "BTreeMap<String, Decimal>")]
+pub struct Fees(Vec<(String, Decimal)>);
+
+impl Fees {
+    /// Adds an amount of an asset.
+    pub fn add(&mut self, asset: &str, amount: Decimal) {
+        match self.0.iter_mut().find(|(known, _)| known == asset) {
+            Some((_, sum)) => *sum = sum.saturating_add(amount),
+            None => {
+                self.0.reserve_exact(1);
+                self.0.push((asset.to_owned(), amount));
+            }
+        }
+    }
+
+    /// All of an asset, if any was paid in it.
+    #[must_use]
+    pub fn of(&self, asset: &str) -> Option<Decimal> {
+        let sum = self.0.iter().find(|(known, _)| known == asset);
+        sum.map(|(_, sum)| *sum)
+    }
+
+    /// Assets and their sums.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Decimal)> {
+        self.0.iter().map(|(asset, sum)| (asset.as_str(), *sum))
+    }
+}
+
+impl From<BTreeMap<String, Decimal>> for Fees {
+    fn from(all: BTreeMap<String, Decimal>) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl From<Fees> for BTreeMap<String, Decimal> {
+    fn from(all: Fees) -> Self {
+        all.0.into_iter().collect()
+    }
+}
+
 /// An order and all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -293,7 +335,7 @@ pub struct Order {
     pub average_price: Option<Decimal>,
     /// Fees of the fills that are known: asset to amount, negative for rebates.
     #[serde(default)]
-    pub fees: BTreeMap<String, Decimal>,
+    pub fees: Fees,
     /// Sum of the quantities of the fills that are known, base units. Less than `filled_quantity`
     /// while fills are missing.
     #[serde(default)]
@@ -339,7 +381,7 @@ impl Order {
             status: OrderStatus::Pending,
             filled_quantity: Decimal::ZERO,
             average_price: None,
-            fees: BTreeMap::new(),
+            fees: Fees::default(),
             known_fills: Decimal::ZERO,
             is_cancel_asked: false,
             guarded_by: None,

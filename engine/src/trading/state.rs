@@ -220,7 +220,7 @@ impl Order {
         let known_value = self.average_price.unwrap_or_default() * self.known_fills;
         self.known_fills += fill.quantity;
         if let (Some(fee), Some(asset)) = (fill.fee, &fill.fee_asset) {
-            *self.fees.entry(asset.clone()).or_default() += fee;
+            self.fees.add(asset, fee);
         }
         if self.known_fills > self.filled_quantity {
             // The sum has not been told yet: fills are enough.

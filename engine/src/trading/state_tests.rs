@@ -144,7 +144,7 @@ fn fills_before_the_acknowledgement_count_once() {
     order.take_fill(&fill("2", 2, 97));
     assert_eq!((order.status, order.filled_quantity), (Filled, 3.into()));
     assert_eq!(order.average_price, Some(98.into()));
-    assert_eq!(order.fees["USDT"], 2.into());
+    assert_eq!(order.fees.of("USDT"), Some(2.into()));
     assert_eq!(order.missing_fills(), Decimal::ZERO);
 }
 

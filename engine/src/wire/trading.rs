@@ -11,7 +11,7 @@ use crate::trading::order::{Balance, Fill, Order, Position};
 fn one_fee(order: &Order) -> Option<(&str, Decimal)> {
     let mut fees = order.fees.iter();
     match (fees.next(), fees.next()) {
-        (Some((asset, fee)), None) => Some((asset, *fee)),
+        (Some((asset, fee)), None) => Some((asset, fee)),
         _ => None,
     }
 }
