@@ -32,7 +32,7 @@ use crate::trading::live_by;
 /// Orders of one run unless told otherwise.
 const SHORT: usize = 40;
 /// A run of so many orders has to have seen everything that can go wrong.
-const LONG: usize = 1_000;
+const LONG: usize = 5_000;
 /// How long private streams are away: so long that something is executed meanwhile.
 const OUTAGE_MS: i64 = 2_500;
 /// Clients that trade side by side.

@@ -222,14 +222,56 @@ fn fixed_prefix_long(tail: &[u8], scale: &Scale) -> Option<(i64, usize)> {
 /// bytes it took. `None` for anything else and for more than 18 digits.
 #[inline(always)]
 pub(super) fn integer_prefix(tail: &[u8]) -> Option<(u64, usize)> {
+    let (value, len) = match two_words(tail) {
+        // Times and ids have nine to fifteen digits.
+        Some((low, high)) if digit_count(low) == 8 && digit_count(high) < 8 => {
+            let more = digit_count(high);
+            // In two steps: there may be nothing more.
+            let rest = eight_digits(high << (56 - 8 * more) << 8);
+            let value = eight_digits(low) * POW10[more] as u64 + rest;
+            (value, if low as u8 == 0 { 0 } else { 8 + more })
+        }
+        _ => integer_prefix_any(tail),
+    };
+    (len > 0).then_some((value, len))
+}
+
+/// As [`integer_prefix`], of which only the length is wanted.
+#[inline(always)]
+pub(super) fn integer_len(tail: &[u8]) -> Option<usize> {
+    let len = match two_words(tail) {
+        Some((low, high)) if digit_count(low) == 8 && digit_count(high) < 8 => {
+            if low as u8 == 0 {
+                0
+            } else {
+                8 + digit_count(high)
+            }
+        }
+        _ => integer_prefix_any(tail).1,
+    };
+    (len > 0).then_some(len)
+}
+
+/// The first sixteen bytes, xor-ed with [`ZEROS`].
+#[inline(always)]
+fn two_words(tail: &[u8]) -> Option<(u64, u64)> {
+    let chunk = tail.first_chunk::<16>()?;
+    let (low, high) = (chunk.first_chunk::<8>()?, chunk.last_chunk::<8>()?);
+    let digits = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) ^ ZEROS;
+    Some((digits(low), digits(high)))
+}
+
+/// [`integer_prefix`] of any length, anywhere; a length of 0 where there is none.
+#[inline(never)]
+fn integer_prefix_any(tail: &[u8]) -> (u64, usize) {
     let mut value = 0_u64;
     let mut taken = 0;
-    loop {
-        let digits = word(tail.get(taken..)?) ^ ZEROS;
+    while let Some(rest) = tail.get(taken..) {
+        let digits = word(rest) ^ ZEROS;
         let len = digit_count(digits);
         taken += len;
         if taken > 18 {
-            return None;
+            return (0, 0);
         }
         if len > 0 {
             value = value * POW10[len] as u64 + eight_digits(digits << (64 - 8 * len));
@@ -239,7 +281,7 @@ pub(super) fn integer_prefix(tail: &[u8]) -> Option<(u64, usize)> {
         }
     }
     let is_plain = taken == 1 || (taken > 1 && tail.first() != Some(&b'0'));
-    is_plain.then_some((value, taken))
+    if is_plain { (value, taken) } else { (0, 0) }
 }
 
 /// Reads unsigned text as a whole at `scale`.
@@ -337,7 +379,14 @@ mod tests {
 
     #[test]
     fn reads_integers() {
-        let row = |text: &str| integer_prefix(text.as_bytes());
+        let row = |text: &str| {
+            let short = integer_prefix(text.as_bytes());
+            let long = format!("{text}}}\"abcdefghijklmno");
+            let rows = [integer_prefix(long.as_bytes()), short];
+            assert!(text.is_empty() || rows[0] == rows[1], "{text}: {rows:?}");
+            assert_eq!(integer_len(long.as_bytes()), rows[0].map(|number| number.1));
+            short
+        };
         assert_eq!(row("0,"), Some((0, 1)));
         assert_eq!(row("1723161255208,\"s\""), Some((1_723_161_255_208, 13)));
         assert_eq!(row("12345678"), Some((12_345_678, 8)));
@@ -405,6 +454,10 @@ mod tests {
             let text = format!("{value},");
             let expected = (value < 1_000_000_000_000_000_000).then_some((value, text.len() - 1));
             prop_assert_eq!(integer_prefix(text.as_bytes()), expected);
+            // Where more follows, whole words are read.
+            let text = format!("{text}\"s\":\"BTCUSDT\"");
+            prop_assert_eq!(integer_prefix(text.as_bytes()), expected);
+            prop_assert_eq!(integer_len(text.as_bytes()), expected.map(|number| number.1));
         }
 
         #[test]

@@ -71,9 +71,39 @@ pub(super) fn is_last(behind: u64) -> bool {
     behind & 0xFF_FFFF == LAST
 }
 
+/// Bytes of a window of two numbers with a field's name between them: 48 that they may have, and what reading
+/// whole words needs behind.
+pub(super) const PAIR_WINDOW: usize = 64;
+
+/// Reads `price`, `between` (in the low `BETWEEN` bytes of a word) and `quantity` at the start of `window`, and
+/// tells where they end, at a byte that is no digit. `None`: as [`short_level`].
+#[inline(always)]
+pub(super) fn short_pair<const BETWEEN: usize>(
+    window: &[u8; PAIR_WINDOW],
+    between: u64,
+    price: &Scale,
+    qty: &Scale,
+) -> Option<(Price, Qty, usize)> {
+    let stops = stops(window);
+    let (price_point, rest) = next(stops);
+    let (price_end, _) = next(rest);
+    let from = price_end + BETWEEN;
+    let (qty_point, rest) = next(stops & (u64::MAX << (from & 63)));
+    let (qty_end, _) = next(rest);
+    if word_at(window, price_end) & (u64::MAX >> (64 - 8 * BETWEEN)) != between
+        || window[price_point] != b'.'
+        || window[qty_point] != b'.'
+    {
+        return None;
+    }
+    let price = number(window, 0, price_point, price_end, price)?;
+    let qty = number(window, from, qty_point, qty_end, qty)?;
+    Some((Price(price), Qty(qty), qty_end))
+}
+
 /// A bit for each of the first 48 bytes that is no ASCII digit.
 #[inline(always)]
-fn stops(window: &[u8; WINDOW]) -> u64 {
+fn stops<const N: usize>(window: &[u8; N]) -> u64 {
     let mut stops = 0;
     for (block, at) in window.as_chunks::<16>().0.iter().zip([0, 16, 32]) {
         // Moved up so far, the digits are the ten highest numbers of a signed byte.
@@ -93,9 +123,9 @@ fn next(bits: u64) -> (usize, u64) {
     )
 }
 
-/// Eight bytes; `at` is at most 66.
+/// Eight bytes; `at` is at most 66, in a window of a pair 56.
 #[inline(always)]
-fn word_at(window: &[u8; WINDOW], at: usize) -> u64 {
+fn word_at<const N: usize>(window: &[u8; N], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&window[at..at + 8]);
     u64::from_le_bytes(word)
@@ -103,8 +133,8 @@ fn word_at(window: &[u8; WINDOW], at: usize) -> u64 {
 
 /// The number from `at` to `end` with its point at `point`; all between are digits.
 #[inline(always)]
-fn number(
-    window: &[u8; WINDOW],
+fn number<const N: usize>(
+    window: &[u8; N],
     at: usize,
     point: usize,
     end: usize,
@@ -232,11 +262,41 @@ mod tests {
             prop_assert_eq!(read(&text, 2, 3).map(|(level, ..)| level), Some(expected));
         }
 
+        /// As `agrees_with_the_definition`, of two numbers with a name between them.
+        #[test]
+        fn pairs_agree_with_the_definition(
+            price in "[0-9]{1,9}(\\.[0-9]{1,10})?",
+            between in "(\",\"q\":\"|\",\"B\":\"|[\",q:.0]{0,8})",
+            qty in "[0-9]{1,9}(\\.[0-9]{1,10})?",
+            behind in "[\",T:.0-9]{0,9}",
+            scales in (0u8..=10, 0u8..=10),
+        ) {
+            let text = format!("{price}{between}{qty}{behind}");
+            let mut window = [b'x'; PAIR_WINDOW];
+            let len = text.len().min(PAIR_WINDOW);
+            window[..len].copy_from_slice(&text.as_bytes()[..len]);
+            let wanted = u64::from_le_bytes(*b"\",\"q\":\"\0");
+            let (price_scale, qty_scale) = (Scale::of(scales.0), Scale::of(scales.1));
+            if let Some((price, qty, end)) = short_pair::<7>(&window, wanted, price_scale, qty_scale) {
+                let (first, second) = text[..end].split_once("\",\"q\":\"").unwrap();
+                let whole = |text: &str, scale| {
+                    fixed_prefix(text.as_bytes(), scale).filter(|number| number.1 == text.len())
+                };
+                prop_assert_eq!(whole(first, price_scale).map(|number| number.0), Some(price.0));
+                prop_assert_eq!(whole(second, qty_scale).map(|number| number.0), Some(qty.0));
+                prop_assert!(!window[end].is_ascii_digit());
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), WINDOW)) {
             let mut window = [0; WINDOW];
             window.copy_from_slice(&bytes);
             let _ = short_level(&window, Scale::of(2), Scale::of(3));
+            let mut window = [0; PAIR_WINDOW];
+            window.copy_from_slice(&bytes[..PAIR_WINDOW]);
+            let between = u64::from_le_bytes(*b"\",\"q\":\"\0");
+            let _ = short_pair::<7>(&window, between, Scale::of(2), Scale::of(3));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::instrument::{Instrument, InstrumentTable, Market};
 use super::fields::Fields;
 use super::message::{self, Kind, Verdict};
 use super::scan::{Levels, Scanned};
-use super::shapes;
+use super::shapes::{self, Heads};
 use super::symbols::Symbols;
 use super::tape::{self, TapeBuffers};
 
@@ -63,6 +63,7 @@ pub(super) fn request(method: &str, streams: &[&str], id: u64) -> StreamRequest 
 /// way of simd-json. Neither allocates once its buffers have grown, control messages aside.
 pub struct StreamDecoder {
     symbols: Symbols,
+    heads: Heads,
     scanned: Scanned,
     tape: TapeBuffers,
     /// simd-json writes into what it reads.
@@ -76,6 +77,7 @@ impl StreamDecoder {
     pub fn new(market: Market, table: Arc<InstrumentTable>) -> Self {
         Self {
             symbols: Symbols::new(market, table),
+            heads: Heads::new(),
             scanned: Scanned::new(),
             tape: TapeBuffers::new(),
             copy: Vec::new(),
@@ -98,9 +100,12 @@ impl StreamDecoder {
     #[inline(always)]
     fn compact(&mut self, frame: &[u8], sink: &mut dyn EventSink) -> Option<()> {
         let Self {
-            symbols, scanned, ..
+            symbols,
+            heads,
+            scanned,
+            ..
         } = self;
-        if shapes::read(frame, symbols, sink).is_some() {
+        if shapes::read(frame, heads, symbols, sink).is_some() {
             return Some(());
         }
         let stream = scanned.scan(frame, symbols)?;
@@ -172,5 +177,6 @@ impl Decoder for StreamDecoder {
 
     fn set_table(&mut self, table: Arc<InstrumentTable>) {
         self.symbols.set_table(table);
+        self.heads.clear();
     }
 }

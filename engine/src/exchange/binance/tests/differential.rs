@@ -115,3 +115,52 @@ fn a_frame_that_fails_delivers_no_part_of_a_delta() {
         );
     }
 }
+
+/// Frames of a stream begin alike, which is remembered; whatever comes after is read for what it is.
+#[test]
+fn a_beginning_that_is_known_is_no_promise() {
+    let table = |btc_scale| {
+        let pairs = [("BTC", btc_scale), ("ETH", 3)];
+        let specs = pairs.map(|(base, price)| super::spec(Market::Spot, base, "USDT", price, 5));
+        super::table_of(Market::Spot, specs.to_vec())
+    };
+    let mut decoder = StreamDecoder::new(Market::Spot, table(2));
+    let trade = |rest: &str| {
+        format!(r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1723161255343{rest}}}}}"#)
+    };
+    let rest = r#","t":3735683259,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true"#;
+    let plain = trade(&format!(r#","s":"BTCUSDT"{rest}"#));
+    let ends = rest.replace("\"m\":true", "\"m\":false");
+    let mut first = None;
+    for (frame, is_taken) in [
+        (plain.clone(), true),
+        (plain.clone(), true),
+        (trade(&format!(r#","s":"ETHUSDT"{rest}"#)), true),
+        (trade(&format!(r#","s":"BTCUSDT"{ends}"#)), true),
+        (trade(&format!(r#","s":"BTCUSDT"{rest},"x":1"#)), true),
+        (
+            trade(&format!(r#","s":"BTCUSDT","s":"ETHUSDT"{rest}"#)),
+            false,
+        ),
+        (trade(&format!(r#","s":"XRPUSDT"{rest}"#)), true),
+        (plain.replace("1723161255343", "01723161255343"), false),
+        (plain.replace("61837.63000000", "61837.63100000"), false),
+        (plain.replace("}}", "}"), false),
+        (format!("{plain} "), false),
+        (plain.clone(), true),
+    ] {
+        let (was_taken, seen, _) = compare(&mut decoder, frame.as_bytes());
+        assert_eq!(was_taken, is_taken, "{frame}");
+        first.get_or_insert(seen);
+    }
+    // Instruments that are listed anew.
+    crate::exchange::Decoder::set_table(&mut decoder, table(3));
+    let (_, seen, _) = compare(&mut decoder, plain.as_bytes());
+    let Some([Seen::Event(_, crate::event::Event::Trade(trade))]) = first.as_deref() else {
+        panic!("{first:?}");
+    };
+    let [Seen::Event(_, crate::event::Event::Trade(now))] = seen.as_slice() else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(now.price.0, trade.price.0 * 10);
+}
