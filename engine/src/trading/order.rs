@@ -398,7 +398,10 @@ impl Order {
         if self.status.is_final() {
             return Decimal::ZERO;
         }
-        (self.terms.quantity - self.filled_quantity).max(Decimal::ZERO)
+        self.terms
+            .quantity
+            .saturating_sub(self.filled_quantity)
+            .max(Decimal::ZERO)
     }
 
     /// What was asked for when it was placed: what a repeated client order id is compared with.

@@ -217,16 +217,21 @@ impl Order {
 
     /// Takes an execution that is new: the caller has seen to it that this one was not counted before.
     pub fn take_fill(&mut self, fill: &Fill) {
-        let known_value = self.average_price.unwrap_or_default() * self.known_fills;
-        self.known_fills += fill.quantity;
+        // What an exchange tells may be beyond a decimal: then there is no average.
+        let known_value = self
+            .average_price
+            .unwrap_or_default()
+            .checked_mul(self.known_fills);
+        self.known_fills = self.known_fills.saturating_add(fill.quantity);
         if let (Some(fee), Some(asset)) = (fill.fee, &fill.fee_asset) {
             self.fees.add(asset, fee);
         }
         if self.known_fills > self.filled_quantity {
             // The sum has not been told yet: fills are enough.
-            let value = known_value + fill.price * fill.quantity;
+            let value = fill.price.checked_mul(fill.quantity);
+            let value = known_value.zip(value).and_then(|(a, b)| a.checked_add(b));
             self.filled_quantity = self.known_fills;
-            self.average_price = (!self.known_fills.is_zero()).then(|| value / self.known_fills);
+            self.average_price = value.and_then(|value| value.checked_div(self.known_fills));
             let word = match self.filled_quantity >= self.terms.quantity {
                 true => Word::Done,
                 false => Word::WorksInPart,
@@ -243,7 +248,9 @@ impl Order {
     /// Executions whose details have not come yet, base units.
     #[must_use]
     pub fn missing_fills(&self) -> Decimal {
-        (self.filled_quantity - self.known_fills).max(Decimal::ZERO)
+        self.filled_quantity
+            .saturating_sub(self.known_fills)
+            .max(Decimal::ZERO)
     }
 
     fn take_filled(&mut self, filled: Option<Decimal>, average: Option<Decimal>) {

@@ -198,6 +198,20 @@ fn what_never_rests_is_not_canceled() {
     }
 }
 
+/// Whatever an exchange says that was executed, and at which price.
+#[test]
+fn executions_beyond_a_decimal_do_no_harm() {
+    let mut order = order(3);
+    for (id, price) in [("1", Decimal::MAX), ("2", 1.into()), ("3", Decimal::MAX)] {
+        let mut huge = fill(id, 1, 1);
+        (huge.price, huge.quantity) = (price, Decimal::MAX);
+        huge.fee = Some(Decimal::MAX);
+        order.take_fill(&huge);
+    }
+    assert_eq!(order.filled_quantity, Decimal::MAX);
+    assert_eq!(order.average_price, None);
+}
+
 /// A push that says how it ended overtakes the answer that it was taken. Without a number it may have been a
 /// mistake of ours.
 #[test]

@@ -57,7 +57,7 @@ impl AccountRow<'_> {
                 market: None,
                 asset: row.ccy.0.clone().into_owned(),
                 free,
-                locked: (total - free).max(Decimal::ZERO).normalize(),
+                locked: total.saturating_sub(free).max(Decimal::ZERO).normalize(),
                 total,
             });
         }
