@@ -29,9 +29,12 @@ use bookwire_engine::vault::VaultError;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The version, and the commit it was built from where the build could know.
+pub const VERSION: &str = env!("BOOKWIRE_VERSION");
+
 /// Crypto market data of several exchanges over one REST and WebSocket interface.
 #[derive(Debug, Parser)]
-#[command(name = "bookwire", version, about, max_term_width = 100)]
+#[command(name = "bookwire", version = VERSION, about, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]

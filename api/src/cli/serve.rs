@@ -59,6 +59,7 @@ async fn serve(
     let stop = signal::listen()?;
     let gateway = engine::start(config, auth.vault()).map_err(anyhow::Error::from)?;
     let mut server = server::start_changed(listener, config, gateway.clone(), auth, settings)?;
+    tracing::info!(version = super::VERSION, address = %server.address(), "serving");
     if !is_quiet {
         let address = server.address();
         let (http, ws) = config::schemes(config);

@@ -65,6 +65,24 @@ fn write(dir: &Path, name: &str, content: &str) -> String {
     path.display().to_string()
 }
 
+/// `bookwire 0.1.0 (a84907f0d2aa 2026-11-30)`: where the sources have their history.
+#[test]
+fn the_version_names_the_commit() {
+    let said = text(&run(&["--version"]).stdout);
+    let number = concat!("bookwire ", env!("CARGO_PKG_VERSION"));
+    let rest = said.trim().strip_prefix(number).unwrap();
+    if !Path::new("../.git").exists() {
+        assert_eq!(rest, "");
+        return;
+    }
+    let commit = rest
+        .strip_prefix(" (")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let (hash, day) = commit.unwrap().split_once(' ').unwrap();
+    let is_hash = hash.len() >= 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash && day.len() == "2026-11-30".len(), "{said}");
+}
+
 #[test]
 fn help_is_no_error_and_wrong_use_is_2() {
     check(&["--help"], 0, "replay");
