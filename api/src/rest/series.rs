@@ -9,8 +9,8 @@ use bookwire_engine::event::Side;
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::{Instrument, InstrumentTable, Market, Scope, SymbolError};
 use bookwire_engine::store::{
-    BookQuery, BookRow, FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series, Span,
-    StoreError, StoreReader, TimeWindow, TradeQuery, TradeRow,
+    BookQuery, BookRow, Entity, FundingQuery, FundingRow, KlineQuery, KlineRow, Order, Series,
+    Span, StoreError, StoreReader, TimeWindow, TradeQuery, TradeRow,
 };
 use bookwire_engine::time::{Level, TsNanos};
 use bookwire_engine::wire::{FundingView, KlineView, OrderbookView, TradeView};
@@ -286,16 +286,31 @@ pub fn klines(
     } else {
         vec![None; rows.len()]
     };
-    let rows: Vec<(KlineRow, Option<Decimal>)> = rows.into_iter().zip(previous).collect();
+    // Rows of an instrument come one after the other and share its entity.
+    let mut last: Option<(&Arc<Entity>, &str)> = None;
+    let name_of = |entity| match last {
+        Some((of, name)) if Arc::ptr_eq(of, entity) => name,
+        _ => {
+            let name = names.get(&entity.entity_id).map_or("", String::as_str);
+            last = Some((entity, name));
+            name
+        }
+    };
+    let entities = rows.iter().map(|row| &row.entity);
+    let named: Vec<&str> = entities.map(name_of).collect();
+    let rows = rows.iter().zip(previous).zip(named);
+    let views: Vec<KlineView<'_>> = rows
+        .map(|((row, previous_close), name)| KlineView {
+            row,
+            name,
+            previous_close,
+        })
+        .collect();
     Ok(Listing::encode(
         shape,
         &columns,
-        &rows,
-        |(row, previous_close)| KlineView {
-            row,
-            name: names.get(&row.entity.entity_id).map_or("", String::as_str),
-            previous_close: *previous_close,
-        },
+        &views,
+        |view| *view,
         request.warnings.clone(),
     ))
 }
@@ -303,7 +318,9 @@ pub fn klines(
 /// The rows that the window shows, and those that were only asked for to compare with.
 fn without_older(mut rows: Vec<KlineRow>, window: &TimeWindow) -> (Vec<KlineRow>, Vec<KlineRow>) {
     let mut older = Vec::new();
-    if let Some(start) = window.start {
+    if let Some(start) = window.start
+        && rows.iter().any(|row| row.ts < start)
+    {
         (older, rows) = rows.into_iter().partition(|row| row.ts < start);
     }
     let surplus = rows.len().saturating_sub(window.limit);
@@ -337,16 +354,27 @@ pub fn previous_closes(
     let mut ascending: Vec<usize> = (0..rows.len()).collect();
     ascending.sort_by_key(|&at| rows[at].ts);
     older.sort_by_key(|row| row.ts);
-    let mut last: HashMap<String, (TsNanos, Decimal)> = older
-        .into_iter()
-        .map(|row| (row.entity.entity_id.clone(), (row.ts, row.close)))
+    let mut last: HashMap<&str, (TsNanos, Decimal)> = older
+        .iter()
+        .map(|row| (row.entity.entity_id.as_str(), (row.ts, row.close)))
         .collect();
     let mut closes = vec![None; rows.len()];
+    // Of a run of rows of one instrument only the first and the last are looked up.
+    let mut run: Option<(&Arc<Entity>, (TsNanos, Decimal))> = None;
     for at in ascending {
         let row = &rows[at];
         let entity_id = row.entity.entity_id.as_str();
-        let before = match last.get(entity_id) {
-            Some(before) => Some(*before),
+        let before = match run {
+            Some((entity, before)) if Arc::ptr_eq(entity, &row.entity) => Some(before),
+            _ => {
+                if let Some((entity, before)) = run {
+                    last.insert(entity.entity_id.as_str(), before);
+                }
+                last.get(entity_id).copied()
+            }
+        };
+        let before = match before {
+            Some(before) => Some(before),
             None => {
                 let mut first = query.clone();
                 first.entity_ids = vec![entity_id.to_owned()];
@@ -360,12 +388,7 @@ pub fn previous_closes(
         {
             closes[at] = Some(close);
         }
-        match last.get_mut(entity_id) {
-            Some(last) => *last = (row.ts, row.close),
-            None => {
-                last.insert(entity_id.to_owned(), (row.ts, row.close));
-            }
-        }
+        run = Some((&row.entity, (row.ts, row.close)));
     }
     Ok(closes)
 }

@@ -276,6 +276,23 @@ fn change_is_against_the_bar_before_and_never_across_an_unknown_stretch() {
         changes(&format!("{range}&order=timestamp_desc")),
         [json!(-0.1), json!(0.1)]
     );
+    // Bars of several instruments come by time, each against the one before of its own.
+    for order in ["", "&order=timestamp_desc"] {
+        let both = rig.json(
+            "CryptoPair1mKdata",
+            &format!("provider=binance&codes=btcusdt,ethusdt{order}"),
+        );
+        let rows = both["data"].as_array().unwrap();
+        let of = |code: &str, name: &str| {
+            let all = rows.iter().filter(|row| row["code"] == code);
+            all.map(|row| row[name].clone()).collect::<Vec<_>>()
+        };
+        for (code, name) in [("btcusdt", "BTC/USDT"), ("ethusdt", "ETH/USDT")] {
+            let alone = changes(&format!("provider=binance&codes={code}{order}"));
+            assert_eq!(of(code, "change_pct"), alone, "{code}{order}");
+            assert!(of(code, "name").iter().all(|told| told == name), "{both}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,11 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
 pub(super) fn escape_json(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
+    // Nearly always. Without a way out of the loop it looks at many bytes at once.
+    let is_plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    if bytes.iter().fold(true, |all, &byte| all & is_plain(byte)) {
+        return out.extend_from_slice(bytes);
+    }
     let mut plain = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {

@@ -35,6 +35,15 @@ impl Mantissa {
     }
 }
 
+/// A number as it is stored: without zeros at its end where it would be a BLOB with them. A bar's traded value
+/// comes with the digits of price and quantity together, of which it uses half.
+pub(super) fn short(value: Decimal) -> Decimal {
+    match i64::try_from(value.mantissa()) {
+        Ok(_) => value,
+        Err(_) => value.normalize(),
+    }
+}
+
 /// Packs scales, the first one lowest.
 pub(super) fn pack(values: &[Decimal]) -> i64 {
     values.iter().rev().fold(0, |packed, value| {
@@ -62,7 +71,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn zeros_at_the_end_make_no_blob() {
+        let value = Decimal::from_i128_with_scale(7_084_676_968_900_000_000_000, 16);
+        assert!(matches!(Mantissa::of(value), Mantissa::Wide(_)));
+        assert!(matches!(Mantissa::of(short(value)), Mantissa::Narrow(_)));
+        assert_eq!(short(value), value);
+    }
+
     proptest! {
+        #[test]
+        fn a_short_one_is_the_same(mantissa in -(1i128 << 96) + 1..(1i128 << 96), scale in 0u32..=28) {
+            let value = Decimal::from_i128_with_scale(mantissa, scale);
+            prop_assert_eq!(short(value), value);
+        }
+
         #[test]
         fn every_decimal_comes_back(
             mantissas in prop::array::uniform6(-(1i128 << 96) + 1..(1i128 << 96)),

@@ -10,7 +10,7 @@ use super::super::{
     BookRow, CoverageRow, Entity, FundingRow, KlineRow, Row, Store, StoreError, StoreReader,
     TradeId, TradeRow, WriteReport,
 };
-use super::number::{Mantissa, SCALE_BITS, pack};
+use super::number::{Mantissa, SCALE_BITS, pack, short};
 use super::read::EmbeddedReader;
 use super::schema::{level_number, migrate, series_number};
 use super::spans::TradeSpan;
@@ -386,7 +386,7 @@ impl Batch<'_> {
             row.low,
             row.close,
             row.volume_base,
-            row.volume_quote.unwrap_or_default(),
+            short(row.volume_quote.unwrap_or_default()),
         ];
         let [open, high, low, close, volume_base, volume_quote] = values.map(Mantissa::of);
         let volume_quote = row.volume_quote.map(|_| volume_quote);
