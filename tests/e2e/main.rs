@@ -32,6 +32,7 @@ mod operations;
 mod orders;
 mod overload;
 mod private;
+mod python_client;
 mod questdb;
 mod reconcile;
 mod refusals;

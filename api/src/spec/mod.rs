@@ -38,6 +38,8 @@ pub type Words = fn() -> Vec<&'static str>;
 pub enum Kind {
     /// A text that is not empty.
     Text,
+    /// Bodies: a text of at most so many characters.
+    ShortText(usize),
     /// Texts separated by commas, or the parameter repeated; at most 500.
     List,
     /// One of these words.

@@ -149,6 +149,7 @@ pub fn input(field: &Field, is_body: bool) -> Value {
     let mut schema = match field.kind {
         // Blanks at both ends are not looked at, and nothing else counts as no value.
         Kind::Text if is_body => json!({"type": "string", "minLength": 1, "maxLength": 128}),
+        Kind::ShortText(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
         Kind::Text => text(),
         Kind::List => some_of(text()),
         Kind::Word(words) => one_of(&words()),

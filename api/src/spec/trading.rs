@@ -53,6 +53,9 @@ const ENTITY_BODY: Field = Field::new(
 .required()
 .such_as("cryptopair_binance_btcusdt");
 
+/// Longest client order id, characters.
+pub const CLIENT_ID_MAX: usize = 64;
+
 const ENTITY: Field = Field::new("entity_id", Kind::Text, "Only of this instrument.");
 
 const ACCOUNT_BODY: Field = ACCOUNT.or("default");
@@ -152,7 +155,7 @@ pub const PLACE: Operation = Operation {
         ),
         Field::new(
             "client_order_id",
-            Kind::Text,
+            Kind::ShortText(CLIENT_ID_MAX),
             "Your id: up to 64 printable ASCII characters without blanks and `/`.",
         ),
         Field::new(

@@ -27,9 +27,7 @@ use crate::error::wall_clock;
 use crate::rest::body::Body;
 use crate::rest::params::{self, Params};
 use crate::spec::trading as spec;
-
-/// Longest client order id.
-const CLIENT_ID_MAX: usize = 64;
+use crate::spec::trading::CLIENT_ID_MAX;
 
 fn words<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|value| name(*value)).collect()
