@@ -41,7 +41,10 @@ pub fn flow(out: &mut Vec<u8>, labels: &Labels, gap: Gap, policy: &str) {
     let notice = wire::FlowNotice {
         channel: labels.channel.as_deref(),
         stream: labels.stream,
+        provider: labels.provider,
         symbol: &labels.symbol,
+        entity_id: &labels.entity_id,
+        interval: labels.interval,
         dropped: gap.dropped,
         from_seq: gap.from_seq,
         to_seq: gap.to_seq,

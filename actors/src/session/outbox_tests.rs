@@ -152,8 +152,8 @@ fn trades_drop_the_oldest_and_tell() {
     assert!(is_flow(&seen[0]), "{seen:?}");
     assert_eq!(
         seen[0]["data"],
-        serde_json::json!({"channel": "a \"b\"", "stream": "crypto.trades",
-            "symbol": "btcusdt", "dropped": 6, "from_seq": 1, "to_seq": 6, "policy": "oldest"})
+        serde_json::json!({"channel": "a \"b\"", "stream": "crypto.trades", "provider": "binance",
+            "symbol": "btcusdt", "entity_id": "cryptopair_binance_btcusdt", "dropped": 6, "from_seq": 1, "to_seq": 6, "policy": "oldest"})
     );
     assert_eq!(seqs(&seen), [7, 8, 9, 10]);
     holes_are_told(&seen);

@@ -496,7 +496,10 @@ pub(super) fn system() -> Vec<Message> {
                 object([
                     ("channel", nullable(text())),
                     ("stream", text()),
+                    ("provider", text()),
                     ("symbol", text()),
+                    ("entity_id", text()),
+                    ("interval?", about(text(), "of bars")),
                     ("policy", policies()),
                     ("dropped", count()),
                     ("from_seq", count()),
@@ -504,8 +507,8 @@ pub(super) fn system() -> Vec<Message> {
                 ]),
             ),
             example: Some(json!({"stream": "system.flow", "data": {
-                "channel": null, "stream": "crypto.trades", "symbol": "btcusdt", "policy": "oldest",
-                "dropped": 3, "from_seq": 17, "to_seq": 19,
+                "channel": null, "stream": "crypto.trades", "provider": "binance", "symbol": "btcusdt",
+                "entity_id": "cryptopair_binance_btcusdt", "policy": "oldest", "dropped": 3, "from_seq": 17, "to_seq": 19,
             }})),
         },
     ]

@@ -306,12 +306,8 @@ class Fake:
             await socket.send_json({**answer, "subscriptions": [name], "rejected": []})
             for seq in (1, 2, 5, 9):
                 if seq == 9:
-                    flow: dict[str, Any] = {
-                        "channel": None,
-                        "stream": "crypto.trades",
-                        "symbol": "ab",
-                    }
-                    flow |= {"dropped": 2, "from_seq": 6, "to_seq": 7, "policy": "oldest"}
+                    flow: dict[str, Any] = {"channel": None, **name, "policy": "oldest"}
+                    flow |= {"dropped": 2, "from_seq": 6, "to_seq": 7}
                     await socket.send_json({"stream": "system.flow", "data": flow})
                 await socket.send_json({**name, "seq": seq, "data": {"price": 1.5}})
             assert request.transport is not None

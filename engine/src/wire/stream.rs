@@ -387,8 +387,14 @@ pub struct FlowNotice<'a> {
     pub channel: Option<&'a str>,
     /// Of which stream: `crypto.trades`.
     pub stream: &'a str,
+    /// Of which provider.
+    pub provider: &'a str,
     /// Of which symbol.
     pub symbol: &'a str,
+    /// Of which instrument.
+    pub entity_id: &'a str,
+    /// The bar level of `crypto.klines`.
+    pub interval: Option<&'a str>,
     /// How many.
     pub dropped: u64,
     /// First `seq` that is missing.
@@ -407,10 +413,14 @@ pub fn flow_message(out: &mut Vec<u8>, notice: &FlowNotice<'_>) {
         None => out.extend_from_slice(b"null"),
     }
     for (name, text) in [
-        (b",\"stream\":".as_slice(), notice.stream),
-        (b",\"symbol\":", notice.symbol),
-        (b",\"policy\":", notice.policy),
+        (b",\"stream\":".as_slice(), Some(notice.stream)),
+        (b",\"provider\":", Some(notice.provider)),
+        (b",\"symbol\":", Some(notice.symbol)),
+        (b",\"entity_id\":", Some(notice.entity_id)),
+        (b",\"interval\":", notice.interval),
+        (b",\"policy\":", Some(notice.policy)),
     ] {
+        let Some(text) = text else { continue };
         out.extend_from_slice(name);
         write_json_string(out, text);
     }

@@ -7,10 +7,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .values import Row
 
-#: Notices that are remembered for each stream and symbol until their hole is seen.
+#: Notices that are remembered for each subscription until their hole is seen.
 _NOTICES_MAX = 64
 
-_Topic: TypeAlias = tuple[str, str | None, str | None]
 #: Stream, provider, symbol or account, entity id, interval, channel.
 _Subscription: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None]
 
@@ -29,8 +28,7 @@ class Gap(NamedTuple):
     #: ``dropped``: the gateway says so, this client was too slow. ``sequence``: numbers are missing
     #: without a notice. ``reconnect``: the connection was away.
     reason: Literal["dropped", "sequence", "reconnect"]
-    #: ``None`` where the gateway's notice does not name it.
-    provider: str | None
+    provider: str
     interval: str | None = None
     channel: str | None = None
 
@@ -54,7 +52,7 @@ class Sequence:
 
     def __init__(self) -> None:
         self._last: dict[_Subscription, int] = {}
-        self._told: defaultdict[_Topic, list[tuple[int, int]]] = defaultdict(list)
+        self._told: defaultdict[_Subscription, list[tuple[int, int]]] = defaultdict(list)
 
     def expect(self, subscriptions: list[Row]) -> None:
         """Takes up subscriptions, so that one without a message yet can be missed too."""
@@ -70,12 +68,11 @@ class Sequence:
     def notice(self, data: dict[str, Any]) -> Gap:
         """The gap that `system.flow` tells; its numbers are not told a second time."""
         first, last = data["from_seq"], data["to_seq"]
-        channel = data.get("channel")
-        told = self._told[(data["stream"], data.get("symbol"), channel)]
+        of = _of(data)
+        told = self._told[of]
         told.append((first, last))
         del told[:-_NOTICES_MAX]
-        provider, interval = data.get("provider"), data.get("interval")
-        stream, symbol = data["stream"], data.get("symbol")
+        stream, provider, symbol, _, interval, channel = of
         return Gap(stream, symbol, first, last, "dropped", provider, interval, channel)
 
     def message(self, message: Row) -> Gap | None:
@@ -90,7 +87,7 @@ class Sequence:
         if seq <= last or first > end:
             return None
         stream, provider, symbol, _, interval, channel = of
-        told = self._told.get((stream, symbol, channel), [])
+        told = self._told.get(of, [])
         for notice in sorted(told):
             if notice[0] <= first <= notice[1]:
                 first = notice[1] + 1

@@ -185,8 +185,11 @@ fn status_and_flow_are_json() {
     assert_eq!(value["data"]["cause"], "gap");
     let notice = FlowNotice {
         channel: None,
-        stream: "crypto.trades",
+        stream: "crypto.klines",
+        provider: "binance",
         symbol: "btcusdt",
+        entity_id: "cryptopair_binance_btcusdt",
+        interval: Some("1m"),
         dropped: 3,
         from_seq: 5,
         to_seq: 7,
@@ -195,8 +198,8 @@ fn status_and_flow_are_json() {
     let value: serde_json::Value =
         serde_json::from_str(&text(|out| flow_message(out, &notice))).unwrap();
     let expected = serde_json::json!({
-        "channel": null, "stream": "crypto.trades", "symbol": "btcusdt",
-        "dropped": 3, "from_seq": 5, "to_seq": 7, "policy": "oldest",
+        "channel": null, "stream": "crypto.klines", "provider": "binance", "symbol": "btcusdt",
+        "entity_id": "cryptopair_binance_btcusdt", "interval": "1m", "dropped": 3, "from_seq": 5, "to_seq": 7, "policy": "oldest",
     });
     assert_eq!(value["data"], expected);
 }
