@@ -260,3 +260,17 @@ async fn the_documents_and_the_page_are_served() {
     assert!(page.text().await.unwrap().contains("<main"));
     server.stop().await;
 }
+
+/// As long as what is taken.
+#[test]
+fn a_clients_own_order_id_is_as_long_as_it_may_be() {
+    let mut found = 0;
+    each(&openapi::document(), &mut |object| {
+        let about = object.get("description").and_then(Value::as_str);
+        if about.is_some_and(|about| about.contains("printable ASCII characters")) {
+            assert_eq!(object["maxLength"], 64, "{object:?}");
+            found += 1;
+        }
+    });
+    assert_eq!(found, 1);
+}

@@ -210,6 +210,17 @@ fn executions_beyond_a_decimal_do_no_harm() {
     }
     assert_eq!(order.filled_quantity, Decimal::MAX);
     assert_eq!(order.average_price, None);
+    // A sum, and an execution that takes away from it.
+    let mut order = self::order(3);
+    order.apply(&OrderNews {
+        filled: Some(Decimal::MAX),
+        ..OrderNews::new(Word::WorksInPart, TsNanos(2))
+    });
+    let mut huge = fill("4", 1, 1);
+    huge.quantity = Decimal::MIN;
+    order.take_fill(&huge);
+    assert_eq!(order.missing_fills(), Decimal::MAX);
+    assert_eq!(order.remaining_quantity(), Decimal::ZERO);
 }
 
 /// A push that says how it ended overtakes the answer that it was taken. Without a number it may have been a
