@@ -71,7 +71,10 @@ fn the_version_names_the_commit() {
     let said = text(&run(&["--version"]).stdout);
     let number = concat!("bookwire ", env!("CARGO_PKG_VERSION"));
     let rest = said.trim().strip_prefix(number).unwrap();
-    if !Path::new("../.git").exists() {
+    // Not where there is no git, nor where it does not trust the folder's owner.
+    let git = Command::new("git").args(["log", "-1"]).output();
+    let has_history = git.is_ok_and(|git| git.status.success());
+    if !Path::new("../.git").exists() || !has_history {
         assert_eq!(rest, "");
         return;
     }
