@@ -1,7 +1,7 @@
 //! Exported files, read by those who use them: pandas, polars and DuckDB get every value exactly.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use bookwire_api::export::columns;
@@ -15,28 +15,16 @@ use bookwire_engine::time::{Level, TsNanos};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-/// A Python with the readers: `BOOKWIRE_PYTHON`, or the checkout's `.venv`.
-fn python() -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
-    let named = std::env::var_os("BOOKWIRE_PYTHON").map(PathBuf::from);
-    let has_readers = |python: &PathBuf| {
-        let run = Command::new(python)
-            .args(["-c", "import pandas, pyarrow, polars, duckdb"])
-            .stderr(Stdio::null())
-            .status();
-        run.is_ok_and(|status| status.success())
-    };
-    let found = [named, Some(own)].into_iter().flatten().find(has_readers);
-    if found.is_none() {
-        let hint = "pip install pandas==3.1.1 pyarrow==26.0.1 polars==2.1.0 duckdb==2.0.1 there";
-        let required = std::env::var("BOOKWIRE_REQUIRE_EXPORT_READERS").is_ok_and(|v| v == "1");
-        assert!(
-            !required,
-            "pandas, polars and DuckDB are required and absent: {hint}"
-        );
-        eprintln!("skipped: BOOKWIRE_PYTHON has no pandas, polars and DuckDB; to run it: {hint}");
-    }
-    found
+use crate::rig::python;
+
+/// A Python with the readers.
+fn readers() -> Option<PathBuf> {
+    python::find_with(
+        "import pandas, pyarrow, polars, duckdb",
+        "pandas, polars and DuckDB",
+        "BOOKWIRE_REQUIRE_EXPORT_READERS",
+        "python3 -m venv .venv && .venv/bin/pip install pandas==3.1.1 pyarrow==26.0.1 polars==2.1.0 duckdb==2.0.1",
+    )
 }
 
 fn dec(text: &str) -> Decimal {
@@ -285,7 +273,7 @@ fn books() -> (Vec<Row>, Vec<Value>) {
 
 #[test]
 fn pandas_polars_and_duckdb_read_what_was_stored() {
-    let Some(python) = python() else { return };
+    let Some(python) = readers() else { return };
     let folder = tempfile::tempdir().unwrap();
     // It stays open: an export needs nobody to stop.
     let mut store = open_embedded(folder.path().join("bookwire.db")).unwrap();

@@ -6,30 +6,39 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-/// A Python with ccxt: `BOOKWIRE_PYTHON`, the checkout's `.venv`, or `python3`.
-///
-/// `None`, after one line that says how to get it, where there is none; a failure where
-/// `BOOKWIRE_REQUIRE_CCXT` is set.
+/// A Python with ccxt, as [`find_with`] looks for it.
 pub fn find() -> Option<PathBuf> {
+    find_with(
+        "import ccxt.pro",
+        "ccxt",
+        "BOOKWIRE_REQUIRE_CCXT",
+        "python3 -m venv .venv && .venv/bin/pip install ccxt==4.5.90",
+    )
+}
+
+/// A Python that can run `imports`: `BOOKWIRE_PYTHON`, the checkout's `.venv`, or `python3`.
+///
+/// `None`, after one line with the `hint` how to get it, where there is none; a failure where the variable
+/// `required` is set.
+pub fn find_with(imports: &str, what: &str, required: &str, hint: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let candidates = [
         std::env::var_os("BOOKWIRE_PYTHON").map(PathBuf::from),
         Some(root.join(".venv/bin/python")),
         Some(PathBuf::from("python3")),
     ];
-    let has_ccxt = |python: &PathBuf| {
+    let has_it = |python: &PathBuf| {
         let run = Command::new(python)
-            .args(["-c", "import ccxt.pro"])
+            .args(["-c", imports])
             .stderr(Stdio::null())
             .status();
         run.is_ok_and(|status| status.success())
     };
-    let found = candidates.into_iter().flatten().find(has_ccxt);
+    let found = candidates.into_iter().flatten().find(has_it);
     if found.is_none() {
-        let hint = "python3 -m venv .venv && .venv/bin/pip install ccxt==4.5.90";
-        let required = std::env::var_os("BOOKWIRE_REQUIRE_CCXT").is_some_and(|v| v == "1");
-        assert!(!required, "ccxt is required and absent: {hint}");
-        eprintln!("skipped: no Python with ccxt; to run it: {hint}");
+        let is_required = std::env::var_os(required).is_some_and(|v| v == "1");
+        assert!(!is_required, "{what} is required and absent: {hint}");
+        eprintln!("skipped: no Python with {what}; to run it: {hint}");
     }
     found
 }
