@@ -269,15 +269,15 @@ pub struct OrderTerms {
 pub struct Fees(Vec<(String, Decimal)>);
 
 impl Fees {
-    /// Adds an amount of an asset.
+    /// Adds an amount of an asset. By name: in whatever order fees come, and after a replay, the same ones are equal.
     pub fn add(&mut self, asset: &str, amount: Decimal) {
-        match self.0.iter_mut().find(|(known, _)| known == asset) {
-            Some((_, sum)) => *sum = sum.saturating_add(amount),
-            None => {
-                self.0.reserve_exact(1);
-                self.0.push((asset.to_owned(), amount));
-            }
+        if let Some((_, sum)) = self.0.iter_mut().find(|(known, _)| known == asset) {
+            *sum = sum.saturating_add(amount);
+            return;
         }
+        let at = self.0.partition_point(|(known, _)| known.as_str() < asset);
+        self.0.reserve_exact(1);
+        self.0.insert(at, (asset.to_owned(), amount));
     }
 
     /// All of an asset, if any was paid in it.

@@ -315,3 +315,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn fees_are_the_same_in_whatever_order_they_come() {
+    let paid = |assets: [&str; 3]| {
+        let mut fees = crate::trading::order::Fees::default();
+        for asset in assets {
+            fees.add(asset, 1.into());
+        }
+        fees
+    };
+    let fees = paid(["USDT", "BNB", "USDT"]);
+    assert_eq!(fees, paid(["BNB", "USDT", "USDT"]));
+    assert_eq!(fees.of("USDT"), Some(2.into()));
+    let text = serde_json::to_string(&fees).unwrap();
+    assert_eq!(
+        serde_json::from_str::<crate::trading::order::Fees>(&text).unwrap(),
+        fees
+    );
+}
