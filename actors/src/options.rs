@@ -118,8 +118,8 @@ impl Default for RecorderOptions {
 pub struct GatewayOptions {
     /// Shards; at least one.
     pub shards: usize,
-    /// Shards run on the API workers' threads ([`crate::gateway::Gateway::host_shards`]) instead of on
-    /// threads of their own.
+    /// Shards and order routers run on the API workers' threads ([`crate::gateway::Gateway::host`]) instead
+    /// of on threads of their own.
     pub share_threads: bool,
     /// Threads spin instead of sleeping: lower latency for a core each.
     pub busy_poll: bool,

@@ -16,6 +16,10 @@ use clap::Parser;
 
 use arguments::{Arguments, Scenario};
 
+/// The one that `bookwire` has: what is measured here is to be what users run. Floors have it as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match start() {
         Ok(code) => code,

@@ -84,6 +84,8 @@ struct Place {
     quantity: &'static str,
     /// Which ways orders may travel; the seed chooses.
     transports: &'static [&'static str],
+    /// Whether orders, market data and clients are on the same threads.
+    shares_threads: bool,
 }
 
 const EITHER: &[&str] = &["rest", "websocket"];
@@ -399,12 +401,20 @@ async fn run(place: &Place) {
     let chosen = place.transports[random.random_range(0..place.transports.len())];
     let transport = std::env::var("BOOKWIRE_CHAOS_TRANSPORT").ok();
     let transport = transport.as_deref().unwrap_or(chosen);
-    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}");
+    let threads = match place.shares_threads {
+        true => "shared threads",
+        false => "threads of their own",
+    };
+    println!("chaos at {provider}: seed {seed}, {count} orders by {transport}, {threads}");
     // How many requests there may be is tested elsewhere.
     // What is late is later than that; a busy machine is not.
     let more = "answer_timeout_ms = 3000\njournal_sync = \"always\"\njournal_compact_bytes = 65536\n\n[limits]\nrequests_per_minute = 1000000\n\
                 trading_per_minute = 1000000\ncancels_per_minute = 1000000\n";
-    let mut trader = live_by(&[place.exchange], transport, more, |_| {}, Value::clone).await;
+    let more = format!(
+        "{more}\n[engine]\nshare_threads = {}\n",
+        place.shares_threads
+    );
+    let mut trader = live_by(&[place.exchange], transport, &more, |_| {}, Value::clone).await;
     trader.ready_by(provider, transport).await;
     let control = trader.rig.sim.control().of(place.exchange).unwrap();
     let (_, all) = trader.rig.get("/api/crypto/providers/capabilities").await;
@@ -534,6 +544,7 @@ async fn nothing_is_lost_or_doubled_at_binance() {
         entities: ["cryptopair_binance_btcusdt", "cryptoperp_binance_btcusdt"],
         quantity: "0.002",
         transports: EITHER,
+        shares_threads: false,
     })
     .await;
 }
@@ -545,6 +556,7 @@ async fn nothing_is_lost_or_doubled_at_okx() {
         entities: ["cryptopair_okx_btcusdt", "cryptoperp_okx_btcusdt"],
         quantity: "0.01",
         transports: &["websocket"],
+        shares_threads: true,
     })
     .await;
 }
@@ -556,6 +568,7 @@ async fn nothing_is_lost_or_doubled_at_bybit() {
         entities: ["cryptopair_bybit_btcusdt", "cryptoperp_bybit_btcusdt"],
         quantity: "0.002",
         transports: EITHER,
+        shares_threads: false,
     })
     .await;
 }
@@ -567,6 +580,7 @@ async fn nothing_is_lost_or_doubled_at_coinbase() {
         entities: ["cryptopair_coinbase_btcusd", "cryptopair_coinbase_ethusd"],
         quantity: "0.01",
         transports: &["rest"],
+        shares_threads: true,
     })
     .await;
 }

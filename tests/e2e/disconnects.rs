@@ -141,8 +141,19 @@ async fn orders_end_with_the_last_session_that_watches_over_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_client_a_revoked_key_and_a_stop_cancel_at_the_exchange() {
-    let more = "\n[websocket]\nping_secs = 1\nidle_secs = 2\n";
-    let mut trader = live_with(&[Exchange::Binance], more, |_| {}, Value::clone).await;
+    every_end_cancels("").await;
+}
+
+/// The same where orders have no thread of their own: at a stop they have to end before the threads that they
+/// are on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_end_cancels_on_shared_threads() {
+    every_end_cancels("[engine]\nshare_threads = true\n").await;
+}
+
+async fn every_end_cancels(more: &str) {
+    let more = format!("\n[websocket]\nping_secs = 1\nidle_secs = 2\n\n{more}");
+    let mut trader = live_with(&[Exchange::Binance], &more, |_| {}, Value::clone).await;
     trader.ready("binance").await;
     let control = trader.rig.sim.control().of(Exchange::Binance).unwrap();
     let state = |id: &str| {

@@ -251,7 +251,10 @@ impl Gateway {
                 connects: shared.budgets,
                 meters: gateway.0.meters.clone(),
             };
-            let trading = Trading::start(trading, context)?;
+            let trading = match gateway.0.options.share_threads {
+                true => Trading::prepare(trading, context)?,
+                false => Trading::start(trading, context)?,
+            };
             // It is empty: nobody else has the engine yet.
             let _ = gateway.0.trading.set(trading);
         }
@@ -388,21 +391,26 @@ impl Gateway {
         }
     }
 
-    /// Runs on the calling thread its part of the shards that have no thread of their own: each of
-    /// `threads` calls it once. Without such shards it does nothing.
-    pub fn host_shards(&self, threads: usize) {
+    /// Runs on the calling thread its part of the shards that have no thread of their own, and the order
+    /// routers on the first: each of `threads` calls it once. Where all have threads it does nothing.
+    pub fn host(&self, threads: usize) {
         let turn = self.0.next_host.fetch_add(1, Ordering::Relaxed);
+        if let Some(trading) = self.0.trading.get() {
+            trading.host();
+        }
         let threads = threads.max(1);
         for shard in self.0.shards.iter().skip(turn % threads).step_by(threads) {
             shard.host();
         }
     }
 
-    /// Stops the shards that run on other threads than their own, which have to go before those do.
+    /// Stops the order routers and shards that run on other threads than their own, which have to go
+    /// before those do.
     pub async fn stop_hosted(&self, limit: Duration) {
         if !self.0.options.share_threads {
             return;
         }
+        self.stop_trading(limit).await;
         let stopped = pin!(join_all(self.0.shards.iter().map(ShardHandle::stop)));
         select(stopped, self.0.clock.sleep(limit)).await;
     }
@@ -577,11 +585,8 @@ impl Gateway {
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.0.stopping.store(true, Ordering::Relaxed);
         let half = limit / 2;
-        if let Some(trading) = self.0.trading.get() {
-            // First: what exchanges would do about our silence is disarmed while they can be reached.
-            let stopped = pin!(trading.stop());
-            select(stopped, self.0.clock.sleep(half)).await;
-        }
+        // First: what exchanges would do about our silence is disarmed while they can be reached.
+        self.stop_trading(half).await;
         let stopped = join_all(self.0.shards.iter().map(|shard| async {
             let stopped = pin!(shard.stop());
             matches!(
@@ -612,6 +617,13 @@ impl Gateway {
             shards_stopped,
             shards_left: stopped.len() - shards_stopped,
             is_store_flushed,
+        }
+    }
+
+    async fn stop_trading(&self, limit: Duration) {
+        if let Some(trading) = self.0.trading.get() {
+            let stopped = pin!(trading.stop());
+            select(stopped, self.0.clock.sleep(limit)).await;
         }
     }
 

@@ -6,9 +6,10 @@
 //!       sessions ◄─┘   └──────────◄ private stream, answers, reconciliation ◄───┘
 //! ```
 //!
-//! Routers live on a thread of their own (`orders`), each account's state on it alone. What they know
-//! they have from the exchange; what they do they have written down before. A lost answer makes an
-//! order `unknown` and is followed by questions, never by a second order.
+//! Routers live on a thread of their own (`orders`), or on one of those that serve clients
+//! ([`Trading::host`]), each account's state on it alone. What they know they have from the exchange; what
+//! they do they have written down before. A lost answer makes an order `unknown` and is followed by
+//! questions, never by a second order.
 //!
 //! Accounts without a key of the exchange are filled on paper ([`paper`]), by the same rules.
 
@@ -32,7 +33,8 @@ pub mod steps;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
 use bookwire_engine::error::{CryptoCode, CryptoError};
@@ -285,10 +287,23 @@ pub enum TradingError {
     Journal(#[from] JournalError),
 }
 
+type Routers = BTreeMap<(ProviderId, String), Addr<OrderRouter>>;
+
 struct Inner {
-    routers: BTreeMap<(ProviderId, String), Addr<OrderRouter>>,
+    /// Once they run.
+    routers: OnceLock<Routers>,
+    /// What waits for a thread that hosts it.
+    seed: Mutex<Option<Seed>>,
+    /// Ends their own thread, where they have one.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
+    is_stopped: AtomicBool,
+}
+
+/// Accounts before they run: their journals are open, so all that can fail has been done.
+struct Seed {
+    accounts: Vec<router::Prepared>,
+    context: TradingContext,
 }
 
 /// All accounts. Clones are the same.
@@ -315,50 +330,86 @@ impl Trading {
     /// # Errors
     /// [`TradingError`].
     pub fn start(options: TradingOptions, context: TradingContext) -> Result<Self, TradingError> {
+        let trading = Self::prepare(options, context)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let hosted = trading.clone();
         std::thread::Builder::new()
             .name("orders".to_owned())
             .spawn(move || {
                 let system = actix::System::new();
                 system.block_on(async move {
-                    let started = router::start_all(options, &context);
-                    let is_started = started.is_ok();
+                    hosted.host();
+                    drop(hosted);
                     // The starter waits for it.
-                    let _ = ready.send(started);
-                    if is_started {
-                        // Both an order and the loss of whoever could give one.
-                        let _ = stopped.await;
-                    }
+                    let _ = ready.send(());
+                    // Both an order and the loss of whoever could give one.
+                    let _ = stopped.await;
                 });
                 let _ = end.send(());
             })?;
-        let routers = is_ready
+        is_ready
             .recv()
-            .map_err(|_| std::io::Error::other("the thread of orders ended at once"))??;
+            .map_err(|_| std::io::Error::other("the thread of orders ended at once"))?;
+        *trading.0.stop.lock() = Some(stop);
+        *trading.0.ended.lock() = Some(ended);
+        Ok(trading)
+    }
+
+    /// Opens the journals. The routers run on the thread that calls [`Trading::host`] first; until then
+    /// there are none.
+    ///
+    /// # Errors
+    /// [`TradingError`].
+    pub fn prepare(options: TradingOptions, context: TradingContext) -> Result<Self, TradingError> {
+        let accounts = options.accounts.into_iter().map(router::Prepared::open);
+        let accounts = accounts.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner {
-            routers,
-            stop: Mutex::new(Some(stop)),
-            ended: Mutex::new(Some(ended)),
+            routers: OnceLock::new(),
+            seed: Mutex::new(Some(Seed { accounts, context })),
+            stop: Mutex::default(),
+            ended: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
         })))
+    }
+
+    /// Runs routers that have no thread yet on the calling one, which must be of an actix system; they live
+    /// as long as it does. Routers that run already are left alone.
+    pub fn host(&self) {
+        let seed = self.0.seed.lock().take();
+        if let Some(Seed { accounts, context }) = seed {
+            let routers = router::start_all(accounts, &context);
+            // It is empty: nobody else had the seed.
+            let _ = self.0.routers.set(routers);
+        }
+    }
+
+    fn running(&self) -> Option<&Routers> {
+        self.0.routers.get()
     }
 
     /// The router of an account.
     ///
     /// # Errors
     /// `CRYPTO_INVALID_PARAMETER` naming the accounts there are, `CRYPTO_UNSUPPORTED` when the
-    /// provider has none.
+    /// provider has none, `CRYPTO_PROVIDER_UNAVAILABLE` before the routers run.
     pub fn router(
         &self,
         provider: ProviderId,
         account: &str,
     ) -> Result<Addr<OrderRouter>, CryptoError> {
+        let Some(routers) = self.running() else {
+            let what = "orders are not taken yet";
+            return Err(CryptoError::new(CryptoCode::ProviderUnavailable, what)
+                .with("provider", provider.name())
+                .suggest("retry in a second"));
+        };
         let key = (provider, account.to_owned());
-        if let Some(router) = self.0.routers.get(&key) {
+        if let Some(router) = routers.get(&key) {
             return Ok(router.clone());
         }
-        let of_provider = self.0.routers.keys().filter(|(of, _)| *of == provider);
+        let of_provider = routers.keys().filter(|(of, _)| *of == provider);
         let names: Vec<&str> = of_provider.map(|(_, name)| name.as_str()).collect();
         if names.is_empty() {
             let what = format!("nothing is traded on {}", provider.name());
@@ -379,7 +430,7 @@ impl Trading {
         provider: Option<ProviderId>,
         account: Option<&str>,
     ) -> impl Iterator<Item = (&ProviderId, &str, &Addr<OrderRouter>)> {
-        let all = self.0.routers.iter();
+        let all = self.running().into_iter().flatten();
         all.filter(move |((of, name), _)| {
             provider.is_none_or(|provider| provider == *of)
                 && account.is_none_or(|account| account == name)
@@ -420,8 +471,14 @@ impl Trading {
     }
 
     /// Stops the routers, after disarming what the exchanges would do about the silence.
+    /// The second time it does nothing: a thread that hosts them may have ended since.
     pub async fn stop(&self) {
-        for router in self.0.routers.values() {
+        // Those that never ran have nothing to end.
+        drop(self.0.seed.lock().take());
+        if self.0.is_stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for router in self.running().into_iter().flat_map(Routers::values) {
             let _ = router.send(router::Stop).await;
         }
         if let Some(stop) = self.0.stop.lock().take() {

@@ -12,7 +12,7 @@ use bookwire_engine::config::Transport;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Instrument;
-use bookwire_engine::trading::journal::{Entry, Journal, Limits};
+use bookwire_engine::trading::journal::{Entry, Journal, Limits, Replayed};
 use bookwire_engine::trading::ledger::{FINAL_MAX, Ledger, LedgerOf, OrderFilter};
 use bookwire_engine::trading::order::{
     Balance, Fill, Order, OrderId, OrderStatus, Position, TradingMode,
@@ -33,7 +33,7 @@ use super::{
 use crate::alive::{Alive, Kind};
 use crate::rest_client::tls_config;
 use crate::trace::{Traceable, Traced};
-use crate::trading::options::{AccountOptions, TradingOptions};
+use crate::trading::options::AccountOptions;
 
 /// Requests that wait for an account.
 const MAILBOX: usize = 1_024;
@@ -85,43 +85,59 @@ impl Actor for OrderRouter {
     }
 }
 
-/// Starts all routers on the arbiter that it is called on.
-pub(super) fn start_all(
-    options: TradingOptions,
-    context: &TradingContext,
-) -> Result<BTreeMap<(ProviderId, String), Addr<OrderRouter>>, TradingError> {
-    let wire = Wire::new(tls_config());
-    let mut routers = BTreeMap::new();
-    for account in options.accounts {
-        let key = super::account_key(&account);
-        let desk = desk(account, context, &wire)?;
-        routers.insert(
-            key,
-            OrderRouter {
-                desk: Rc::new(desk),
-                _alive: Alive::new(Kind::OrderRouter),
-            }
-            .start(),
-        );
-    }
-    Ok(routers)
+/// An account whose journal is open, which runs nowhere yet.
+pub(super) struct Prepared {
+    options: AccountOptions,
+    journal: Journal,
+    replayed: Replayed,
 }
 
-fn desk(
-    options: AccountOptions,
-    context: &TradingContext,
-    wire: &Wire,
-) -> Result<Desk, TradingError> {
-    let provider = options.provider;
-    let limits = Limits {
-        compact_bytes: options.journal_compact_bytes,
-        final_max: FINAL_MAX,
-    };
-    let (journal, replayed) = Journal::open(&options.journal, limits)?;
-    if replayed.cut_off > 0 {
-        tracing::warn!(provider = provider.name(), account = %options.name, bytes = replayed.cut_off,
-            "the order journal ended within an entry, which was cut off");
+impl Prepared {
+    /// Opens an account's journal.
+    pub fn open(options: AccountOptions) -> Result<Self, TradingError> {
+        let limits = Limits {
+            compact_bytes: options.journal_compact_bytes,
+            final_max: FINAL_MAX,
+        };
+        let (journal, replayed) = Journal::open(&options.journal, limits)?;
+        if replayed.cut_off > 0 {
+            tracing::warn!(provider = options.provider.name(), account = %options.name,
+                bytes = replayed.cut_off,
+                "the order journal ended within an entry, which was cut off");
+        }
+        Ok(Self {
+            options,
+            journal,
+            replayed,
+        })
     }
+}
+
+/// Starts all routers on the arbiter that it is called on.
+pub(super) fn start_all(
+    accounts: Vec<Prepared>,
+    context: &TradingContext,
+) -> BTreeMap<(ProviderId, String), Addr<OrderRouter>> {
+    let wire = Wire::new(tls_config());
+    let mut routers = BTreeMap::new();
+    for account in accounts {
+        let key = super::account_key(&account.options);
+        let router = OrderRouter {
+            desk: Rc::new(desk(account, context, &wire)),
+            _alive: Alive::new(Kind::OrderRouter),
+        };
+        routers.insert(key, router.start());
+    }
+    routers
+}
+
+fn desk(account: Prepared, context: &TradingContext, wire: &Wire) -> Desk {
+    let Prepared {
+        options,
+        journal,
+        replayed,
+    } = account;
+    let provider = options.provider;
     let venue = provider.exchange().trading();
     let house = match (&options.keys, venue) {
         (Some(keys), Some(venue)) => House::Live(Live {
@@ -198,7 +214,7 @@ fn desk(
         guards: super::guard::Guards::default(),
         traces: super::desk::Traces::default(),
     };
-    Ok(Desk {
+    Desk {
         provider,
         options,
         house,
@@ -206,7 +222,7 @@ fn desk(
         market: context.market.clone(),
         state: RefCell::new(state),
         latency: super::OrderLatency::default(),
-    })
+    }
 }
 
 impl Message for PlaceOrder {

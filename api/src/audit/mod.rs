@@ -32,6 +32,10 @@ const WAITING_MAX: usize = 1024;
 /// Records that are written at once.
 const BATCH: usize = 256;
 
+/// After a write this long is waited for more: under load many records are one write, and whoever hands
+/// one over wakes nobody.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// Longest time until what was written reaches the disk.
 const SYNC: Duration = Duration::from_millis(100);
 
@@ -414,6 +418,10 @@ impl Writer {
             if let Some(done) = stop {
                 let _ = done.try_send(());
                 return;
+            }
+            // Where orders wait for their entries, nothing else is waited for.
+            if !self.inner.is_required {
+                std::thread::sleep(GATHER);
             }
         }
     }

@@ -169,6 +169,7 @@ pub fn run(options: &Options, program: &Program) -> Result<Report> {
 
 const BOOKWIRE: &str = "bookwire";
 const BOOKWIRE_SIGNED: &str = "bookwire, signed requests";
+const BOOKWIRE_SHARED: &str = "bookwire, share_threads";
 const BOOKWIRE_ALWAYS: &str = "bookwire, journal_sync = always";
 const PROXY: &str = "floor: hyper proxy";
 const DIRECT: &str = "floor: no hop between";
@@ -185,7 +186,7 @@ fn tell_added(report: &mut Report, all: &[Measured]) {
         let Some(floor) = curve(PROXY, index) else {
             continue;
         };
-        for name in [BOOKWIRE, BOOKWIRE_SIGNED, BOOKWIRE_ALWAYS] {
+        for name in [BOOKWIRE, BOOKWIRE_SIGNED, BOOKWIRE_SHARED, BOOKWIRE_ALWAYS] {
             let Some(ours) = curve(name, index) else {
                 continue;
             };
@@ -220,16 +221,17 @@ fn settled(exchange: &Exchange) -> Result<Log> {
     exchange.take()
 }
 
-/// The three ways of using bookwire.
+/// The ways of using bookwire.
 fn bookwire(options: &Options, program: &Program) -> Result<Vec<Measured>> {
     let mut all = Vec::new();
-    for (sync, names) in [
-        ("soon", &[BOOKWIRE, BOOKWIRE_SIGNED][..]),
-        ("always", &[BOOKWIRE_ALWAYS][..]),
+    for (sync, is_shared, names) in [
+        ("soon", false, &[BOOKWIRE, BOOKWIRE_SIGNED][..]),
+        ("soon", true, &[BOOKWIRE_SHARED][..]),
+        ("always", false, &[BOOKWIRE_ALWAYS][..]),
     ] {
         let exchange = Exchange::start()?;
         let config = format!(
-            "[engine]\nshards = 1\n\n[trading]\njournal_sync = \"{sync}\"\n\n[trading.limits]\n\
+            "[engine]\nshards = 1\nshare_threads = {is_shared}\n\n[trading]\njournal_sync = \"{sync}\"\n\n[trading.limits]\n\
              max_orders_per_second = 1000000\n\n{}",
             exchange.config()
         );
