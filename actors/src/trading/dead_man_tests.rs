@@ -63,6 +63,13 @@ struct Bench {
 impl Bench {
     /// An account at OKX, whose timer is set for 30 s, and an exchange that answers this to it.
     async fn start(answer: Answer) -> Self {
+        Self::start_by(answer, Trading::start).await
+    }
+
+    async fn start_by(
+        answer: Answer,
+        start: fn(TradingOptions, TradingContext) -> Result<Trading, super::super::TradingError>,
+    ) -> Self {
         let provider = ProviderId::OKX;
         let host = Host::default();
         host.answer_always(TIMER, answer);
@@ -115,7 +122,7 @@ impl Bench {
         Self {
             clock,
             host,
-            trading: Trading::start(options, context).unwrap(),
+            trading: start(options, context).unwrap(),
             _folder: folder,
         }
     }
@@ -226,4 +233,41 @@ async fn a_host_that_wants_a_pause_is_not_kept_warm() {
     bench.clock.advance(super::super::wire::WARM);
     until(refused + 1).await;
     bench.trading.stop().await;
+}
+
+/// Accounts without a thread of their own run where they are hosted, end with that thread, and can be stopped
+/// after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_run_on_the_thread_that_hosts_them() {
+    let bench = Bench::start_by(SET, Trading::prepare).await;
+    let error = bench
+        .trading
+        .router(ProviderId::OKX, "default")
+        .unwrap_err();
+    assert_eq!(error.code, CryptoCode::ProviderUnavailable);
+    assert_eq!(bench.trading.routers(None, None).count(), 0);
+    let hosted = bench.trading.clone();
+    let thread = std::thread::spawn(move || {
+        actix::System::new().block_on(async move {
+            hosted.host();
+            // It has been hosted.
+            hosted.host();
+            assert_eq!(hosted.routers(None, None).count(), 1);
+            let router = hosted.router(ProviderId::OKX, "default").unwrap();
+            let asked = crate::trading::router::FindOrder::ClientId("none".to_owned());
+            assert_eq!(router.send(asked).await.unwrap().unwrap(), None);
+            hosted.stop().await;
+        });
+    });
+    tokio::task::spawn_blocking(|| thread.join().unwrap())
+        .await
+        .unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(5), bench.trading.stop());
+    stopped.await.unwrap();
+
+    // One that was never hosted has nothing to stop.
+    let bench = Bench::start_by(SET, Trading::prepare).await;
+    bench.trading.stop().await;
+    bench.trading.host();
+    assert_eq!(bench.trading.routers(None, None).count(), 0);
 }
