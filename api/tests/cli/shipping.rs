@@ -136,6 +136,44 @@ fn the_composition_is_closed_to_the_network_and_names_files_that_exist() {
     }
 }
 
+/// Values of a unit's key, in their order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .collect()
+}
+
+#[test]
+fn the_unit_gives_up_on_a_wrong_configuration_and_its_commands_run_as_the_service() {
+    let unit = read("config/systemd/bookwire.service");
+    let dir = tempfile::tempdir().unwrap();
+    let config = write(dir.path(), "config.toml", "nonsense = 1\n");
+    let output = bookwire()
+        .args(["serve", "--config", &config])
+        .output()
+        .unwrap();
+    let code = output.status.code().unwrap().to_string();
+    assert_eq!(values(&unit, "RestartPreventExitStatus"), [code]);
+    // What the command at its head gives a process besides is what the unit gives the service: as another
+    // user, or with another key, it would write what the service can't read.
+    let head: String = unit.lines().take_while(|l| l.starts_with('#')).collect();
+    for key in [
+        "DynamicUser",
+        "User",
+        "StateDirectory",
+        "StateDirectoryMode",
+        "UMask",
+        "LoadCredential",
+    ] {
+        for value in values(&unit, key) {
+            assert!(head.contains(&format!(" -p {key}={value} ")), "{key}={value}");
+        }
+    }
+    let folder = "BOOKWIRE_SERVER__DATA_DIR=";
+    let folder = unit.split(folder).nth(1).unwrap().lines().next().unwrap();
+    assert!(head.contains(&format!("-E BOOKWIRE_DATA_DIR={folder} ")));
+}
+
 /// Names of metrics in an expression of Prometheus'.
 fn names(expression: &str, into: &mut BTreeSet<String>) {
     for word in expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
