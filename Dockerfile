@@ -11,11 +11,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -D --mode=0755 target/release/bookwire /out/bookwire
 
 FROM debian:bookworm-slim
-# Certificates of the authorities that exchanges are proven with.
+# Certificates of the authorities that exchanges are proven with. The group has the number that USER names:
+# left to `useradd --system` it has another, and the process is in a group that owns nothing.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin bookwire \
+    && groupadd --gid 10001 bookwire \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin bookwire \
     && install -d --owner=bookwire --group=bookwire --mode=0700 /var/lib/bookwire
 COPY --from=build /out/bookwire /usr/local/bin/bookwire
 COPY --chmod=0755 config/docker/probe /usr/local/bin/probe

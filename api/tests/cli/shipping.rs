@@ -117,7 +117,16 @@ fn the_composition_is_closed_to_the_network_and_names_files_that_exist() {
         .unwrap();
     let image = compose["services"]["questdb"]["image"].as_str().unwrap();
     assert_eq!(image, format!("questdb/questdb:{tested}"));
-    for line in read("Dockerfile").lines() {
+    let dockerfile = read("Dockerfile");
+    let user = dockerfile.lines().find_map(|l| l.strip_prefix("USER "));
+    let (uid, gid) = user.unwrap().split_once(':').unwrap();
+    for made in [
+        format!("groupadd --gid {gid} bookwire "),
+        format!("useradd --uid {uid} --gid {gid} "),
+    ] {
+        assert!(dockerfile.contains(&made), "{made}");
+    }
+    for line in dockerfile.lines() {
         if let Some(rest) = line.strip_prefix("COPY ")
             && !rest.contains("--from")
         {
@@ -166,7 +175,10 @@ fn the_unit_gives_up_on_a_wrong_configuration_and_its_commands_run_as_the_servic
         "LoadCredential",
     ] {
         for value in values(&unit, key) {
-            assert!(head.contains(&format!(" -p {key}={value} ")), "{key}={value}");
+            assert!(
+                head.contains(&format!(" -p {key}={value} ")),
+                "{key}={value}"
+            );
         }
     }
     let folder = "BOOKWIRE_SERVER__DATA_DIR=";
