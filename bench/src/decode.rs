@@ -126,6 +126,54 @@ fn typed_sum(frames: &[Vec<u8>]) -> u64 {
     sum
 }
 
+/// The digits alone, where the processor has AVX2; they have to be the levels that bookwire reads.
+#[cfg(target_arch = "x86_64")]
+fn scanner(capture: &Capture) -> Result<Option<Contender<'_>>> {
+    use crate::scanner::{Scanned, Scanner};
+    let Some(scanner) = Scanner::new(DIGITS) else {
+        return Ok(None);
+    };
+    let scan = move || {
+        let mut found = Scanned::default();
+        let mut frames = capture.depth.iter();
+        match frames.all(|frame| scanner.frame(frame, &mut found).is_some()) {
+            true => found,
+            false => Scanned::default(),
+        }
+    };
+    let mut theirs = Levels::default();
+    decode_all(&mut *decoder(capture), &capture.depth, &mut theirs)?;
+    anyhow::ensure!(
+        (theirs.0.levels, theirs.0.sum) == (scan().levels, scan().sum),
+        "{}: the scanner does not read what bookwire reads",
+        capture.name
+    );
+    let name = "floor: AVX2, the digits alone, nothing checked";
+    Ok(Some((name.to_owned(), Box::new(move || scan().sum))))
+}
+
+/// Adds up levels, as the scanner does.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct Levels(crate::scanner::Scanned);
+
+#[cfg(target_arch = "x86_64")]
+impl EventSink for Levels {
+    fn event(&mut self, _: InstrumentId, event: Event<'_>) {
+        if let Event::Book(delta) = event {
+            for level in delta.bids.iter().chain(delta.asks) {
+                self.0.levels += 1;
+                let both = level.price.0 as u64 ^ level.qty.0 as u64;
+                self.0.sum = self.0.sum.wrapping_add(both);
+            }
+        }
+    }
+
+    fn control(&mut self, _: Control) {}
+
+    fn skipped(&mut self, _: Skipped) {}
+}
+
 /// Runs the scenario.
 pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
     let mut report = Report::new(
@@ -167,6 +215,8 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
                 Box::new(|| typed_sum(&capture.depth)),
             ),
         ];
+        #[cfg(target_arch = "x86_64")]
+        contenders.extend(scanner(capture)?);
         #[cfg(feature = "peers")]
         contenders.extend(crate::peers::depth_decoders(capture));
         let figures = duel(&mut contenders, capture.levels, turns);

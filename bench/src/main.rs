@@ -5,6 +5,8 @@ mod book;
 mod decode;
 #[cfg(feature = "peers")]
 mod peers;
+#[cfg(target_arch = "x86_64")]
+mod scanner;
 
 use std::process::ExitCode;
 

@@ -508,12 +508,6 @@ impl Gateway {
         }
     }
 
-    /// Whether every market data thread answers in time.
-    pub async fn is_answering(&self) -> bool {
-        let asked = self.0.shards.iter().map(|shard| self.ask(shard, Observe));
-        join_all(asked).await.iter().all(Result::is_ok)
-    }
-
     /// How long the stages of messages take, all threads together, since the start.
     #[must_use]
     pub fn latencies(&self) -> Vec<StageLatency> {

@@ -1,6 +1,7 @@
 //! What an operator can have done, and how it went.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use bookwire_engine::book::sync::BookState;
 use bookwire_engine::error::{CryptoCode, CryptoError};
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::Instrument;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{Either, join, join_all, select, try_join_all};
 
-use super::Gateway;
+use super::{Gateway, SHARD_TIMEOUT};
 use crate::endpoints::Endpoints;
 use crate::incidents::{IncidentView, Moment, Subject};
 use crate::shard::messages::{
@@ -101,6 +102,20 @@ impl Gateway {
             Some(_) => Ok(()),
             None => Err(self.unavailable(provider)),
         }
+    }
+
+    /// Whether every market data thread and every account answers in time.
+    pub async fn is_answering(&self) -> bool {
+        let shards = join_all(self.0.shards.iter().map(|shard| self.ask(shard, Observe)));
+        let accounts = pin!(async {
+            match self.0.trading.get() {
+                Some(trading) => trading.is_answering().await,
+                None => true,
+            }
+        });
+        let accounts = select(accounts, self.0.clock.sleep(SHARD_TIMEOUT));
+        let (shards, accounts) = join(shards, accounts).await;
+        matches!(accounts, Either::Left((true, _))) && shards.iter().all(Result::is_ok)
     }
 
     /// What the shards are doing; one that does not answer in time is missing.

@@ -256,12 +256,14 @@ async fn accounts_run_on_the_thread_that_hosts_them() {
             let router = hosted.router(ProviderId::OKX, "default").unwrap();
             let asked = crate::trading::router::FindOrder::ClientId("none".to_owned());
             assert_eq!(router.send(asked).await.unwrap().unwrap(), None);
+            assert!(hosted.is_answering().await);
             hosted.stop().await;
         });
     });
     tokio::task::spawn_blocking(|| thread.join().unwrap())
         .await
         .unwrap();
+    assert!(!bench.trading.is_answering().await);
     let stopped = tokio::time::timeout(Duration::from_secs(5), bench.trading.stop());
     stopped.await.unwrap();
 

@@ -438,6 +438,14 @@ impl Trading {
         .map(|((of, name), router)| (of, name.as_str(), router))
     }
 
+    /// Whether every account answers; waits for as long as they take. One whose router has ended does not.
+    pub async fn is_answering(&self) -> bool {
+        let routers = self.running().into_iter().flat_map(Routers::values);
+        let asked = routers.map(|router| router.send(router::GetStatus));
+        let answers = futures_util::future::join_all(asked).await;
+        answers.iter().all(Result::is_ok)
+    }
+
     /// Asks a router, waiting as long as it takes: flows have limits of their own.
     ///
     /// # Errors

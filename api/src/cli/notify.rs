@@ -75,8 +75,8 @@ impl Notifier {
                 let again = if was_well { "" } else { "\nSTATUS=serving" };
                 self.send(&format!("WATCHDOG=1{again}"));
             } else {
-                tracing::error!("market data threads do not answer: the watchdog is not told");
-                self.send("STATUS=market data threads do not answer");
+                tracing::error!("market data or orders do not answer: the watchdog is not told");
+                self.send("STATUS=market data or orders do not answer");
             }
             was_well = is_well;
         }
@@ -168,7 +168,7 @@ mod tests {
         let text = heard();
         assert!(!text.contains("WATCHDOG"), "{text}");
         assert!(
-            text.contains("STATUS=market data threads do not answer"),
+            text.contains("STATUS=market data or orders do not answer"),
             "{text}"
         );
         // One that never answers is not well either.

@@ -90,7 +90,7 @@ async fn serve(
 }
 
 /// Tells the service manager that all is well for as long as it is: this runs on the main thread, and
-/// asks all market data threads.
+/// asks all market data threads and all accounts.
 async fn watch(notifier: Notifier, gateway: Gateway) {
     notifier.watch(async || gateway.is_answering().await).await;
 }
