@@ -64,7 +64,7 @@ pub(super) fn string_stop(word: u64) -> usize {
 /// What is needed of a scale to read a number at it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
-    digits: u8,
+    pub(super) digits: u8,
     /// Bytes of the fraction's first word that must be zero: those beyond the scale.
     beyond: u64,
     /// Moves the fraction's digits to the end of their word.
@@ -75,6 +75,9 @@ pub(super) struct Scale {
     unit: i64,
     /// How to read a number of eight digits in all, by how many of them are before the point.
     pub(super) joined: [Joined; 8],
+    /// How to read a number of sixteen bytes.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) shuffles: super::avx2::Shuffles,
 }
 
 /// How the digits before and behind a point become one word of eight and a mantissa: as many of the
@@ -145,6 +148,8 @@ impl Scale {
                 Joined::new(digits, 6),
                 Joined::new(digits, 7),
             ],
+            #[cfg(target_arch = "x86_64")]
+            shuffles: super::avx2::shuffles(digits as usize),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) const NEXT_LEN: usize = 5;
 /// Bytes behind the last one.
 pub(super) const LAST_LEN: usize = 3;
 /// `","`, between price and quantity.
-const BETWEEN: u64 = u64::from_le_bytes(*b"\",\"\0\0\0\0\0");
+pub(super) const BETWEEN: u64 = u64::from_le_bytes(*b"\",\"\0\0\0\0\0");
 
 /// Reads the level at the start of `window` and tells where it ends and the eight bytes from there on,
 /// to be looked at with [`is_next`] and [`is_last`]. `None`: it is not as simple as that, which does
@@ -125,7 +125,7 @@ fn next(bits: u64) -> (usize, u64) {
 
 /// Eight bytes; `at` is at most 66, in a window of a pair 56.
 #[inline(always)]
-fn word_at<const N: usize>(window: &[u8; N], at: usize) -> u64 {
+pub(super) fn word_at<const N: usize>(window: &[u8; N], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&window[at..at + 8]);
     u64::from_le_bytes(word)

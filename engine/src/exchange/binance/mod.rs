@@ -5,6 +5,8 @@
 //! Protocol sources, quirks and the table of capabilities: `README.md` beside this file.
 
 mod account;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod digits;
 mod errors;
 mod fields;

@@ -8,6 +8,8 @@
 use crate::event::BookLevel;
 use crate::num::{Price, Qty};
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2::Read;
 use super::digits::{Scale, fixed_prefix, integer_prefix, string_stop, word};
 use super::fields::{FieldStore, Fields, Key, Slot, Value};
 use super::level::{LAST_LEN, NEXT_LEN, WINDOW, is_last, is_next, short_level};
@@ -234,6 +236,12 @@ pub(super) fn book_side<'a>(
     let qty_scale = Scale::of(symbol.qty_scale);
     let mut rest = rest.strip_prefix(b"[\"")?;
     loop {
+        #[cfg(target_arch = "x86_64")]
+        match super::avx2::levels(rest, price_scale, qty_scale, out) {
+            Some(Read::Side(end)) => return rest.get(end..),
+            Some(Read::Level(end)) => rest = rest.get(end..)?,
+            None => {}
+        }
         if let Some((level, end, behind)) = level(rest, price_scale, qty_scale) {
             if is_next(behind) {
                 out.push(level);
