@@ -102,7 +102,7 @@ fn rest() {
 fn order_entry() {
     let line = "order-entry --seconds 0.1 --rate 200 --turns 1";
     let report = report(line, "order-entry");
-    // Three ways of bookwire, two floors.
+    // Four ways of bookwire, two floors; what the four add.
     for part in [
         "place: client",
         "place: exchange",
@@ -111,7 +111,7 @@ fn order_entry() {
     ] {
         let rows = figures(&report, part, "µs p50");
         // What it adds to the proxy can be below nothing in such a run.
-        assert_eq!(rows.len(), 5 + 3, "{part}: {rows:?}");
+        assert_eq!(rows.len(), 6 + 4, "{part}: {rows:?}");
     }
     all_above(&report, "floor", "µs p50", 10, 1.0);
     all_above(&report, "simulator", "µs p50", 1, 1.0);
