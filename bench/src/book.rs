@@ -9,7 +9,7 @@ use bookwire_engine::event::{BookLevel, BookSide, Control, Event, EventSink, Ski
 use bookwire_engine::exchange::ProviderId;
 use bookwire_engine::instrument::InstrumentId;
 
-use crate::captures::Capture;
+use crate::captures::{Capture, DIGITS};
 use crate::decode::{decode_all, decoder, table};
 use crate::report::{Contender, Report, duel};
 
@@ -32,6 +32,14 @@ pub struct Decoded {
     /// Scales of price and quantity, for those who count in other numbers.
     #[cfg_attr(not(feature = "peers"), allow(dead_code))]
     pub scales: (u8, u8),
+}
+
+impl Decoded {
+    /// A price in ticks, for those who count in them.
+    #[cfg_attr(not(feature = "peers"), allow(dead_code))]
+    pub fn ticks(&self, mantissa: i64) -> i64 {
+        mantissa / 10i64.pow(u32::from(DIGITS - self.scales.0))
+    }
 }
 
 struct Collect {
@@ -161,4 +169,28 @@ pub fn run(captures: &[Capture], turns: usize) -> Result<Report> {
         report.add(capture.name, "ns/level", figures);
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taken for ticks, mantissas made a range of which a peer's book had terabytes.
+    #[test]
+    fn prices_are_counted_in_ticks() {
+        let empty = || Delta {
+            bids: Vec::new(),
+            asks: Vec::new(),
+        };
+        let ticks = |digits| {
+            let decoded = Decoded {
+                snapshot: empty(),
+                deltas: Vec::new(),
+                levels: 0,
+                scales: (digits, 3),
+            };
+            decoded.ticks(6_183_763_000_000)
+        };
+        assert_eq!((ticks(2), ticks(1)), (6_183_763, 618_376));
+    }
 }

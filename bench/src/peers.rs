@@ -141,11 +141,6 @@ fn floats(levels: &[BookLevel]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// A price in ticks of so many digits, as hftbacktest counts.
-fn ticks(mantissa: i64, digits: u8) -> i64 {
-    mantissa / 10i64.pow(u32::from(DIGITS - digits))
-}
-
 type FloatDelta = (Vec<(f64, f64)>, Vec<(f64, f64)>);
 
 fn feed<D: L2MarketDepth>(depth: &mut D, delta: &FloatDelta) {
@@ -193,7 +188,7 @@ pub fn books(data: &Decoded) -> Vec<Contender<'_>> {
         .collect();
     let deltas = std::rc::Rc::new(deltas);
     let best = data.snapshot.bids.first();
-    let touch = best.map_or(0, |level| ticks(level.price.0, data.scales.0));
+    let touch = best.map_or(0, |level| data.ticks(level.price.0));
     // hftbacktest's own advice: a range that holds all prices of interest.
     let (low, high) = (touch * 9 / 10, touch * 11 / 10);
     let mut all: Vec<Contender<'_>> = Vec::new();
@@ -329,16 +324,4 @@ fn nautilus_book(data: &Decoded) -> Contender<'_> {
             sum
         }),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Taken for ticks, mantissas made a range of which a book had terabytes.
-    #[test]
-    fn prices_are_counted_in_ticks() {
-        assert_eq!(ticks(6_183_763_000_000, 2), 6_183_763);
-        assert_eq!(ticks(6_183_763_000_000, 1), 618_376);
-    }
 }

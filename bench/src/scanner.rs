@@ -5,7 +5,9 @@
 //! event; a frame that is written in another way gives nothing. Both numbers of a level are read at once:
 //! the places of points and quotes from a mask of 64 bytes, their digits moved to where they belong at the
 //! scale by a shuffle, sixteen of each made one number by three multiplications (Mula and Lemire, "Faster
-//! Base64 Encoding and Decoding using AVX2 Instructions", has the multiplications).
+//! Base64 Encoding and Decoding using AVX2 Instructions", pack by such multiplications).
+//!
+//! It shares no code with the decoder: a floor that used what it stands beside would move with it.
 
 use std::arch::x86_64::*;
 

@@ -179,6 +179,8 @@ async fn every_end_cancels(more: &str) {
     // A stop closes the sessions, and waits for what that means.
     let session = watch(&trader).await;
     let stopped = rest(&trader, price).await;
+    // Not with the first try.
+    control.inject("cut-request:path=/api/v3/order,count=4".parse().unwrap());
     assert!(trader.rig.stop_gateway().await.success());
     assert_eq!(state(&stopped), Some("canceled"), "{}", trader.rig.log());
     drop(session);

@@ -339,8 +339,20 @@ async fn an_exchange_cancels_everything_when_the_gateway_is_dead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bybit_takes_orders_back_when_no_connection_is_left() {
+    is_left("").await;
+}
+
+/// The same where orders have no thread of their own: at a stop they have to end before the threads that they
+/// are on, or nobody tells the exchange that it is wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bybit_takes_orders_back_on_shared_threads() {
+    is_left("\n\n[engine]\nshare_threads = true").await;
+}
+
+async fn is_left(more: &str) {
     let exchange = Exchange::Bybit;
-    let mut trader = live_with(&[exchange], "dead_man_secs = 3", |_| {}, Value::clone).await;
+    let more = format!("dead_man_secs = 3{more}");
+    let mut trader = live_with(&[exchange], &more, |_| {}, Value::clone).await;
     trader.ready("bybit").await;
     let control = trader.rig.sim.control().of(exchange).unwrap();
     let mut resting = Vec::new();
